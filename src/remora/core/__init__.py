@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, tensor bytes, clock, units, files written atomically."""

@@ -1,0 +1,54 @@
+"""Time, passed in rather than read, so that tests can hold it still."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the lab reads time from."""
+
+    def wall_ns(self) -> int:
+        """Monotonic nanoseconds."""
+        ...
+
+    def cpu_ns(self) -> int:
+        """Nanoseconds of CPU that this process, all its threads, has used."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let ``seconds`` pass."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def wall_ns(self) -> int:
+        return time.perf_counter_ns()
+
+    def cpu_ns(self) -> int:
+        return time.process_time_ns()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class ManualClock:
+    """A clock that moves only when told: for tests."""
+
+    def __init__(self, start_ns: int = 0) -> None:
+        self.now_ns = start_ns
+
+    def advance(self, nanoseconds: int) -> None:
+        self.now_ns += nanoseconds
+
+    def wall_ns(self) -> int:
+        return self.now_ns
+
+    def cpu_ns(self) -> int:
+        return self.now_ns
+
+    def sleep(self, seconds: float) -> None:
+        self.advance(round(seconds * 1e9))

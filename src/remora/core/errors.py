@@ -1,0 +1,75 @@
+"""Every error Remora raises on purpose.
+
+    RemoraError
+    ├── UserError                 exit 2, one line, no traceback: the user can mend it
+    │   ├── UnknownName           a name that is not in a list we can show
+    │   ├── BadValue              a value of the wrong type or outside its range
+    │   ├── Unavailable           a package or device that is not here, and what brings it
+    │   ├── TooLarge              a workload that cannot fit, with the arithmetic
+    │   ├── ResultsUnusable       a results folder that cannot be read or written
+    │   ├── EnvironmentsDiffer    results measured under conditions that do not compare
+    │   └── ScriptUnusable        a script to run that is not there or cannot be read
+    └── Defect                    exit 1, traceback: ours to mend
+
+A message says what is wrong, then the valid choices, then the next step, in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RemoraError(Exception):
+    """The root. Never raised itself."""
+
+    exit_code = 1
+
+
+class UserError(RemoraError):
+    """Something the user can mend; the command line shows its one line and exits 2."""
+
+    exit_code = 2
+
+
+class UnknownName(UserError):
+    """A name that is none of the valid ones.
+
+    >>> str(UnknownName("workload", "vgg61-train", ["vgg16-train", "gpt2-train"]))
+    "unknown workload 'vgg61-train' (did you mean 'vgg16-train'?); choose from: gpt2-train, vgg16-train"
+    """
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+        self.kind, self.name, self.valid = kind, name, sorted(valid)
+        close = difflib.get_close_matches(name, self.valid, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        choices = ", ".join(self.valid) or "none are registered"
+        super().__init__(f"unknown {kind} {name!r}{hint}; choose from: {choices}")
+
+
+class BadValue(UserError):
+    """A value of the wrong type or outside its range."""
+
+
+class Unavailable(UserError):
+    """A package or device that is not here; the message names the command that brings it."""
+
+
+class TooLarge(UserError):
+    """A workload that cannot fit in memory; the message shows the arithmetic."""
+
+
+class ResultsUnusable(UserError):
+    """A results folder that is missing, unwritable, damaged, or of another version."""
+
+
+class EnvironmentsDiffer(UserError):
+    """Two sets of results whose machines or versions differ."""
+
+
+class ScriptUnusable(UserError):
+    """A script that does not exist or cannot be read."""
+
+
+class Defect(RemoraError):
+    """A broken promise of our own."""

@@ -1,0 +1,1 @@
+"""Schedule, trials, samples, statistics, results, report. Knows no service."""

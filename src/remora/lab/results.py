@@ -1,0 +1,316 @@
+"""What an experiment leaves behind: pure data, versioned, written and read through msgspec.
+
+A results folder holds
+
+    plan.json              what was to be run (:class:`Plan`), before the first trial
+    environment.json       the machine before and after (:class:`EnvironmentPair`)
+    trials/<id>.json       one file per trial (:class:`Trial`), raw samples included
+    logs/<id>.log          what the trial's process printed
+    report/                rendered from the above, and from nothing else
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+RESULTS_VERSION = 1
+
+Option = int | float | str | bool
+Role = Literal["baseline", "again", "injected", "system"]
+FailureKind = Literal["raised", "killed", "out-of-memory", "timed-out", "unavailable"]
+Verdict = Literal["no cost", "costs", "gains", "undecided", "void"]
+
+
+class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The base of everything stored: frozen, unknown keys refused."""
+
+
+# ---------------------------------------------------------------- what is to be run
+
+
+class Arm(Data, kw_only=True):
+    """A workload under a system. ``label`` is unique within the workload."""
+
+    workload: str
+    system: str
+    label: str
+    role: Role
+    options: dict[str, Option] = {}
+    inject: float = 0.0
+    """Extra time added to every step as a share of the step: the known effect."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.workload}/{self.label}"
+
+
+class TrialSpec(Data, kw_only=True):
+    """Everything a fresh process needs to run one trial."""
+
+    id: str
+    block: int
+    position: int
+    """Place within the block's random order."""
+    arm: Arm
+    scale: str
+    device: str
+    seed: int
+    threads: int
+    seconds: float
+    """How long to keep stepping."""
+    min_steps: int
+    max_steps: int
+    timeout_s: float
+    data: str | None = None
+
+
+class Plan(Data, kw_only=True):
+    """What the experiment set out to do."""
+
+    version: int = RESULTS_VERSION
+    experiment: str
+    title: str
+    question: str
+    scale: str
+    device: str
+    created: str
+    """UTC, ISO 8601."""
+    seed: int
+    threads: int
+    executor: str
+    margin: float
+    """Overheads within ±margin count as no cost."""
+    level: float = 0.95
+    tolerance: float
+    """Largest relative difference of outcomes that still counts as equal work."""
+    budget_s: float | None = None
+    arms: list[Arm]
+    blocks: int
+    settings: dict[str, dict[str, Option]]
+    """Each system's settings, by label."""
+    sizes: dict[str, dict[str, int | str]]
+    """Each workload's sizes at this scale."""
+    sources: dict[str, str]
+    """Where each workload's sizes come from."""
+    trials: list[TrialSpec]
+    pilot: Pilot | None = None
+
+
+class Pilot(Data, kw_only=True):
+    """What the first blocks said about the noise, and what they promise."""
+
+    blocks: int
+    sd_log_ratio: float
+    """Standard deviation of the A/A log ratio between blocks."""
+    mde: float
+    """Minimum detectable effect with the planned blocks, as a share: 0.03 is 3 %."""
+    power: float
+    wanted_mde: float | None = None
+    blocks_for_wanted: int | None = None
+
+
+# ---------------------------------------------------------------- what happened
+
+
+class Samples(Data, kw_only=True):
+    """Raw, in order, never trimmed. One entry a step."""
+
+    step_ns: list[int]
+    step_cpu_ns: list[int]
+    values: list[float]
+    digests: list[str]
+    stall_ns: list[int]
+    """One entry a service call (a checkpoint), not a step."""
+
+
+class StartUp(Data, kw_only=True):
+    """Nanoseconds from asking for the process to the end of its first step."""
+
+    spawn_ns: int
+    """Asking for the process until our code runs in it."""
+    import_ns: int
+    build_ns: int
+    attach_ns: int
+    first_step_ns: int
+
+
+class Costs(Data, kw_only=True):
+    """What the whole measured run took, beside time per step."""
+
+    drain_ns: int
+    cpu_ns: int
+    peak_rss_bytes: int
+    disk_bytes: int
+    wire_bytes: int
+    gpu_utilization: float | None = None
+    """Mean share of time the device was busy; None where unknown, never 0."""
+    gpu_peak_bytes: int | None = None
+
+
+class Failure(Data, kw_only=True):
+    """Why there are no samples."""
+
+    kind: FailureKind
+    message: str
+    log: str
+    """The log's path within the results folder."""
+
+
+class Trial(Data, kw_only=True):
+    """One arm run once, in a fresh process."""
+
+    version: int = RESULTS_VERSION
+    spec: TrialSpec
+    started: str
+    period: int = 1
+    work_count: int = 0
+    work_unit: str = ""
+    samples: Samples | None = None
+    start_up: StartUp | None = None
+    costs: Costs | None = None
+    failure: Failure | None = None
+    load_before: float | None = None
+    """1-minute load average as the trial began."""
+    steal_share: float | None = None
+    """Share of CPU time the hypervisor took during the trial."""
+
+
+class Environment(Data, kw_only=True):
+    """The machine, as it was."""
+
+    taken: str
+    machine: dict[str, str | int | float | None]
+    """CPU model, cores, governor, memory, kernel, affinity."""
+    load: dict[str, float | None]
+    """Load averages, steal share, free memory."""
+    versions: dict[str, str | None]
+    threads: dict[str, str | int | None]
+    device: dict[str, str | int | float | None]
+    git: dict[str, str | bool | None]
+
+
+class EnvironmentPair(Data, kw_only=True):
+    """Before the first trial and after the last; ``after`` is None while running or when killed."""
+
+    version: int = RESULTS_VERSION
+    before: Environment
+    after: Environment | None = None
+
+
+# ---------------------------------------------------------------- what it means
+
+
+class Interval(Data, kw_only=True):
+    low: float
+    high: float
+    level: float
+    method: str
+
+
+class Spread(Data, kw_only=True):
+    """A quantity over trials (or steps): never over outlier-trimmed data."""
+
+    count: int
+    mean: float
+    median: float
+    std: float | None
+    """None for a single value."""
+    min: float
+    max: float
+
+
+class Tail(Data, kw_only=True):
+    """A percentile of step times with order-statistic bounds."""
+
+    quantile: float
+    value: float | None
+    low: float | None
+    high: float | None
+    valid: bool
+    reason: str
+    """Why it is not valid; empty when it is."""
+
+
+class Cell(Data, kw_only=True):
+    """One arm, summarised."""
+
+    arm: Arm
+    trials: list[str]
+    failures: dict[str, Failure]
+    steps: int
+    """Settled steps, over all trials."""
+    unsettled: list[str]
+    """Trials that never reached a steady state."""
+    outliers: int
+    """Steps beyond 3 scaled MADs of their trial's median: counted and kept."""
+    warmup_steps: Spread | None
+    step_ms: Spread | None
+    """Over trials, of each trial's mean settled step (pending work drained included)."""
+    throughput: Spread | None
+    """Units of work per second, over trials."""
+    work_unit: str
+    tails_ms: list[Tail]
+    stall_ms: Spread | None
+    start_up_ms: dict[str, Spread]
+    costs: dict[str, Spread]
+    """cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib, drain_ms, gpu_utilization, gpu_peak_mib."""
+
+
+class NoiseFloor(Data, kw_only=True):
+    """What native against native showed: nothing below ``floor`` is claimed."""
+
+    workload: str
+    ratio: float
+    interval: Interval
+    floor: float
+
+
+class CostRatio(Data, kw_only=True):
+    """One entry of the cost vector against native, e.g. cpu or memory."""
+
+    quantity: str
+    ratio: float
+    interval: Interval | None
+
+
+class Comparison(Data, kw_only=True):
+    """One arm against ``native`` of the same blocks."""
+
+    workload: str
+    label: str
+    blocks: int
+    ratio: float | None
+    """Geometric mean of within-block ratios of mean step time; 1.05 is 5 % slower."""
+    interval: Interval | None
+    p_value: float | None
+    p_holm: float | None
+    cliffs_delta: float | None
+    hedges_g: float | None
+    verdict: Verdict
+    sentence: str
+    """The verdict in words, with numbers."""
+    equal_work: str
+    """"identical", "within <tolerance>", or why the comparison is void."""
+    cost_ratios: list[CostRatio]
+
+
+class Analysis(Data, kw_only=True):
+    """What the results folder says. ``report/results.json`` is this."""
+
+    version: int = RESULTS_VERSION
+    plan: Plan
+    environment: EnvironmentPair
+    cells: list[Cell]
+    noise: list[NoiseFloor]
+    comparisons: list[Comparison]
+    warnings: list[str]
+    complete: bool
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of everything stored."""
+    types = (Plan, EnvironmentPair, Trial, Analysis)
+    _, components = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$defs": components}

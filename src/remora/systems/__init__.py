@@ -1,0 +1,1 @@
+"""What is compared in an experiment: one small adapter per system, ours and its peers."""

@@ -1,0 +1,74 @@
+"""The contract of a system: it wraps a session's step and can say what that took."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from remora.workloads.contract import Outcome, Session
+
+Option = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A distribution a system needs and the command that brings it."""
+
+    package: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Bytes a ride has moved so far."""
+
+    disk_bytes: int = 0
+    wire_bytes: int = 0
+
+
+class Ride:
+    """A system attached to one session: what the lab steps instead of the session itself."""
+
+    period: int = 1
+    """After how many steps the pattern of costs repeats (the checkpoint interval)."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.stalls_ns: list[int] = []
+        """How long each service call (one checkpoint) kept the job waiting, in order."""
+
+    def step(self) -> Outcome:
+        """One step of the session's work, with whatever the system does beside it."""
+        return self.session.step()
+
+    def drain(self) -> None:
+        """Return when everything begun is finished (durable, delivered). Timed by the lab."""
+
+    def moved(self) -> Moved:
+        return Moved()
+
+    def close(self) -> None:
+        """Detach and leave no trace in the session or the process."""
+
+
+class System(ABC):
+    """One way of running a workload. Subclasses are frozen dataclasses: fields are options."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """What it is, in a few words, for tables."""
+
+    def requires(self) -> tuple[Requirement, ...]:
+        """What must be installed."""
+        return ()
+
+    def settings(self) -> Mapping[str, Option]:
+        """The settings it runs at, printed with every result."""
+        return {name: getattr(self, name) for name in getattr(self, "__dataclass_fields__", {})}
+
+    @abstractmethod
+    def ride(self, session: Session, directory: Path) -> Ride:
+        """Attach to ``session``; ``directory`` is an empty folder for whatever it stores."""
