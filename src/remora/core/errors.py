@@ -35,8 +35,8 @@ class UserError(RemoraError):
 class UnknownName(UserError):
     """A name that is none of the valid ones.
 
-    >>> str(UnknownName("workload", "vgg61-train", ["vgg16-train", "gpt2-train"]))
-    "unknown workload 'vgg61-train' (did you mean 'vgg16-train'?); choose from: gpt2-train, vgg16-train"
+    >>> print(UnknownName("scale", "quik", ["quick", "paper"]))
+    unknown scale 'quik' (did you mean 'quick'?); choose from: paper, quick
     """
 
     def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:

@@ -255,7 +255,8 @@ class Cell(Data, kw_only=True):
     stall_ms: Spread | None
     start_up_ms: dict[str, Spread]
     costs: dict[str, Spread]
-    """cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib, drain_ms, gpu_utilization, gpu_peak_mib."""
+    """By quantity, unit in its name: cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib, drain_ms,
+    gpu_utilization, gpu_peak_mib. A quantity no trial knows is absent."""
 
 
 class NoiseFloor(Data, kw_only=True):

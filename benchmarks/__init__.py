@@ -1,0 +1,1 @@
+"""Remora's own costs, measured: `make bench` runs them all and writes docs/performance.md."""
