@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import xxhash
 
@@ -15,8 +14,7 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """
     host = tensor.detach().resolve_conj().resolve_neg().to("cpu").contiguous()
     flat = host.reshape(-1).view(torch.uint8) if host.numel() else torch.empty(0, dtype=torch.uint8)
-    array: np.ndarray[tuple[int], np.dtype[np.uint8]] = flat.numpy()
-    return memoryview(array)
+    return flat.numpy().data
 
 
 def fingerprint(tensor: torch.Tensor) -> str:

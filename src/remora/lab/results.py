@@ -30,7 +30,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # ---------------------------------------------------------------- what is to be run
 
 
-class Arm(Data, kw_only=True):
+class Arm(Data, frozen=True, kw_only=True):
     """A workload under a system. ``label`` is unique within the workload."""
 
     workload: str
@@ -46,7 +46,7 @@ class Arm(Data, kw_only=True):
         return f"{self.workload}/{self.label}"
 
 
-class TrialSpec(Data, kw_only=True):
+class TrialSpec(Data, frozen=True, kw_only=True):
     """Everything a fresh process needs to run one trial."""
 
     id: str
@@ -66,7 +66,7 @@ class TrialSpec(Data, kw_only=True):
     data: str | None = None
 
 
-class Plan(Data, kw_only=True):
+class Plan(Data, frozen=True, kw_only=True):
     """What the experiment set out to do."""
 
     version: int = RESULTS_VERSION
@@ -98,7 +98,7 @@ class Plan(Data, kw_only=True):
     pilot: Pilot | None = None
 
 
-class Pilot(Data, kw_only=True):
+class Pilot(Data, frozen=True, kw_only=True):
     """What the first blocks said about the noise, and what they promise."""
 
     blocks: int
@@ -114,7 +114,7 @@ class Pilot(Data, kw_only=True):
 # ---------------------------------------------------------------- what happened
 
 
-class Samples(Data, kw_only=True):
+class Samples(Data, frozen=True, kw_only=True):
     """Raw, in order, never trimmed. One entry a step."""
 
     step_ns: list[int]
@@ -125,7 +125,7 @@ class Samples(Data, kw_only=True):
     """One entry a service call (a checkpoint), not a step."""
 
 
-class StartUp(Data, kw_only=True):
+class StartUp(Data, frozen=True, kw_only=True):
     """Nanoseconds from asking for the process to the end of its first step."""
 
     spawn_ns: int
@@ -136,7 +136,7 @@ class StartUp(Data, kw_only=True):
     first_step_ns: int
 
 
-class Costs(Data, kw_only=True):
+class Costs(Data, frozen=True, kw_only=True):
     """What the whole measured run took, beside time per step."""
 
     drain_ns: int
@@ -149,7 +149,7 @@ class Costs(Data, kw_only=True):
     gpu_peak_bytes: int | None = None
 
 
-class Failure(Data, kw_only=True):
+class Failure(Data, frozen=True, kw_only=True):
     """Why there are no samples."""
 
     kind: FailureKind
@@ -158,7 +158,7 @@ class Failure(Data, kw_only=True):
     """The log's path within the results folder."""
 
 
-class Trial(Data, kw_only=True):
+class Trial(Data, frozen=True, kw_only=True):
     """One arm run once, in a fresh process."""
 
     version: int = RESULTS_VERSION
@@ -177,7 +177,7 @@ class Trial(Data, kw_only=True):
     """Share of CPU time the hypervisor took during the trial."""
 
 
-class Environment(Data, kw_only=True):
+class Environment(Data, frozen=True, kw_only=True):
     """The machine, as it was."""
 
     taken: str
@@ -191,7 +191,7 @@ class Environment(Data, kw_only=True):
     git: dict[str, str | bool | None]
 
 
-class EnvironmentPair(Data, kw_only=True):
+class EnvironmentPair(Data, frozen=True, kw_only=True):
     """Before the first trial and after the last; ``after`` is None while running or when killed."""
 
     version: int = RESULTS_VERSION
@@ -202,14 +202,14 @@ class EnvironmentPair(Data, kw_only=True):
 # ---------------------------------------------------------------- what it means
 
 
-class Interval(Data, kw_only=True):
+class Interval(Data, frozen=True, kw_only=True):
     low: float
     high: float
     level: float
     method: str
 
 
-class Spread(Data, kw_only=True):
+class Spread(Data, frozen=True, kw_only=True):
     """A quantity over trials (or steps): never over outlier-trimmed data."""
 
     count: int
@@ -221,7 +221,7 @@ class Spread(Data, kw_only=True):
     max: float
 
 
-class Tail(Data, kw_only=True):
+class Tail(Data, frozen=True, kw_only=True):
     """A percentile of step times with order-statistic bounds."""
 
     quantile: float
@@ -233,7 +233,7 @@ class Tail(Data, kw_only=True):
     """Why it is not valid; empty when it is."""
 
 
-class Cell(Data, kw_only=True):
+class Cell(Data, frozen=True, kw_only=True):
     """One arm, summarised."""
 
     arm: Arm
@@ -259,7 +259,7 @@ class Cell(Data, kw_only=True):
     gpu_utilization, gpu_peak_mib. A quantity no trial knows is absent."""
 
 
-class NoiseFloor(Data, kw_only=True):
+class NoiseFloor(Data, frozen=True, kw_only=True):
     """What native against native showed: nothing below ``floor`` is claimed."""
 
     workload: str
@@ -268,7 +268,7 @@ class NoiseFloor(Data, kw_only=True):
     floor: float
 
 
-class CostRatio(Data, kw_only=True):
+class CostRatio(Data, frozen=True, kw_only=True):
     """One entry of the cost vector against native, e.g. cpu or memory."""
 
     quantity: str
@@ -276,7 +276,7 @@ class CostRatio(Data, kw_only=True):
     interval: Interval | None
 
 
-class Comparison(Data, kw_only=True):
+class Comparison(Data, frozen=True, kw_only=True):
     """One arm against ``native`` of the same blocks."""
 
     workload: str
@@ -297,7 +297,7 @@ class Comparison(Data, kw_only=True):
     cost_ratios: list[CostRatio]
 
 
-class Analysis(Data, kw_only=True):
+class Analysis(Data, frozen=True, kw_only=True):
     """What the results folder says. ``report/results.json`` is this."""
 
     version: int = RESULTS_VERSION
