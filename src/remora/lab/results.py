@@ -86,6 +86,8 @@ class Plan(Data, frozen=True, kw_only=True):
     tolerance: float
     """Largest relative difference of outcomes that still counts as equal work."""
     budget_s: float | None = None
+    wanted_mde: float | None = None
+    """The smallest effect the user wants told from none, as a share."""
     arms: list[Arm]
     blocks: int
     settings: dict[str, dict[str, Option]]
