@@ -1,0 +1,1 @@
+"""Language models: plain PyTorch ones, and transformers' from their config classes."""

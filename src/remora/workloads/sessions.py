@@ -1,0 +1,93 @@
+"""The sessions: what a step does under each mode.
+
+A step never reads a value back from the device; outcomes stay tensors until asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from remora.workloads.contract import Outcome, Session, Work
+
+Batch = Mapping[str, torch.Tensor]
+Apply = Callable[[torch.nn.Module, Batch], torch.Tensor]
+"""Runs a model on a batch: the loss (a scalar) when training, else the output."""
+
+
+class TrainSession(Session):
+    """Forward, backward, optimizer step and zero_grad on the next batch of a fixed cycle.
+
+    The device's generator is seeded anew for every step, so that dropout in the n-th step depends
+    on the session's seed and n alone, whatever else draws random numbers in the process.
+    """
+
+    optimizer: torch.optim.Optimizer
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Apply,
+        batches: Sequence[Batch],
+        *,
+        work: Work,
+        device: torch.device,
+        seed: int,
+    ) -> None:
+        self.model = model.train()
+        self.optimizer = optimizer
+        self.device = device
+        self.work = work
+        self._loss = loss
+        self._batches = batches
+        self._generator = default_generator(device)
+        self._seed = seed
+        self._steps = 0
+
+    def step(self) -> Outcome:
+        self._generator.manual_seed(self._seed + self._steps)
+        batch = self._batches[self._steps % len(self._batches)]
+        self._steps += 1
+        loss = self._loss(self.model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return Outcome(loss)
+
+
+class ForwardSession(Session):
+    """Inference on the next batch of a fixed cycle; the outcome is the output."""
+
+    optimizer = None
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        output: Apply,
+        batches: Sequence[Batch],
+        *,
+        work: Work,
+        device: torch.device,
+    ) -> None:
+        self.model = model.eval()
+        self.device = device
+        self.work = work
+        self._output = output
+        self._batches = batches
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self) -> Outcome:
+        batch = self._batches[self._steps % len(self._batches)]
+        self._steps += 1
+        return Outcome(self._output(self.model, batch))
+
+
+def default_generator(device: torch.device) -> torch.Generator:
+    """The generator that dropout on ``device`` draws from."""
+    if device.type != "cuda":
+        return torch.default_generator
+    torch.cuda.init()  # type: ignore[no-untyped-call]
+    return torch.cuda.default_generators[device.index or 0]

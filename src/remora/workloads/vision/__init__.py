@@ -1,0 +1,1 @@
+"""Image models in plain PyTorch."""
