@@ -8,15 +8,25 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
-import torch
+from tests.systems.builders import TinySession
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from remora.core.errors import BadValue, UnknownName
 from remora.systems import registry
 from remora.systems.contract import System
-from tests.systems.builders import TinySession
 
 NAMES = registry.names()
+
+
+def _global_hooks() -> tuple[object, ...]:
+    return (
+        sys.gettrace(),
+        _get_current_dispatch_mode(),
+        dict(optimizer._global_optimizer_pre_hooks),
+        dict(optimizer._global_optimizer_post_hooks),
+        dict(module._global_forward_hooks),
+        dict(module._global_forward_pre_hooks),
+    )
 
 
 @pytest.fixture(params=NAMES)
@@ -43,26 +53,14 @@ def test_it_does_the_sessions_work_and_no_other(system: System, tmp_path: Path) 
 
 
 def test_closing_leaves_no_trace(system: System, tmp_path: Path) -> None:
-    before = (
-        sys.gettrace(),
-        _get_current_dispatch_mode(),
-        dict(torch.optim.optimizer._global_optimizer_pre_hooks),
-        dict(torch.optim.optimizer._global_optimizer_post_hooks),
-        dict(torch.nn.modules.module._global_forward_hooks),
-    )
+    before = _global_hooks()
     session = TinySession()
     hooks = {name: dict(m._forward_hooks) for name, m in session.model.named_modules()}
     ride = system.ride(session, tmp_path)
     for _ in range(6):
         ride.step()
     ride.close()
-    assert before == (
-        sys.gettrace(),
-        _get_current_dispatch_mode(),
-        dict(torch.optim.optimizer._global_optimizer_pre_hooks),
-        dict(torch.optim.optimizer._global_optimizer_post_hooks),
-        dict(torch.nn.modules.module._global_forward_hooks),
-    )
+    assert before == _global_hooks()
     assert hooks == {name: dict(m._forward_hooks) for name, m in session.model.named_modules()}
 
 

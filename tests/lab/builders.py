@@ -64,7 +64,7 @@ def make_plan(
         blocks=blocks,
         settings={arm.label: {} for arm in arms},
         sizes={w: {"batch": 1} for w in workloads},
-        sources={w: "a test" for w in workloads},
+        sources=dict.fromkeys(workloads, "a test"),
         trials=schedule(arms, range(blocks), 0, make_spec(arms[0])),
     )
     return msgspec.structs.replace(plan, **changes)

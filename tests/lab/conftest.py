@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.lab.builders import FakeExecutor, Rig, make_plan
 
 from remora.core.clock import ManualClock
 from remora.lab.folder import Folder
 from remora.lab.results import Plan
-from tests.lab.builders import FakeExecutor, Rig, make_plan
 
 
 @pytest.fixture

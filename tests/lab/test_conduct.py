@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from tests.lab.builders import Rig, make_plan, make_trial, raising
 
 from remora.core.errors import ResultsUnusable, UnknownName
 from remora.lab.events import GivenUp, PilotRead, Planned, Stopped, TrialEnded, TrialStarted
 from remora.lab.executors.contract import Ended
 from remora.lab.folder import Folder
 from remora.lab.worker import Job
-from tests.lab.builders import Rig, make_plan, make_trial, raising
 
 Make = Callable[..., Rig]
 

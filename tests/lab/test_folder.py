@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.lab.builders import make_plan, make_trial
 
 from remora.core.errors import ResultsUnusable
 from remora.lab.folder import Folder
-from tests.lab.builders import make_plan, make_trial
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.lab.builders import make_spec
 
 from remora.lab.schedule import arms_of, block_order, schedule
-from tests.lab.builders import make_spec
 
 ARMS = arms_of("vgg16-train", [("native", {}), ("idle", {}), ("torch-save", {"every": 5})], (0.05,))
 

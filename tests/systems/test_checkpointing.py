@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from tests.systems.builders import TinySession
 
 from remora.systems import registry
-from tests.systems.builders import TinySession
 
 
 @pytest.mark.parametrize("name", ["torch-save", "dcp-async"])

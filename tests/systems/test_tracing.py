@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.systems.builders import TinySession
 
 from remora.systems import registry
-from remora.systems.describe import describe
-from tests.systems.builders import TinySession
+from remora.systems.describe import describe, every_attribute, shape_and_type
 
 
 def trace(name: str, directory: Path, **options: bool) -> list[Any]:
@@ -31,12 +31,12 @@ def test_settrace_records_calls_and_returns_in_pairs(tmp_path: Path) -> None:
 
 
 def test_settrace_fingerprints_tensors_when_asked(tmp_path: Path) -> None:
-    for contents in (True, False):
-        directory = tmp_path / str(contents)
+    for attributes in (True, False):
+        directory = tmp_path / str(attributes)
         directory.mkdir()
-        records = trace("settrace", directory, contents=contents)
+        records = trace("settrace", directory, attributes=attributes)
         forward = next(r for r in records if r[:1] == ["call"] and r[2] == "Linear.forward")
-        assert ("digest" in forward[3]["input"]) is contents
+        assert ("digest" in forward[3]["input"]) is attributes
 
 
 def test_dispatch_mode_records_forward_and_backward_operators(tmp_path: Path) -> None:
@@ -57,13 +57,16 @@ def test_dispatch_mode_records_forward_and_backward_operators(tmp_path: Path) ->
     ],
 )
 def test_values_are_described_within_bounds(value: object, record: object) -> None:
-    assert describe(value, contents=True) == record
+    assert describe(value, shape_and_type) == record
 
 
 def test_tensors_are_described_by_their_facts() -> None:
     tensor = torch.ones(2, 3, dtype=torch.bfloat16, requires_grad=True)
-    described = describe(tensor, contents=True)
+    described = describe(tensor, shape_and_type)
     assert described["shape"] == [2, 3]
     assert described["dtype"] == "torch.bfloat16"
     assert described["requires_grad"] is True
-    assert len(described["digest"]) == 16
+    everything = describe(tensor, every_attribute)
+    assert len(everything) > 25
+    assert everything["is_leaf"] is True
+    assert len(everything["digest"]) == 16

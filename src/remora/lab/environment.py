@@ -96,7 +96,7 @@ def _machine() -> dict[str, str | int | float | None]:
         "memory_bytes": psutil.virtual_memory().total,
         "kernel": platform.release(),
         "system": platform.system(),
-        "virtualised": "hypervisor" in (_read("/proc/cpuinfo") or ""),
+        "virtualised": "yes" if "hypervisor" in (_read("/proc/cpuinfo") or "") else "no",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from remora.systems import registry as systems
 from remora.workloads import registry as workloads
 from remora.workloads.contract import SCALES, Scale
 from remora.workloads.devices import parse_device
-from remora.workloads.footprint import check_fits
+from remora.workloads.fits import check_fits
 
 PILOT_BLOCKS = 3
 POWER = 0.8
@@ -95,9 +96,21 @@ def unavailable_arms(plan: Plan) -> dict[str, str]:
 
 
 def preload_modules(plan: Plan) -> tuple[str, ...]:
-    """Modules that a fork server should import before it forks trials of ``plan``."""
-    names = {arm.workload for arm in plan.arms}
-    return tuple(sorted({m for name in names for m in workloads.get(name).modules}))
+    """Modules that a fork server should import before it forks trials of ``plan``.
+
+    Working out a workload's footprint builds it without data, so whatever it imports of the
+    packages it names has been imported here by then.
+    """
+    packages: set[str] = set()
+    for name in {arm.workload for arm in plan.arms}:
+        workload = workloads.get(name)
+        workload.footprint(_known_scale(plan.scale))
+        packages.update(workload.packages)
+    return tuple(sorted(name for name in sys.modules if name.split(".")[0] in packages))
+
+
+def _known_scale(name: str) -> Scale:
+    return next(scale for scale in SCALES if scale == name)
 
 
 def _scale(name: str, design: Design) -> Scale:

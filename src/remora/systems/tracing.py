@@ -1,7 +1,7 @@
 """Full tracing, two ways: the upper bounds on what watching a job can cost.
 
-``settrace`` records every Python call and return with its arguments, tensor contents included,
-as the first baseline of TrainCheck's overhead experiment does (OSDI'25, section 5).
+``settrace`` records every Python call and return with its arguments, each tensor as a dictionary of
+all its attributes, as the first baseline of TrainCheck's overhead experiment does (OSDI'25).
 ``dispatch-mode`` records every ATen operator with the shapes it was given.
 """
 
@@ -19,7 +19,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from remora.systems.contract import Moved, Ride, System
-from remora.systems.describe import describe
+from remora.systems.describe import TensorRecord, describe, every_attribute, shape_and_type
 from remora.systems.trace_file import TraceFile
 from remora.workloads.contract import Outcome, Session
 
@@ -45,9 +45,9 @@ class _TracingRide(Ride):
 
 
 class _SettraceRide(_TracingRide):
-    def __init__(self, session: Session, directory: Path, *, contents: bool) -> None:
+    def __init__(self, session: Session, directory: Path, tensor_record: TensorRecord) -> None:
         super().__init__(session, directory)
-        self.contents = contents
+        self.tensor_record = tensor_record
 
     def step(self) -> Outcome:
         outer = sys.gettrace()
@@ -69,7 +69,7 @@ class _SettraceRide(_TracingRide):
 
     def _record(self, event: str, frame: FrameType, values: object) -> None:
         code = frame.f_code
-        described = describe(values, contents=self.contents)
+        described = describe(values, self.tensor_record)
         self.trace.write([event, code.co_filename, code.co_qualname, described])
 
 
@@ -80,11 +80,12 @@ class Settrace(System):
     name: ClassVar[str] = "settrace"
     title: ClassVar[str] = "every Python call recorded, through sys.settrace"
 
-    contents: bool = True
-    """Fingerprint tensor contents, not only shapes."""
+    attributes: bool = True
+    """Record every attribute and a fingerprint of each tensor, not only its shape and type."""
 
     def ride(self, session: Session, directory: Path) -> Ride:
-        return _SettraceRide(session, directory, contents=self.contents)
+        record = every_attribute if self.attributes else shape_and_type
+        return _SettraceRide(session, directory, record)
 
 
 class _RecordingMode(TorchDispatchMode):
@@ -100,7 +101,7 @@ class _RecordingMode(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        self.trace.write([str(func), describe([args, dict(kwargs)], contents=False)])
+        self.trace.write([str(func), describe([args, dict(kwargs)], shape_and_type)])
         return func(*args, **kwargs)
 
 
