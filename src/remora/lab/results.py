@@ -235,6 +235,19 @@ class Tail(Data, frozen=True, kw_only=True):
     """Why it is not valid; empty when it is."""
 
 
+class TrialSummary(Data, frozen=True, kw_only=True):
+    """One successful trial, as the tables over trials take it."""
+
+    id: str
+    settled_from: int | None
+    """Index of the first settled step; None: no steady state was found."""
+    settled_steps: int
+    mean_ms: float | None
+    """Of its settled steps, pending work drained included: what ``Cell.step_ms`` spreads over."""
+    outliers: int
+    """Steps beyond 3 scaled MADs of its median: counted and kept."""
+
+
 class Cell(Data, frozen=True, kw_only=True):
     """One arm, summarised."""
 
@@ -259,6 +272,8 @@ class Cell(Data, frozen=True, kw_only=True):
     costs: dict[str, Spread]
     """By quantity, unit in its name: cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib, drain_ms,
     gpu_utilization, gpu_peak_mib. A quantity no trial knows is absent."""
+    summaries: list[TrialSummary] = []
+    """One for each successful trial, in the order of ``trials``."""
 
 
 class NoiseFloor(Data, frozen=True, kw_only=True):
