@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.systems.builders import TinySession
+from torch.nn.modules import module
+from torch.optim import optimizer
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from remora.core.errors import BadValue, UnknownName

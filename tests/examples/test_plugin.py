@@ -19,12 +19,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     site = tmp_path_factory.mktemp("site")
     source = tmp_path_factory.mktemp("source") / "plugin"
     subprocess.run(["cp", "-r", str(PLUGIN), str(source)], check=True)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        + ["--no-build-isolation", "--target", str(site), str(source)],
-        check=True,
-        timeout=240,
-    )
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+    where = ["--no-build-isolation", "--target", str(site), str(source)]
+    subprocess.run([*pip, *where], check=True, timeout=240)
     path = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
     return os.environ | {"PYTHONPATH": path}
 

@@ -156,7 +156,7 @@ def test_the_pilot_states_what_can_be_detected(rig: Make) -> None:
 
 
 def test_a_wanted_effect_sets_the_number_of_blocks_within_the_budget(rig: Make) -> None:
-    plan = msgspec.structs.replace(make_plan(blocks=4), wanted_mde=0.01)
+    plan = msgspec.structs.replace(make_plan(blocks=4), wanted_mde=0.05, margin=0.01)
     made = rig(plan)
     revised = made.conductor(replan=True).run(budget_s=1000)
     assert revised.pilot is not None

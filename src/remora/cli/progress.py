@@ -135,8 +135,8 @@ class Screen:
 
 def _pilot_line(pilot: Pilot) -> str:
     line = (
-        f"pilot: after {pilot.blocks} blocks native differs from native by "
-        f"{pilot.sd_log_ratio * 100:.1f} % (sd); the planned blocks can detect "
+        f"pilot: over {pilot.blocks} blocks native against native scatters by at most "
+        f"{pilot.sd_log_ratio * 100:.1f} % (sd); the blocks planned detect "
         f"{pilot.mde * 100:.1f} % with {pilot.power * 100:.0f} % power"
     )
     if pilot.wanted_mde is None:

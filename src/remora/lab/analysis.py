@@ -21,17 +21,21 @@ from remora.lab.results import (
     Plan,
     Spread,
     Trial,
+    TrialSummary,
 )
-from remora.lab.statistics.describe import outliers, spread, tail
+from remora.lab.statistics.describe import outliers, spread
 from remora.lab.statistics.effect import cliffs_delta, hedges_g
 from remora.lab.statistics.floor import noise_floor
+from remora.lab.statistics.judgement import Judgement
 from remora.lab.statistics.ratios import mean_interval
-from remora.lab.statistics.verdict import Judgement, judge_table
-from remora.lab.summary import TrialSummary, by_arm, log_ratios, paired
+from remora.lab.statistics.sentence import sentence
+from remora.lab.statistics.tails import tail
+from remora.lab.statistics.verdict import judge_table
+from remora.lab.summary import Measured, by_arm, log_ratios, paired
 
 QUANTILES = (0.5, 0.95, 0.99)
 _MIB = 2**20
-_COSTS: dict[str, Callable[[TrialSummary], float | None]] = {
+_COSTS: dict[str, Callable[[Measured], float | None]] = {
     "cpu_ms_per_step": lambda s: s.cpu_ns_per_step / 1e6,
     "peak_rss_mib": lambda s: s.costs.peak_rss_bytes / _MIB,
     "disk_mib": lambda s: s.costs.disk_bytes / _MIB,
@@ -40,7 +44,7 @@ _COSTS: dict[str, Callable[[TrialSummary], float | None]] = {
     "gpu_utilization": lambda s: s.costs.gpu_utilization,
     "gpu_peak_mib": lambda s: _over(s.costs.gpu_peak_bytes, _MIB),
 }
-_COMPARED_COSTS: dict[str, Callable[[TrialSummary], float]] = {
+_COMPARED_COSTS: dict[str, Callable[[Measured], float]] = {
     "p95 step time": lambda s: float(np.quantile(s.counted_ns, 0.95)),
     "CPU time a step": lambda s: s.cpu_ns_per_step,
     "peak RSS": lambda s: float(s.costs.peak_rss_bytes),
@@ -85,7 +89,7 @@ def _workloads(plan: Plan) -> list[str]:
 # ---------------------------------------------------------------- one arm
 
 
-def _cell(arm: Arm, trials: Sequence[Trial], summaries: Mapping[int, TrialSummary]) -> Cell:
+def _cell(arm: Arm, trials: Sequence[Trial], summaries: Mapping[int, Measured]) -> Cell:
     mine = [trial for trial in trials if trial.spec.arm.name == arm.name]
     good = [summaries[block] for block in sorted(summaries)]
     counted = [summary.counted_ns / 1e6 for summary in good]
@@ -104,6 +108,17 @@ def _cell(arm: Arm, trials: Sequence[Trial], summaries: Mapping[int, TrialSummar
         stall_ms=_spread([ns / 1e6 for summary in good for ns in summary.samples.stall_ns]),
         start_up_ms=_start_up(good),
         costs=_costs(good),
+        summaries=[_summary(summary) for summary in good],
+    )
+
+
+def _summary(measured: Measured) -> TrialSummary:
+    return TrialSummary(
+        id=measured.id,
+        settled_from=measured.settled_from,
+        settled_steps=len(measured.counted_ns),
+        mean_ms=measured.mean_step_ns / 1e6,
+        outliers=outliers(measured.counted_ns),
     )
 
 
@@ -111,13 +126,13 @@ def _spread(values: Sequence[float]) -> Spread | None:
     return spread(np.asarray(values, dtype=np.float64)) if values else None
 
 
-def _start_up(good: Sequence[TrialSummary]) -> dict[str, Spread]:
+def _start_up(good: Sequence[Measured]) -> dict[str, Spread]:
     phases = ("spawn", "import", "build", "attach", "first_step")
     values = {p: [getattr(s.start_up, f"{p}_ns") / 1e6 for s in good] for p in phases}
     return {phase: found for phase in phases if (found := _spread(values[phase]))}
 
 
-def _costs(good: Sequence[TrialSummary]) -> dict[str, Spread]:
+def _costs(good: Sequence[Measured]) -> dict[str, Spread]:
     found = {}
     for name, read in _COSTS.items():
         known = [value for summary in good if (value := read(summary)) is not None]
@@ -138,7 +153,7 @@ class _Row:
     """One arm's pairs with native, and why they may not be compared."""
 
     arm: Arm
-    pairs: list[tuple[TrialSummary, TrialSummary]]
+    pairs: list[tuple[Measured, Measured]]
     work: str
     comparable: bool
 
@@ -147,7 +162,7 @@ class _Table:
     """The comparisons of one workload, judged together."""
 
     def __init__(
-        self, plan: Plan, workload: str, arms: Mapping[str, Mapping[int, TrialSummary]]
+        self, plan: Plan, workload: str, arms: Mapping[str, Mapping[int, Measured]]
     ) -> None:
         self.plan, self.workload, self.arms = plan, workload, arms
         mine = [arm for arm in plan.arms if arm.workload == workload]
@@ -163,9 +178,12 @@ class _Table:
         return _Row(arm, pairs, work.words, work.equal)
 
     def _floor(self) -> NoiseFloor | None:
-        if not len(self.again):
+        floor = noise_floor(self.again, self.plan.level, self.plan.seed)
+        if floor is None:
             return None
-        return noise_floor(self.workload, self.again, self.plan.level)
+        return NoiseFloor(
+            workload=self.workload, ratio=floor.ratio, interval=floor.interval, floor=floor.floor
+        )
 
     def comparisons(self) -> list[Comparison]:
         judged = judge_table(
@@ -192,7 +210,7 @@ class _Table:
             cliffs_delta=cliffs_delta(mine, native) if enough else None,
             hedges_g=hedges_g(np.log(mine), np.log(native)) if enough else None,
             verdict=judged.verdict if judged else "void",
-            sentence=judged.sentence if judged else f"void: {row.work}",
+            sentence=sentence(judged) if judged else f"void: {row.work}",
             equal_work=row.work,
             cost_ratios=self._cost_ratios(row) if row.pairs else [],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from remora.lab.summary import TrialSummary
+from remora.lab.summary import Measured
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class EqualWork:
     words: str
 
 
-def equal_work(pairs: Sequence[tuple[TrialSummary, TrialSummary]], tolerance: float) -> EqualWork:
+def equal_work(pairs: Sequence[tuple[Measured, Measured]], tolerance: float) -> EqualWork:
     """Compare outcomes step by step, within blocks, as far as both trials went."""
     if not pairs:
         return EqualWork(True, "no block has both")
@@ -54,6 +54,6 @@ def _difference(x: float, y: float) -> float:
     return difference if difference == difference else float("inf")
 
 
-def _same_digests(arm: TrialSummary, native: TrialSummary) -> bool:
+def _same_digests(arm: Measured, native: Measured) -> bool:
     common = zip(arm.samples.digests, native.samples.digests, strict=False)
     return all(a == b for a, b in common)

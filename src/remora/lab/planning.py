@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from remora.lab.design import Design, Effort, Request
 from remora.lab.environment import cores
 from remora.lab.results import Arm, Option, Pilot, Plan, Trial, TrialSpec
 from remora.lab.schedule import arms_of, schedule
-from remora.lab.statistics.power import blocks_needed, minimum_detectable_effect
+from remora.lab.statistics.power import blocks_needed, minimum_detectable_effect, planning_sd
 from remora.lab.summary import again_log_ratios
 from remora.systems import registry as systems
 from remora.workloads import registry as workloads
@@ -73,7 +74,7 @@ def make_plan(design: Design, request: Request) -> Plan:
         seed=request.seed,
         threads=request.threads,
         executor=effort.executor,
-        margin=request.margin or design.margin,
+        margin=_margin(design, request),
         tolerance=design.tolerance,
         budget_s=effort.budget_s,
         wanted_mde=request.mde,
@@ -149,6 +150,12 @@ def _check(request: Request, effort: Effort) -> None:
         raise BadValue(f"--every {request.every} is not an interval in steps; choose 1 or more")
 
 
+def _margin(design: Design, request: Request) -> float:
+    """The margin asked for, or the design's; never above the effect that is to be told."""
+    margin = design.margin if request.margin is None else request.margin
+    return margin if request.mde is None else min(margin, request.mde)
+
+
 def _system_options(design: Design, request: Request) -> list[tuple[str, dict[str, Option]]]:
     """Systems of the design, or those asked for, each with the options it takes."""
     designed = dict(design.systems)
@@ -185,22 +192,26 @@ class Replanner:
         if plan.pilot is not None or blocks_done < min(self.pilot_blocks, plan.blocks):
             return plan
         noise = again_log_ratios(trials)
-        deviations = [float(ratios.std(ddof=1)) for ratios in noise.values() if len(ratios) > 1]
+        deviations = [sd for ratios in noise.values() if (sd := planning_sd(ratios)) is not None]
         if not deviations:
             return plan
         return self._revised(plan, blocks_done, max(deviations), budget)
 
     def _revised(self, plan: Plan, blocks_done: int, sd: float, budget: Budget) -> Plan:
         affordable = self._affordable(plan, blocks_done, budget)
-        needed = None
+        arms, needed = _judged_arms(plan), None
         if plan.wanted_mde is not None:
-            needed = blocks_needed(plan.wanted_mde, sd, power=self.power)
+            needed = blocks_needed(
+                plan.wanted_mde, sd, self.power, margin=plan.margin, level=plan.level, arms=arms
+            )
         asked = plan.blocks if plan.wanted_mde is None else (needed or MOST_BLOCKS)
         blocks = max(blocks_done, min(asked, affordable))
         pilot = Pilot(
             blocks=blocks_done,
             sd_log_ratio=sd,
-            mde=minimum_detectable_effect(sd, blocks, power=self.power),
+            mde=minimum_detectable_effect(
+                sd, max(2, blocks), self.power, level=plan.level, arms=arms
+            ),
             power=self.power,
             wanted_mde=plan.wanted_mde,
             blocks_for_wanted=needed,
@@ -214,6 +225,12 @@ class Replanner:
         if budget.seconds is None or per_block <= 0:
             return MOST_BLOCKS
         return blocks_done + max(0, int(budget.left / per_block))
+
+
+def _judged_arms(plan: Plan) -> int:
+    """Arms that share one table, and so its level."""
+    counts = Counter(arm.workload for arm in plan.arms if arm.role in ("system", "injected"))
+    return max(counts.values(), default=1)
 
 
 def with_blocks(plan: Plan, blocks: int) -> Plan:

@@ -105,7 +105,8 @@ class Pilot(Data, frozen=True, kw_only=True):
 
     blocks: int
     sd_log_ratio: float
-    """Standard deviation of the A/A log ratio between blocks."""
+    """Standard deviation of the A/A log ratio between blocks, its upper 80 % confidence limit:
+    a short pilot underestimates the deviation itself more often than not."""
     mde: float
     """Minimum detectable effect with the planned blocks, as a share: 0.03 is 3 %."""
     power: float

@@ -17,8 +17,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class TrialSummary:
-    """A successful trial and what it comes down to."""
+class Measured:
+    """A successful trial and what its samples come down to."""
 
     trial: Trial
     samples: Samples
@@ -26,7 +26,7 @@ class TrialSummary:
     start_up: StartUp
 
     @classmethod
-    def of(cls, trial: Trial) -> TrialSummary | None:
+    def of(cls, trial: Trial) -> Measured | None:
         """The summary of ``trial``; None when it failed."""
         if trial.samples is None or trial.costs is None or trial.start_up is None:
             return None
@@ -90,29 +90,29 @@ class TrialSummary:
         )
 
 
-Arms = Mapping[str, Mapping[int, TrialSummary]]
+Arms = Mapping[str, Mapping[int, Measured]]
 """An arm's summaries by block, by the arm's name (``workload/label``)."""
 
 
 def by_arm(trials: Iterable[Trial]) -> Arms:
     """The successful trials, by arm and block."""
-    arms: dict[str, dict[int, TrialSummary]] = defaultdict(dict)
+    arms: dict[str, dict[int, Measured]] = defaultdict(dict)
     for trial in trials:
-        if summary := TrialSummary.of(trial):
+        if summary := Measured.of(trial):
             arms[trial.spec.arm.name][summary.block] = summary
     return arms
 
 
 def paired(
-    arm: Mapping[int, TrialSummary], native: Mapping[int, TrialSummary]
-) -> list[tuple[TrialSummary, TrialSummary]]:
+    arm: Mapping[int, Measured], native: Mapping[int, Measured]
+) -> list[tuple[Measured, Measured]]:
     """The blocks that have both, in order."""
     return [(arm[block], native[block]) for block in sorted(arm.keys() & native.keys())]
 
 
 def log_ratios(
-    pairs: Sequence[tuple[TrialSummary, TrialSummary]],
-    quantity: Callable[[TrialSummary], float] = lambda summary: summary.mean_step_ns,
+    pairs: Sequence[tuple[Measured, Measured]],
+    quantity: Callable[[Measured], float] = lambda summary: summary.mean_step_ns,
 ) -> Floats:
     """Natural logs of arm over native, one a block; pairs where either is not positive drop out."""
     values = [(quantity(a), quantity(b)) for a, b in pairs]
