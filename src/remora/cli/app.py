@@ -6,14 +6,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import click
 import typer
 
 from remora import __version__
 from remora.cli import bench, catalogue, compare, doctor, report, run
 from remora.core.errors import UserError
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="remora",
@@ -41,15 +38,10 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 well, 1 our defect, 2 the user's mistake."""
     try:
-        code = app(args=arguments, standalone_mode=False)
+        app(args=arguments)
     except UserError as error:
         print(f"remora: {error}", file=sys.stderr)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        code = INTERRUPTED
+        sys.exit(error.exit_code)
     except Exception:
         traceback.print_exc()
         print(
@@ -57,5 +49,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "please report it with the lines above",
             file=sys.stderr,
         )
-        code = 1
-    sys.exit(code or 0)
+        sys.exit(1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from remora.lab.folder import Folder
     from remora.lab.results import Plan
 
-Text = Annotated[str | None, typer.Option()]
+INTERRUPTED = 130
 
 
 def bench(
@@ -150,7 +150,7 @@ def _conduct(folder: Folder, request: Request, only: list[str]) -> None:
             plan = conductor.run(budget_s, only)
         except KeyboardInterrupt:
             screen.interrupted(plan)
-            raise
+            raise typer.Exit(INTERRUPTED) from None
         finally:
             executor.close()
     _report(folder, plan)

@@ -32,7 +32,7 @@ def print_summary(analysis: Analysis, rendered: Rendered, console: Console | Non
         console.print(_table(noise.workload, noise.floor, rows))
     for warning in analysis.warnings:
         console.print(f"note: {warning}")
-    console.print(f"report: {rendered.html.resolve().as_uri()}", soft_wrap=True)
+    console.print(f"report: {rendered.page.resolve().as_uri()}", soft_wrap=True)
 
 
 def _table(workload: str, floor: float, rows: list[Comparison]) -> Table:
