@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 
@@ -16,7 +16,8 @@ from remora.workloads.contract import SCALES, Footprint, Mode, Scale, Session, W
 from remora.workloads.fast_init import build_seeded
 from remora.workloads.optimizers import OptimizerSpec
 from remora.workloads.rehearsal import rehearse
-from remora.workloads.sessions import Batch, ForwardSession, TrainSession
+from remora.workloads.sessions import Apply, Batch, ForwardSession, TrainSession
+from remora.workloads.weights import load_weights
 
 SizesT = TypeVar("SizesT")
 
@@ -24,7 +25,7 @@ BATCHES = 4
 """Batches in the fixed cycle: enough that data differ from step to step, few enough to hold."""
 
 
-@dataclass
+@dataclass(eq=False)
 class ModelWorkload(Workload, Generic[SizesT]):
     """One model under one mode; ``table`` holds the sizes (a dataclass) of every scale."""
 
@@ -57,6 +58,10 @@ class ModelWorkload(Workload, Generic[SizesT]):
     def apply(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """The loss in mode ``train``, else the output."""
 
+    def applied(self, network: torch.nn.Module) -> Apply:
+        """What a new session runs on each batch: :meth:`apply`, unless it has to remember."""
+        return self.apply
+
     @abstractmethod
     def work(self, sizes: SizesT) -> Work:
         """How much one step does."""
@@ -76,25 +81,31 @@ class ModelWorkload(Workload, Generic[SizesT]):
         """The session that steps ``network``."""
         batches = self.batches(sizes, device, seed, data)
         work = self.work(sizes)
+        apply = self.applied(network)
         if self.optimizer is None:
-            return ForwardSession(network, self.apply, batches, work=work, device=device)
+            return ForwardSession(network, apply, batches, work=work, device=device)
         optimizer = self.optimizer.make(network.parameters())
-        return TrainSession(
-            network, optimizer, self.apply, batches, work=work, device=device, seed=seed
-        )
+        return TrainSession(network, optimizer, apply, batches, work=work, device=device, seed=seed)
 
     # ------------------------------------------------- the contract
 
     def sizes(self, scale: Scale) -> Mapping[str, int | str]:
         sizes = self._at(scale)
-        shown = {field.name: getattr(sizes, field.name) for field in fields(sizes)}  # type: ignore[arg-type]
+        values = {field.name: getattr(sizes, field.name) for field in fields(cast(Any, sizes))}
+        shown = {name: value for name, value in values.items() if value}
         return shown | ({} if self.optimizer is None else {"optimizer": str(self.optimizer)})
 
     def footprint(self, scale: Scale) -> Footprint:
         return rehearse(self, scale)
 
     def build(
-        self, scale: Scale, device: torch.device, *, seed: int = 0, data: Path | None = None
+        self,
+        scale: Scale,
+        device: torch.device,
+        *,
+        seed: int = 0,
+        data: Path | None = None,
+        weights: Path | None = None,
     ) -> Session:
         sizes = self._at(scale)
         self._require_packages()
@@ -105,6 +116,8 @@ class ModelWorkload(Workload, Generic[SizesT]):
             std=self.weight_std,
             dtype=self.dtype(sizes),
         )
+        if weights is not None:
+            load_weights(network, weights)
         return self.session(network, sizes, device, seed, data)
 
     def _at(self, scale: Scale) -> SizesT:

@@ -8,18 +8,31 @@ to a :class:`Workload`, or to a class or function that makes one when called wit
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple
 
 from remora.core.errors import Unavailable, UnknownName
-from remora.workloads.contract import Workload
+from remora.workloads.contract import Mode, Scale, Workload
 
 GROUP = "remora.workloads"
 
 _FAMILIES = (
     "vision.vgg",
+    "vision.resnet",
+    "vision.mnist",
+    "language.word_lm",
+    "language.transformer_xl_training",
+    "language.bert",
     "language.gpt2",
+    "language.opt",
+    "language.bloom",
+    "language.llama",
+    "multimodal.clip",
+    "multimodal.whisper",
+    "micro",
 )
 """Modules below ``remora.workloads`` with a function ``workloads()``. None imports a model."""
 
@@ -52,6 +65,40 @@ def get(name: str) -> Workload:
     if f"{name}-train" in known:
         return known[f"{name}-train"]
     raise UnknownName("workload", name, known)
+
+
+@dataclass(frozen=True)
+class Description:
+    """A row of the table of workloads."""
+
+    name: str
+    model: str
+    mode: Mode
+    sizes: Mapping[str, int | str]
+    source: str
+    workload: Workload
+    scale: Scale
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters: worked out when asked for, since that builds a model's shapes."""
+        return self.workload.footprint(self.scale).parameters
+
+
+def describe(scale: Scale) -> list[Description]:
+    """Every workload at ``scale``, by name. Imports and builds nothing."""
+    return [
+        Description(
+            name=name,
+            model=workload.model,
+            mode=workload.mode,
+            sizes=workload.sizes(scale),
+            source=workload.source,
+            workload=workload,
+            scale=scale,
+        )
+        for name, workload in sorted(_registry().workloads.items())
+    ]
 
 
 def broken() -> dict[str, str]:

@@ -64,13 +64,18 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @cache
 def rehearse(workload: Workload, scale: Scale) -> Footprint:
-    """The footprint of ``workload`` at ``scale``: two steps, the second with optimizer state."""
+    """The footprint of ``workload`` at ``scale``, of one step; when training, of two.
+
+    Optimizers make their state in the first step, so that the second one's peak is the highest.
+    ``activations`` is what that peak needs beyond weights, gradients and optimizer state.
+    """
     meter = _LiveBytes()
     with meter:
         session = workload.build(scale, torch.device("meta"))
         meter.peak = meter.live
         session.step()
-        session.step()
+        if session.optimizer:
+            session.step()
     parameters = list(session.model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     weights = _bytes([*parameters, *session.model.buffers()])

@@ -1,36 +1,40 @@
-"""Left-to-right language models of transformers, made from their config classes."""
+"""Left-to-right language models of transformers: trained, scored, prefilled, decoded."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from remora.workloads.contract import Session, Work
+from remora.workloads.contract import Mode, Scale, Session, Work
 from remora.workloads.language.decoding import DecodeSession
+from remora.workloads.language.pretrained import PACKAGES, WEIGHT_STD, from_config
 from remora.workloads.model_workload import BATCHES, ModelWorkload
 from remora.workloads.sessions import Batch
-from remora.workloads.text import draw_tokens
+from remora.workloads.text import tokens
 
 
 @dataclass(frozen=True)
 class CausalSizes:
-    """Sizes of a left-to-right language model and of its step."""
+    """Sizes of a left-to-right language model and of its step. Zero means: does not apply."""
 
-    batch: int
-    sequence: int
-    """Tokens a sequence trains on or is prefilled with."""
     layers: int
     width: int
     heads: int
+    hidden: int
+    """Width of the feed-forward layers."""
     vocabulary: int
     positions: int
+    batch: int = 1
+    sequence: int = 64
+    """Tokens a sequence trains on or is prefilled with; when decoding, the prompt."""
     new_tokens: int = 0
     """Tokens that one decode step adds to each sequence."""
+    embedding: int = 0
+    """Width of the token embeddings where it is not ``width``."""
     dtype: str = "float32"
 
 
@@ -42,27 +46,29 @@ class Architecture:
     model_class: str
     config: Callable[[CausalSizes], Mapping[str, Any]]
 
-    def build(self, sizes: CausalSizes) -> torch.nn.Module:
-        transformers = importlib.import_module("transformers")
-        config = getattr(transformers, self.config_class)(**self.config(sizes))
-        model: torch.nn.Module = getattr(transformers, self.model_class)(config)
+    def network(self, sizes: CausalSizes) -> torch.nn.Module:
+        # No special tokens: the ids are drawn, and none of them ends or pads a sequence.
+        special = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+        model = from_config(self.config_class, self.model_class, {**special, **self.config(sizes)})
         # Some classes leave the loss to a guess that is made aloud; this is the one it makes.
         model.loss_type = "ForCausalLM"  # type: ignore[assignment]
         return model
 
 
-@dataclass
+@dataclass(eq=False)
 class CausalWorkload(ModelWorkload[CausalSizes]):
-    """Next-token training, scoring (``forward``), reading a prompt (``prefill``), or decoding."""
+    """Next-token training, scoring (``forward``), reading a prompt (``prefill``), or decoding.
+
+    Outcomes: the loss; all logits (batch, sequence, vocabulary); the last token's logits
+    (batch, 1, vocabulary); the new token ids (batch, new_tokens).
+    """
 
     architecture: Architecture = field(kw_only=True)
-    packages: tuple[str, ...] = ("transformers",)
-    weight_std: float | None = 0.02
-
-    __hash__ = object.__hash__
+    packages: tuple[str, ...] = PACKAGES
+    weight_std: float | None = WEIGHT_STD
 
     def network(self, sizes: CausalSizes) -> torch.nn.Module:
-        return self.architecture.build(sizes)
+        return self.architecture.network(sizes)
 
     def dtype(self, sizes: CausalSizes) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, sizes.dtype)
@@ -72,10 +78,10 @@ class CausalWorkload(ModelWorkload[CausalSizes]):
         self, sizes: CausalSizes, device: torch.device, seed: int, data: Path | None
     ) -> Sequence[Batch]:
         shape = (BATCHES, sizes.batch, sizes.sequence)
-        return [{"input_ids": ids} for ids in draw_tokens(shape, sizes.vocabulary, device, seed)]
+        return [{"ids": ids} for ids in tokens(shape, sizes.vocabulary, device, seed, data)]
 
     def apply(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        ids = batch["input_ids"]
+        ids = batch["ids"]
         result: torch.Tensor
         if self.mode == "train":
             result = model(input_ids=ids, labels=ids, use_cache=False).loss
@@ -86,8 +92,8 @@ class CausalWorkload(ModelWorkload[CausalSizes]):
         return result
 
     def work(self, sizes: CausalSizes) -> Work:
-        tokens = sizes.new_tokens if self.mode == "decode" else sizes.sequence
-        return Work(sizes.batch * tokens, "tokens")
+        per_sequence = sizes.new_tokens if self.mode == "decode" else sizes.sequence
+        return Work(sizes.batch * per_sequence, "tokens")
 
     def session(
         self,
@@ -99,7 +105,23 @@ class CausalWorkload(ModelWorkload[CausalSizes]):
     ) -> Session:
         if self.mode != "decode":
             return super().session(network, sizes, device, seed, data)
-        prompt = self.batches(sizes, device, seed, data)[0]["input_ids"]
-        return DecodeSession(
-            network, prompt, sizes.new_tokens, work=self.work(sizes), device=device
-        )
+        prompt = self.batches(sizes, device, seed, data)[0]["ids"]
+        work = self.work(sizes)
+        return DecodeSession(network, prompt, sizes.new_tokens, work=work, device=device)
+
+
+def scales(
+    mode: Mode, *, quick: CausalSizes, standard: CausalSizes, paper: CausalSizes
+) -> dict[Scale, CausalSizes]:
+    """Sizes for ``mode``; what a step reads and writes is set for ``quick`` and ``standard``."""
+    step: dict[Mode, dict[str, int]] = {
+        "train": {"sequence": 64},
+        "forward": {"sequence": 128},
+        "prefill": {"sequence": 128},
+        "decode": {"sequence": 32, "new_tokens": 8},
+    }
+    return {
+        "quick": replace(quick, **step[mode]),  # type: ignore[arg-type]
+        "standard": replace(standard, **step[mode]),  # type: ignore[arg-type]
+        "paper": paper,
+    }

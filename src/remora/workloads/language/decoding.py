@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from remora.workloads.contract import Outcome, Session, Work
@@ -10,8 +13,8 @@ from remora.workloads.contract import Outcome, Session, Work
 class DecodeSession(Session):
     """Decodes ``new_tokens`` greedily after a prompt that was read once, when it was built.
 
-    Every step crops the cache back to the prompt, so that all steps do equal work. The outcome is
-    the new token ids (batch, new_tokens).
+    Every step ends by cropping the cache back to the prompt, so that all steps do equal work. The
+    outcome is the new token ids (batch, new_tokens).
     """
 
     optimizer = None
@@ -24,24 +27,31 @@ class DecodeSession(Session):
         *,
         work: Work,
         device: torch.device,
+        tokens_argument: str = "input_ids",
+        context: Mapping[str, Any] | None = None,
     ) -> None:
+        """``context`` is passed to the model with every token: what an encoder has read, say."""
         self.model = model.eval()
         self.device = device
         self.work = work
         self._new_tokens = new_tokens
-        self._prompt_length = prompt.shape[1]
+        self._tokens_argument = tokens_argument
+        self._context = dict(context or {})
         with torch.no_grad():
-            read = model(input_ids=prompt, use_cache=True, logits_to_keep=1)
+            read = self._read(prompt, None)
         self._cache = read.past_key_values
         self._first = read.logits[:, -1:].argmax(-1)
 
     @torch.no_grad()
     def step(self) -> Outcome:
-        self._cache.crop(self._prompt_length)
         token = self._first
         decoded = []
         for _ in range(self._new_tokens):
-            answer = self.model(input_ids=token, past_key_values=self._cache, use_cache=True)
-            token = answer.logits[:, -1:].argmax(-1)
+            token = self._read(token, self._cache).logits[:, -1:].argmax(-1)
             decoded.append(token)
+        self._cache.crop(-self._new_tokens)
         return Outcome(torch.cat(decoded, dim=1))
+
+    def _read(self, tokens: torch.Tensor, cache: Any) -> Any:
+        inputs = {self._tokens_argument: tokens, **self._context}
+        return self.model(**inputs, past_key_values=cache, use_cache=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from remora.workloads.contract import Workload
-from remora.workloads.language.causal import Architecture, CausalSizes, CausalWorkload
+from remora.workloads.contract import Mode, Workload
+from remora.workloads.language.causal import Architecture, CausalSizes, CausalWorkload, scales
 from remora.workloads.optimizers import adamw
 
 
@@ -16,34 +16,56 @@ def _config(sizes: CausalSizes) -> Mapping[str, Any]:
         "n_layer": sizes.layers,
         "n_embd": sizes.width,
         "n_head": sizes.heads,
+        "n_inner": sizes.hidden,
         "vocab_size": sizes.vocabulary,
         "n_positions": sizes.positions,
-        "bos_token_id": None,
-        "eos_token_id": None,
     }
 
 
 _GPT2 = Architecture("GPT2Config", "GPT2LMHeadModel", _config)
 
-_ARCHITECTURES = {
-    "gpt2": (12, 768, 12),
-    "gpt2-medium": (24, 1024, 16),
-    "gpt2-large": (36, 1280, 20),
-    "gpt2-xl": (48, 1600, 25),
+_FULL = {
+    "gpt2": CausalSizes(12, 768, 12, 3072, 50257, 1024),
+    "gpt2-medium": CausalSizes(24, 1024, 16, 4096, 50257, 1024),
+    "gpt2-large": CausalSizes(36, 1280, 20, 5120, 50257, 1024),
+    "gpt2-xl": CausalSizes(48, 1600, 25, 6400, 50257, 1024),
+}
+
+_QUICK = {
+    "gpt2": CausalSizes(4, 256, 4, 1024, 4096, 128),
+    "gpt2-medium": CausalSizes(6, 256, 4, 1024, 4096, 128),
+    "gpt2-large": CausalSizes(6, 320, 5, 1280, 4096, 128),
+    "gpt2-xl": CausalSizes(8, 256, 4, 1024, 4096, 128),
+}
+
+_TRAINED_LAYERS_AT_STANDARD = {"gpt2-large": 12, "gpt2-xl": 12}
+"""Trained whole, these two need more memory than a laptop has."""
+
+_MODES: dict[Mode, tuple[dict[str, int], str]] = {
+    "train": ({"sequence": 1024}, "batch 1 as gpt2-large in Tally (ASPLOS 2025), full context"),
+    "forward": ({"sequence": 1024}, "one sequence of the full context"),
+    "prefill": ({"sequence": 1024}, "a prompt of 1k as in Genie's prefill benchmark"),
+    "decode": (
+        {"sequence": 128, "new_tokens": 16},
+        "16 tokens at batch 1 as in Genie's generate benchmark; the prompt of 128 is ours",
+    ),
 }
 
 
 def workloads() -> Iterator[Workload]:
-    quick = CausalSizes(
-        batch=1, sequence=64, layers=4, width=256, heads=4, vocabulary=4096, positions=128
-    )
-    for model, (layers, width, heads) in _ARCHITECTURES.items():
-        full = CausalSizes(1, 128, layers, width, heads, vocabulary=50257, positions=1024)
-        yield CausalWorkload(
-            model,
-            "train",
-            {"quick": quick, "standard": full, "paper": replace(full, sequence=1024)},
-            "Radford et al. 2019, table 2 and section 2.3 (context 1024)",
-            optimizer=adamw(lr=2.5e-4),
-            architecture=_GPT2,
-        )
+    for model, full in _FULL.items():
+        for mode, (step, source) in _MODES.items():
+            layers = _TRAINED_LAYERS_AT_STANDARD.get(model) if mode == "train" else None
+            yield CausalWorkload(
+                model,
+                mode,
+                scales(
+                    mode,
+                    quick=_QUICK[model],
+                    standard=replace(full, layers=layers or full.layers),
+                    paper=replace(full, **step),  # type: ignore[arg-type]
+                ),
+                f"Radford et al. (2019), table 2 and section 2.3; {source}",
+                optimizer=adamw(lr=2.5e-4) if mode == "train" else None,
+                architecture=_GPT2,
+            )

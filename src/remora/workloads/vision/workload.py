@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from remora.workloads.contract import Work
-from remora.workloads.images import ImageShape, draw_images
+from remora.workloads.images import ImageShape, image_batches
 from remora.workloads.model_workload import BATCHES, ModelWorkload
 from remora.workloads.sessions import Batch
 
@@ -30,11 +30,9 @@ class VisionSizes(Protocol):
     def network(self) -> torch.nn.Module: ...
 
 
-@dataclass
+@dataclass(eq=False)
 class VisionWorkload(ModelWorkload[VisionSizes]):
     """Classify images: cross entropy in mode ``train``, logits in mode ``forward``."""
-
-    __hash__ = object.__hash__
 
     def network(self, sizes: VisionSizes) -> torch.nn.Module:
         return sizes.network()
@@ -43,7 +41,7 @@ class VisionWorkload(ModelWorkload[VisionSizes]):
         self, sizes: VisionSizes, device: torch.device, seed: int, data: Path | None
     ) -> Sequence[Batch]:
         shape = ImageShape(BATCHES, sizes.batch, sizes.channels, sizes.image, sizes.classes)
-        return draw_images(shape, device, seed)
+        return image_batches(shape, device, seed, data)
 
     def apply(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         logits: torch.Tensor = model(batch["images"])
