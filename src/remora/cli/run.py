@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from remora.tap.launch import run_script
-from remora.tap.service import Service
+if TYPE_CHECKING:
+    from remora.tap.service import Service
 
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False}
 """Options end where the script begins: everything after it is the script's."""
+
+_EXCEPTHOOK = sys.excepthook
+"""As Python started: typer puts its own in place, which a script must not find."""
 
 
 def run(
@@ -43,9 +47,12 @@ def run(
 
     Options of Remora come before the script; everything after it belongs to the script.
     """
+    from remora.tap.launch import run_script
+
     services: list[Service] = []
     if observe or watch or observe_json:
         from remora.tap.observe import Observe
 
         services.append(Observe(watch=tuple(watch or ()), json_file=observe_json))
-    raise SystemExit(run_script(argv, services, module=module, strict=strict))
+    code = run_script(argv, services, module=module, strict=strict, excepthook=_EXCEPTHOOK)
+    raise SystemExit(code)

@@ -10,15 +10,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 Waiting = Callable[[], None]
 
 
-class ImportWatch(MetaPathFinder):
+class ImportWatch:
     """Calls back once after each awaited module has run."""
 
     def __init__(self) -> None:
@@ -50,7 +49,7 @@ class ImportWatch(MetaPathFinder):
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
-                    spec.loader = _Notifying(spec.loader, self)
+                    spec.loader = cast("Any", _Notifying(spec.loader, self))
                 return spec
         return None
 
@@ -76,7 +75,7 @@ class ImportWatch(MetaPathFinder):
             sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
 
 
-class _Notifying(Loader):
+class _Notifying:
     """A module's own loader, and word to the watch once it is done."""
 
     def __init__(self, loader: Any, watch: ImportWatch) -> None:

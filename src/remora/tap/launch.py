@@ -19,7 +19,7 @@ import signal
 import sys
 import traceback
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 
 from remora.core.errors import ScriptUnusable
@@ -27,8 +27,8 @@ from remora.tap.job import Job
 from remora.tap.program import Container, Program, program
 from remora.tap.service import Service
 
-_PYTHONS_EXCEPTHOOK = sys.excepthook
-"""As it was before the command line put its own in place."""
+ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
 _our_main = sys.modules.get("__main__")
 """Kept alive: replacing it in ``sys.modules`` must not tear down the module that started us."""
 _riding: weakref.WeakSet[Job] = weakref.WeakSet()
@@ -40,6 +40,7 @@ def run_script(
     *,
     module: bool = False,
     strict: bool = False,
+    excepthook: ExceptHook = sys.__excepthook__,
 ) -> int:
     """Run the program ``argv[0]`` with the rest as its arguments, and return its exit code.
 
@@ -50,6 +51,7 @@ def run_script(
         argv: a script, folder, archive or ``-`` (a module with ``module``), and its arguments.
         services: attached before the program starts; finished and detached when it has ended.
         module: run ``argv[0]`` as ``python -m`` does.
+        excepthook: what the program finds as ``sys.excepthook``.
         strict: let a failing service's exception raise into the program.
 
     Raises:
@@ -59,7 +61,7 @@ def run_script(
     if not argv:
         raise ScriptUnusable("no script given; write: remora run [options] script.py [arguments]")
     chosen = program(argv[0], module=module)
-    _settle_before(chosen, argv)
+    _settle_before(chosen, argv, excepthook)
     job = Job(strict=strict)
     _stay_with_parent(job)
     try:
@@ -71,9 +73,9 @@ def run_script(
     return code
 
 
-def _settle_before(chosen: Program, argv: Sequence[str]) -> None:
+def _settle_before(chosen: Program, argv: Sequence[str], excepthook: ExceptHook) -> None:
     atexit.register(_die_of_interrupt)  # first in, so last out: after the program's own
-    sys.excepthook = _PYTHONS_EXCEPTHOOK
+    sys.excepthook = excepthook
     sys.argv[:] = [chosen.argv0, *argv[1:]]
     _put_first_on_path(chosen)
 

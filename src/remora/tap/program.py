@@ -47,7 +47,7 @@ class Script(Program):
                 f"script {name!r} {reason}; give the path of a Python file, or -m and a module"
             ) from None
         self.argv0 = name
-        self._file = name if os.path.isabs(name) else str(Path.cwd()) + os.sep + _undotted(name)
+        self._file = _absolute(name)
         self.path0 = str(Path(os.path.realpath(name)).parent)
 
     def run(self, main: ModuleType) -> None:
@@ -98,7 +98,7 @@ class Container(Program):
 
     def __init__(self, name: str) -> None:
         self.argv0 = name
-        self.path0 = name if os.path.isabs(name) else str(Path.cwd()) + os.sep + _undotted(name)
+        self.path0 = _absolute(name)
 
     def run(self, main: ModuleType) -> None:
         _run_module("__main__", alter_argv=False)
@@ -133,7 +133,7 @@ def compile_main(source: bytes, file: str) -> CodeType:
     """
     names = awaited_in_main()
     if not names:
-        return compile(source, file, "exec", dont_inherit=True)  # type: ignore[no-any-return]
+        return compile(source, file, "exec", dont_inherit=True)
     tree = ast.parse(source, file)
     _tell_when_bound(tree, names)
     return compile(tree, file, "exec", dont_inherit=True)
@@ -182,9 +182,9 @@ def _run_module(name: str, *, alter_argv: bool) -> None:
     run(name, alter_argv)
 
 
-def _undotted(name: str) -> str:
-    """As Python does, drop one leading ``./`` and nothing else."""
-    return name[2:] if name.startswith("./") else name
+def _absolute(name: str) -> str:
+    """As Python makes it: the working directory in front, and nothing tidied."""
+    return name if os.path.isabs(name) else os.path.join(os.getcwd(), name)  # noqa: PTH109, PTH118
 
 
 class _first_on_path:  # noqa: N801  reads as a statement
