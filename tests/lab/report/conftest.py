@@ -131,8 +131,9 @@ def _trial(spec: TrialSpec, made: Made, base_ms: float, rng: np.random.Generator
         ),
         start_up=StartUp(spawn_ns=41_000_000, import_ns=1_830_000_000, build_ns=902_000_000,
                          attach_ns=round(3e5 * made.factor), first_step_ns=steps[0]),
-        costs=Costs(drain_ns=12_000_000, cpu_ns=round(sum(steps) * 1.9), peak_rss_bytes=1_812_000_000,
-                    disk_bytes=3_321_888_768 if made.stall_ms else 0, wire_bytes=0),
+        costs=Costs(drain_ns=12_000_000, cpu_ns=round(sum(steps) * 1.9),
+                    peak_rss_bytes=1_812_000_000, disk_bytes=3_321_888_768 if made.stall_ms else 0,
+                    wire_bytes=0),
     )  # fmt: skip
 
 
@@ -258,7 +259,7 @@ def _plan() -> Plan:
                     min_steps=20,
                     max_steps=STEPS,
                     timeout_s=120.0,
-                )  # fmt: skip
+                )
             )
     return Plan(
         experiment="quick",
@@ -286,8 +287,8 @@ def made_results() -> tuple[Analysis, list[Trial]]:
     made = {f"{w}/{m.label}": (m, base) for w, (base, group) in ARMS.items() for m in group}
     rng = np.random.default_rng(11)
     trials = [_trial(spec, *made[spec.arm.name], rng) for spec in plan.trials]
-    cells = []
-    comparisons = []
+    cells: list[Cell] = []
+    comparisons: list[Comparison] = []
     for workload in ARMS:
         own = [arm for arm in plan.arms if arm.workload == workload]
         group = {

@@ -112,5 +112,7 @@ def p_value(value: float | None) -> str:
 
 
 def effect(value: float | None) -> str:
-    """An effect size, two decimals."""
-    return NONE if value is None or not math.isfinite(value) else fixed(value, 2)
+    """An effect size: two decimals, fewer where it is large."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    return fixed(value, min(2, decimals(value)) if value else 2)

@@ -126,10 +126,11 @@ class Page:
 
     @property
     def settings(self) -> dict[str, dict[str, Option]]:
-        """Every system's settings by label, with what an arm adds to them."""
+        """Every system's settings by label, with what an arm adds; first those with any."""
         own = {arm.row.arm.label: arm.row.arm.options for w in self.workloads for arm in w.arms}
         labels = dict.fromkeys([*self.plan.settings, *own])
-        return {x: {**self.plan.settings.get(x, {}), **own.get(x, {})} for x in labels}
+        every = {x: {**self.plan.settings.get(x, {}), **own.get(x, {})} for x in labels}
+        return dict(sorted(every.items(), key=lambda item: not item[1]))
 
 
 def build_page(
@@ -253,7 +254,7 @@ def _environment_rows(
     names = dict.fromkeys([*first, *last])
     return tuple(
         EnvironmentRow(
-            name=name.replace("_", " "),
+            name=name,
             before=_environment_text(first.get(name)),
             after=_environment_text(last.get(name)) if after is not None else "not taken",
             differs=after is not None and first.get(name) != last.get(name),

@@ -13,6 +13,7 @@ from remora.lab.results import (
     Arm,
     Cell,
     Comparison,
+    CostRatio,
     Failure,
     NoiseFloor,
     Spread,
@@ -216,7 +217,7 @@ def _overhead_cells(row: ArmRow) -> tuple[str, ...]:
     )
 
 
-def interval_text(versus: Comparison) -> str:
+def interval_text(versus: Comparison | CostRatio) -> str:
     """The interval with the decimals of its ratio."""
     if versus.interval is None or versus.ratio is None:
         return numbers.NONE

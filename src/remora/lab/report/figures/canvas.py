@@ -15,6 +15,7 @@ from remora.lab.report.palette import Palette
 Variant = Literal["wide", "narrow"]
 Format = Literal["pdf", "svg", "png"]
 
+VARIANTS: tuple[Variant, Variant] = ("wide", "narrow")
 WIDTH_PX = {"wide": 880.0, "narrow": 356.0}
 FONT_PX = 12.0
 _DPI = 72  # one point is one pixel

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from remora.lab.report.figures import distributions, overhead, stalls, warmup
-from remora.lab.report.figures.canvas import Format, Sheet, Variant, saved, settings
+from remora.lab.report.figures.canvas import VARIANTS, Format, Sheet, Variant, saved, settings
 from remora.lab.report.figures.inline import embedded, standalone
 from remora.lab.report.palette import LIGHT, SENTINEL, Palette
 from remora.lab.results import Analysis, Trial
@@ -25,17 +25,35 @@ class Figure:
     drawable: Callable[[Analysis, Sequence[Trial]], bool]
     draw: Draw
 
-    def file(self, analysis: Analysis, trials: Sequence[Trial], form: Format) -> bytes:
-        """The figure as a file of its own, in the light theme."""
+    def drawn(self, analysis: Analysis, trials: Sequence[Trial]) -> Drawn:
+        """The figure in every form. Same data, same bytes."""
         with settings():
-            data = saved(self.draw(analysis, trials, LIGHT, "wide"), form)
-        return standalone(data.decode(), self.alternative).encode() if form == "svg" else data
+            light = self.draw(analysis, trials, LIGHT, "wide")
+            pdf, png = saved(light, "pdf"), saved(light, "png")
+            wide, narrow = (
+                saved(self.draw(analysis, trials, SENTINEL, variant), "svg").decode()
+                for variant in VARIANTS
+            )
+        return Drawn(
+            figure=self,
+            files={
+                "pdf": pdf,
+                "svg": standalone(wide, self.alternative).encode(),
+                "png": png,
+            },
+            wide=embedded(wide, f"{self.name}-wide", self.alternative),
+            narrow=embedded(narrow, f"{self.name}-narrow", self.alternative),
+        )
 
-    def embed(self, analysis: Analysis, trials: Sequence[Trial], variant: Variant) -> str:
-        """The figure as an ``<svg>`` element in the page's own colours."""
-        with settings():
-            drawn = saved(self.draw(analysis, trials, SENTINEL, variant), "svg").decode()
-        return embedded(drawn, f"{self.name}-{variant}", self.alternative)
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as files in the light theme, and as ``<svg>`` elements in the page's colours."""
+
+    figure: Figure
+    files: Mapping[Format, bytes]
+    wide: str
+    narrow: str
 
 
 FIGURES = (
@@ -80,6 +98,6 @@ FIGURES = (
 )
 
 
-def figures_for(analysis: Analysis, trials: Sequence[Trial]) -> list[Figure]:
+def drawn_figures(analysis: Analysis, trials: Sequence[Trial]) -> list[Drawn]:
     """The figures for which there is anything to draw."""
-    return [figure for figure in FIGURES if figure.drawable(analysis, trials)]
+    return [f.drawn(analysis, trials) for f in FIGURES if f.drawable(analysis, trials)]

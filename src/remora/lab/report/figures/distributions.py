@@ -7,9 +7,9 @@ from typing import Any
 
 from remora.lab.report import numbers
 from remora.lab.report.figures.canvas import Sheet, Variant
-from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, row_chart
+from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, View, row_chart
 from remora.lab.report.figures.samples import Measured, joined, measured, quantiles
-from remora.lab.report.figures.scale import around
+from remora.lab.report.figures.scale import Scale, around, closer, is_near
 from remora.lab.report.palette import Palette
 from remora.lab.report.tables import ArmRow, arm_rows, by_workload, mean, verdict_text
 from remora.lab.results import Analysis, Trial
@@ -39,19 +39,27 @@ def _panel(
 ) -> Panel:  # fmt: skip
     bars = [_bar(group) for group in trials]
     dots = [_means(group) for group in trials]
-    scale = around((v for group in (*bars, *dots) for v in group), 8 if variant == "wide" else 5)
+    places = [[*bar, *group] for bar, group in zip(bars, dots, strict=True)]
+    shown = [value for place in places for value in place]
+    whole = around(shown, 6 if variant == "wide" else 5)
+    least = min((bar[2] for bar in bars if bar), default=0.0)
+    near = closer(shown, least, 6 if variant == "wide" else 5) if whole.log else None
 
     def paint(axes: Any, y: float, index: int) -> None:
         _paint(axes, y, bars[index], dots[index], palette)
 
     return Panel(
         title=name,
-        axis=f"settled step time, ms{' (log scale)' if scale.log else ''}",
-        scale=scale,
-        write=lambda tick: f"{tick:g}",
+        whole=_view(whole, "step time, ms" + (", log scale" if whole.log else "")),
         rows=[_row(row) for row in rows],
         paint=paint,
+        near=_view(near, "step time, ms, close to the fastest") if near else None,
+        near_rows=[i for i, place in enumerate(places) if any(is_near(v, least) for v in place)],
     )
+
+
+def _view(scale: Scale, axis: str) -> View:
+    return View(scale, axis, lambda tick: f"{tick:g}")
 
 
 def _bar(group: Sequence[Measured]) -> list[float]:
@@ -76,7 +84,7 @@ def _paint(
     upper = y - _DOT_OFFSET_PX / 2
     if bar:
         low, lower, middle, higher, high = bar
-        axes.plot([low, high], [upper, upper], color=palette["line"], lw=2, zorder=2)
+        axes.plot([low, high], [upper, upper], color=palette["muted"], lw=1.5, zorder=2)
         axes.plot([lower, higher], [upper, upper], color=palette["accent"], lw=7,
                   solid_capstyle="butt", zorder=3)  # fmt: skip
         axes.plot([middle], [upper], ls="none", marker="|", ms=11, mew=2.5, color=palette["ink"],
@@ -89,7 +97,7 @@ def _legend(palette: Palette) -> list[Key]:
     y = MIDDLE_OF_LEGEND
 
     def wide(axes: Any, x: float) -> None:
-        axes.plot([x - 8, x + 8], [y, y], color=palette["line"], lw=2)
+        axes.plot([x - 8, x + 8], [y, y], color=palette["muted"], lw=1.5)
 
     def box(axes: Any, x: float) -> None:
         axes.plot([x - 8, x + 8], [y, y], color=palette["accent"], lw=7, solid_capstyle="butt")

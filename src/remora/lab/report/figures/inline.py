@@ -1,4 +1,4 @@
-"""A drawing as the page takes it: its ids its own, its fonts the reader's, its colours variables."""
+"""A drawing as the page takes it: own ids, the reader's fonts, variables for colours."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from remora.lab.report import numbers
 from remora.lab.report.figures.canvas import Sheet, Variant
-from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, row_chart
-from remora.lab.report.figures.scale import Scale, around
+from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, Span, View, row_chart
+from remora.lab.report.figures.scale import Scale, around, closer, is_near
 from remora.lab.report.palette import VERDICT_TONES, Palette
 from remora.lab.report.tables import ArmRow, arm_rows, by_workload, interval_text, verdict_text
 from remora.lab.results import Analysis, Trial
@@ -24,20 +24,25 @@ def drawable(analysis: Analysis, trials: Sequence[Trial]) -> bool:
 def draw(analysis: Analysis, trials: Sequence[Trial], palette: Palette, variant: Variant) -> Sheet:
     """One panel a workload, one row an arm; the axis is the same in all."""
     rows = [row for row in arm_rows(analysis) if row.arm.role != "baseline"]
-    scale = _scale(rows, analysis.plan.margin, 9 if variant == "wide" else 5)
+    shown = _shown(rows, analysis.plan.margin)
+    wide = variant == "wide"
+    whole = around(shown, 6 if wide else 5)
+    near = closer(shown, 1.0, 7 if wide else 5) if whole.log else None
     panels = [
-        _panel(name, group, scale, analysis, palette) for name, group in by_workload(rows).items()
+        _panel(name, group, (whole, near), analysis.plan.margin, palette)
+        for name, group in by_workload(rows).items()
     ]
     return row_chart(palette, variant, panels, _legend(rows, palette))
 
 
-def _scale(rows: Sequence[ArmRow], margin: float, ticks: int) -> Scale:
+def _shown(rows: Sequence[ArmRow], margin: float) -> list[float]:
+    """Every value that has to have a place on the axis."""
     shown = [1 - margin, 1 + margin]
     for row in rows:
         shown += _ends(row)
         if row.noise is not None:
             shown += [1 - row.noise.floor, 1 + row.noise.floor]
-    return around(shown, ticks)
+    return shown
 
 
 def _ends(row: ArmRow) -> Iterator[float]:
@@ -49,23 +54,33 @@ def _ends(row: ArmRow) -> Iterator[float]:
 
 
 def _panel(
-    name: str, rows: Sequence[ArmRow], scale: Scale, analysis: Analysis, palette: Palette
+    name: str,
+    rows: Sequence[ArmRow],
+    scales: tuple[Scale, Scale | None],
+    margin: float,
+    palette: Palette,
 ) -> Panel:
     def paint(axes: Any, y: float, index: int) -> None:
         _whisker(axes, y, rows[index], palette)
 
-    def ground(axes: Any) -> None:
-        _bands(axes, rows[0], analysis.plan.margin, palette)
+    def ground(axes: Any, spans: Sequence[Span]) -> None:
+        _bands(axes, spans, rows[0], margin, palette)
 
+    whole, near = scales
+    close = [index for index, row in enumerate(rows) if any(is_near(v, 1.0) for v in _ends(row))]
     return Panel(
         title=name,
-        axis=f"step time, ratio to native{' (log scale)' if scale.log else ''}",
-        scale=scale,
-        write=lambda tick: f"{tick:g}×",
+        whole=_view(whole, "ratio to native" + (", log scale" if whole.log else "")),
         rows=[_row(row) for row in rows],
         paint=paint,
         ground=ground,
+        near=_view(near, "ratio to native, close to 1") if near and close else None,
+        near_rows=close,
     )
+
+
+def _view(scale: Scale, axis: str) -> View:
+    return View(scale, axis, lambda tick: f"{tick:g}×")
 
 
 def _row(row: ArmRow) -> Row:
@@ -76,24 +91,28 @@ def _row(row: ArmRow) -> Row:
     return Row(row.arm.label, note, VERDICT_TONES[versus.verdict])
 
 
-def _bands(axes: Any, row: ArmRow, margin: float, palette: Palette) -> None:
-    axes.axvspan(1 - margin, 1 + margin, color=palette["margin"], lw=0, zorder=0.1)
-    if row.noise is not None:
-        floor = row.noise.floor
-        axes.axvspan(1 - floor, 1 + floor, color=palette["noise"], lw=0, zorder=0.2)
-    axes.axvline(1.0, color=palette["muted"], lw=1, zorder=0.6)
+def _bands(axes: Any, spans: Sequence[Span], row: ArmRow, margin: float, palette: Palette) -> None:
+    floor = row.noise.floor if row.noise is not None else 0.0
+    for low, high in spans:
+        for half, tone, order in ((margin, "margin", 0.1), (floor, "noise", 0.2)):
+            axes.fill_betweenx([low, high], 1 - half, 1 + half, color=palette[tone], lw=0,
+                               zorder=order)  # fmt: skip
+        axes.vlines([1.0], low, high, colors=palette["muted"], lw=1, zorder=0.6)
 
 
 def _whisker(axes: Any, y: float, row: ArmRow, palette: Palette) -> None:
     versus = row.comparison
     if versus is None or versus.ratio is None:
         return
-    colour = palette[VERDICT_TONES[versus.verdict]]
+    colour, (left, right) = palette[VERDICT_TONES[versus.verdict]], axes.get_xlim()
+    if not left <= versus.ratio <= right:
+        edge = (right, 5) if versus.ratio > right else (left, 4)  # carets that point outwards
+        axes.plot([edge[0]], [y], ls="none", marker=edge[1], ms=8, color=colour, mew=0, zorder=3)
+        return
     if versus.interval is not None:
         ends = [versus.interval.low, versus.interval.high]
-        axes.plot(ends, [y, y], color=colour, lw=2, solid_capstyle="butt", zorder=3)
-        axes.plot(ends, [y, y], ls="none", marker="|", ms=9, mew=2, color=colour, zorder=3)
-    axes.plot([versus.ratio], [y], ls="none", marker=MARKS[versus.verdict], ms=8, color=colour,
+        axes.plot(ends, [y, y], color=colour, lw=3, solid_capstyle="butt", zorder=3)
+    axes.plot([versus.ratio], [y], ls="none", marker=MARKS[versus.verdict], ms=9, color=colour,
               mec=palette["paper"], mew=1, zorder=4, clip_on=False)  # fmt: skip
 
 
@@ -108,7 +127,7 @@ def _legend(rows: Sequence[ArmRow], palette: Palette) -> list[Key]:
 
 def _mark_key(verdict: str, palette: Palette) -> Key:
     def paint(axes: Any, x: float) -> None:
-        axes.plot([x], [MIDDLE_OF_LEGEND], ls="none", marker=MARKS[verdict], ms=8,
+        axes.plot([x], [MIDDLE_OF_LEGEND], ls="none", marker=MARKS[verdict], ms=9,
                   color=palette[VERDICT_TONES[verdict]], mec=palette["paper"])  # fmt: skip
 
     return Key(verdict, paint)

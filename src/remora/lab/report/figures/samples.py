@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,9 +27,11 @@ class Measured:
 
     @property
     def settled_ms(self) -> Array:
-        """Steps from where the analysis says it settled; none where it did not."""
-        if self.summary is None or self.summary.settled_from is None:
+        """The steps that the analysis summarised; none where it summarised none."""
+        if self.summary is None:
             return self.steps_ms[:0]
+        if self.summary.settled_from is None:  # never steady: the last ones stand for it
+            return self.steps_ms[len(self.steps_ms) - self.summary.settled_steps :]
         return self.steps_ms[self.summary.settled_from :]
 
 
@@ -68,7 +71,7 @@ def envelope(values: Array, points: int) -> tuple[Array, Array]:
         return np.arange(len(values), dtype=np.float64), values
     edges = np.linspace(0, len(values), points // 2 + 1).astype(int)
     kept: set[int] = set()
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges):
         stretch = values[start:end]
         kept |= {start + int(stretch.argmin()), start + int(stretch.argmax())}
     index = np.asarray(sorted(kept))

@@ -9,6 +9,8 @@ from typing import Any
 
 LOG_SPREAD = 3.0
 """Values that lie further apart than this factor are drawn on a logarithmic axis."""
+NEAR = 1.5
+"""How far, as a factor, the closer view of a logarithmic axis may reach."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,19 @@ def around(values: Iterable[float], ticks: int, zero: bool = False) -> Scale:
     known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(known), max(known)
     if low > 0 and high / low > LOG_SPREAD:
-        return _logarithmic(low, high, ticks)
+        return _logarithmic(low, high, ticks - 2)  # their ticks crowd at a decade's end
     return _linear(0.0 if zero and low >= 0 else low, high, ticks)
+
+
+def closer(values: Iterable[float], around_value: float, ticks: int) -> Scale | None:
+    """A linear scale for those of ``values`` within ``NEAR`` of ``around_value``; None for none."""
+    kept = [value for value in values if is_near(value, around_value)]
+    return around(kept, ticks) if kept else None
+
+
+def is_near(value: float, around_value: float) -> bool:
+    """Whether a closer view shows ``value``."""
+    return around_value / NEAR <= value <= around_value * NEAR
 
 
 def _linear(low: float, high: float, wanted: int) -> Scale:

@@ -7,7 +7,7 @@ from typing import Any
 
 from remora.lab.report import numbers
 from remora.lab.report.figures.canvas import Sheet, Variant
-from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, row_chart
+from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, View, row_chart
 from remora.lab.report.figures.samples import Array, joined, measured
 from remora.lab.report.figures.scale import around
 from remora.lab.report.palette import Palette
@@ -46,12 +46,14 @@ def _panel(
 
     return Panel(
         title=name,
-        axis=f"stall of one checkpoint, ms{' (log scale)' if scale.log else ''}",
-        scale=scale,
-        write=lambda tick: f"{tick:g}",
+        whole=View(scale, "stall, ms" + (", log scale" if scale.log else ""), _write),
         rows=[Row(row.arm.label, _note(row), "muted") for row in rows],
         paint=paint,
     )
+
+
+def _write(tick: float) -> str:
+    return f"{tick:g}"
 
 
 def _note(row: ArmRow) -> str:

@@ -14,7 +14,7 @@ from remora.lab.report.palette import Palette
 from remora.lab.results import Analysis, Trial
 
 _COLUMNS = {"wide": 3, "narrow": 2}
-_PANEL_PX, _NAME_PX, _AXIS_PX, _LEFT_PX, _GAP_PX = 84.0, 22.0, 34.0, 44.0, 14.0
+_PANEL_PX, _NAME_PX, _AXIS_PX, _LEFT_PX, _GAP_PX = 84.0, 22.0, 34.0, 44.0, 10.0
 _HEADING_PX, _LEGEND_PX = 34.0, 26.0
 _POINTS = 240
 
@@ -37,7 +37,7 @@ def draw(analysis: Analysis, trials: Sequence[Trial], palette: Palette, variant:
     _legend(drawn)
     top = _LEGEND_PX
     for workload, arms in groups.items():
-        drawn.text(0, top + 18, f"{shortened(workload, 24)}, ms a step", weight="bold")
+        drawn.text(0, top + 18, f"{shortened(workload, 24)}: ms against step", weight="bold")
         top += _HEADING_PX
         for index, (label, group) in enumerate(arms):
             _arm(drawn, index % columns, top + index // columns * cell, label, group)
@@ -50,7 +50,7 @@ def _arm(drawn: Sheet, column: int, top: float, label: str, group: Sequence[Meas
     width = (drawn.width - _GAP_PX * (columns - 1)) / columns
     left = column * (width + _GAP_PX)
     drawn.text(left, top + 13, shortened(label, 32 if drawn.wide else 20))
-    axes = drawn.axes(left + _LEFT_PX, top + _NAME_PX, width - _LEFT_PX - 4, _PANEL_PX)
+    axes = drawn.axes(left + _LEFT_PX, top + _NAME_PX, width - _LEFT_PX - 14, _PANEL_PX)
     _axes(axes, group, drawn.palette)
     for entry in group:
         _trace(axes, entry, drawn.palette)
@@ -89,5 +89,5 @@ def _legend(drawn: Sheet) -> None:
     drawn.text(24, y + 4, "one trial", "muted")
     axes.plot([112], [y], ls="none", marker="o", ms=6, color=palette["paper"],
               mec=palette["worse"], mew=1.6)  # fmt: skip
-    drawn.text(124, y + 4, "settled from here; x: step" if drawn.wide else "settled; x: step",
+    drawn.text(124, y + 4, "settled from here",
                "muted")  # fmt: skip
