@@ -1,0 +1,168 @@
+"""``remora bench``: whole runs, killed runs, interrupted runs, and everything a user gets wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from remora.lab.folder import Folder
+from tests.cli.conftest import SMALL, Remora
+
+
+def test_a_small_bench_from_end_to_end(remora: Remora, tmp_path: Path) -> None:
+    done = remora(*SMALL, "--system", "idle", "--blocks", "3", "--inject", "50%", "--out", "r")
+    assert done.returncode == 0, done.stderr
+    assert "quick: 4 arms × up to 3 blocks" in done.stderr
+    assert "block 3 done" in done.stderr
+    assert "pilot: over 3 blocks" in done.stderr
+    page = tmp_path / "r" / "report" / "index.html"
+    assert f"report: {page.as_uri()}" in done.stdout
+    assert page.stat().st_size > 10_000
+    analysis = json.loads((tmp_path / "r" / "report" / "results.json").read_text())
+    assert analysis["complete"]
+    assert {row["equal_work"] for row in analysis["comparisons"]} == {"identical"}
+    injected = next(row for row in analysis["comparisons"] if row["label"] == "native +50%")
+    assert injected["ratio"] == pytest.approx(1.5, rel=0.25)
+
+
+def test_a_finished_run_can_be_reported_and_compared_again(remora: Remora, tmp_path: Path) -> None:
+    remora(*SMALL, "--system", "idle", "--blocks", "2", "--out", "a")
+    results = tmp_path / "a" / "report" / "results.json"
+    before = results.read_bytes()
+    assert remora("report", "a").returncode == 0
+    assert results.read_bytes() == before
+    again = remora("bench", "quick", "--resume", "a")
+    assert again.returncode == 0
+    assert results.read_bytes()
+    compared = remora("compare", "a", "a", "--margin", "500%")
+    assert "micro-matmul-forward/idle" in compared.stdout
+    assert compared.returncode in (0, 3)
+
+
+def test_an_unknown_arm_of_a_resumed_run_lists_the_arms(remora: Remora) -> None:
+    remora(*SMALL, "--system", "idle", "--blocks", "2", "--out", "a")
+    refused = remora("bench", "quick", "--resume", "a", "--only", "micro-matmul-forward/idl")
+    assert refused.returncode == 2
+    assert "did you mean 'micro-matmul-forward/idle'?" in refused.stderr
+
+
+MISTAKES: list[tuple[tuple[str, ...], str]] = [
+    (("bench", "quik"), "unknown experiment 'quik' (did you mean 'quick'?); choose from: quick"),
+    (("bench", "quick", "--scale", "huge"), "unknown scale of quick 'huge'"),
+    (("bench", "quick", "--workload", "vgg61-train"), "did you mean 'vgg16-train'?"),
+    (("bench", "quick", "--system", "torchsave"), "did you mean 'torch-save'?"),
+    (("bench", "quick", "--executor", "fork"), "unknown executor 'fork'"),
+    (("bench", "quick", "--device", "tpu"), "tpu"),
+    (("bench", "quick", "--device", "cuda:7"), "cuda"),
+    (("bench", "quick", "--budget", "soon"), "'soon' is not a duration"),
+    (("bench", "quick", "--mde", "0"), "is not a positive share"),
+    (("bench", "quick", "--inject", "-5%"), "is not a positive share"),
+    (("bench", "quick", "--blocks", "0"), "choose 2 or more"),
+    (("bench", "quick", "--seconds", "0"), "choose more than 0"),
+    (("bench", "quick", "--threads", "4096"), "does not suit this machine"),
+    (("bench", "quick", "--every", "0"), "choose 1 or more"),
+    (("bench", "quick", "--only", "a/b"), "--only goes with --resume"),
+    (("bench", "quick", "--resume", "nowhere"), "there is no results folder nowhere"),
+    (("bench", "quick", "--out", "/proc/r", "--blocks", "2"), "cannot write results to /proc/r"),
+    (("bench", "quick", "--workload", "gpt2-xl-train", "--scale", "paper"), "gpt2-xl-train at pap"),
+    (("bench", "quick", "--data", "nowhere"), "nowhere"),
+    (("report", "nowhere"), "there is no results folder nowhere"),
+    (("compare", "a", "b"), "there is no results folder a"),
+    (("run", "nowhere.py"), "nowhere.py"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda each: " ".join(each)[:60])
+def test_a_mistake_is_one_line_and_exits_2(
+    remora: Remora, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    done = remora(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert done.stderr.startswith("remora: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_options_and_commands_exit_2(remora: Remora) -> None:
+    assert remora("bench", "quick", "--colour", "blue").returncode == 2
+    assert remora("swim").returncode == 2
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "remora", *arguments],
+        cwd=tmp_path,
+        env=os.environ | {"COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def wait_for_trials(folder: Path, count: int) -> int:
+    """Block until there are at least ``count`` trial files; how many there are then."""
+    for _ in range(1200):
+        found = len(list(folder.glob("trials/[!.]*.json")))
+        if found >= count:
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(f"no {count} trials came up in {folder}")
+
+
+def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start(tmp_path, *SMALL, "--system", "idle", "--blocks", "50", "--out", "r")
+    wait_for_trials(tmp_path / "r", 2)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"remora bench quick --resume r" in shown
+    assert b"Traceback" not in shown
+    trials, warnings = Folder.open(tmp_path / "r").trials()
+    assert len(trials) >= 2
+    assert warnings == []
+
+
+def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
+    """Kill -9 at random moments, resume each time; nothing that was on disk is lost or torn."""
+    rng, folder = random.Random(seed), tmp_path / "r"
+    arguments = [*SMALL, "--system", "idle", "--blocks", str(3 * kills), "--out", "r"]
+    kept = 0
+    for _ in range(kills):
+        process = start(tmp_path, *arguments)
+        wait_for_trials(folder, kept + 1)
+        time.sleep(rng.uniform(0, 0.5))
+        seen = {path.name for path in folder.glob("trials/[!.]*.json")}
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        trials, warnings = Folder.open(folder).trials()
+        assert warnings == []
+        assert seen <= {f"{trial.spec.id}.json" for trial in trials}
+        kept = len(trials)
+        arguments = ["bench", "quick", "--resume", "r"]
+    process = start(tmp_path, *arguments)
+    _, shown = process.communicate(timeout=280)
+    assert process.returncode == 0, shown.decode()
+    plan = Folder.open(folder).plan()
+    trials, _ = Folder.open(folder).trials()
+    assert {trial.spec.id for trial in trials} == {spec.id for spec in plan.trials}
+    assert all(trial.failure is None for trial in trials)
+
+
+def test_kill_9_loses_at_most_the_trial_in_flight(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, kills=3, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_kill_9_many_times(tmp_path: Path) -> None:
+    kill_and_resume(tmp_path, kills=25, seed=2)
