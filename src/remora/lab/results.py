@@ -86,6 +86,8 @@ class Plan(Data, frozen=True, kw_only=True):
     tolerance: float
     """Largest relative difference of outcomes that still counts as equal work."""
     budget_s: float | None = None
+    wanted_mde: float | None = None
+    """The smallest effect the user wants told from none, as a share."""
     arms: list[Arm]
     blocks: int
     settings: dict[str, dict[str, Option]]
@@ -103,7 +105,8 @@ class Pilot(Data, frozen=True, kw_only=True):
 
     blocks: int
     sd_log_ratio: float
-    """Standard deviation of the A/A log ratio between blocks."""
+    """Standard deviation of the A/A log ratio between blocks, its upper 80 % confidence limit:
+    a short pilot underestimates the deviation itself more often than not."""
     mde: float
     """Minimum detectable effect with the planned blocks, as a share: 0.03 is 3 %."""
     power: float
@@ -233,6 +236,19 @@ class Tail(Data, frozen=True, kw_only=True):
     """Why it is not valid; empty when it is."""
 
 
+class TrialSummary(Data, frozen=True, kw_only=True):
+    """One successful trial, as the tables over trials take it."""
+
+    id: str
+    settled_from: int | None
+    """Index of the first settled step; None: no steady state was found."""
+    settled_steps: int
+    mean_ms: float | None
+    """Of its settled steps, pending work drained included: what ``Cell.step_ms`` spreads over."""
+    outliers: int
+    """Steps beyond 3 scaled MADs of its median: counted and kept."""
+
+
 class Cell(Data, frozen=True, kw_only=True):
     """One arm, summarised."""
 
@@ -257,6 +273,8 @@ class Cell(Data, frozen=True, kw_only=True):
     costs: dict[str, Spread]
     """By quantity, unit in its name: cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib, drain_ms,
     gpu_utilization, gpu_peak_mib. A quantity no trial knows is absent."""
+    summaries: list[TrialSummary] = []
+    """One for each successful trial, in the order of ``trials``."""
 
 
 class NoiseFloor(Data, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -67,7 +67,9 @@ class System(ABC):
 
     def settings(self) -> Mapping[str, Option]:
         """The settings it runs at, printed with every result."""
-        return {name: getattr(self, name) for name in getattr(self, "__dataclass_fields__", {})}
+        if not is_dataclass(self):
+            return {}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @abstractmethod
     def ride(self, session: Session, directory: Path) -> Ride:

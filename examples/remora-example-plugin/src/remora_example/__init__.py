@@ -1,0 +1,1 @@
+"""A workload and a system for Remora, from another package."""

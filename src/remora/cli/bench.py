@@ -1,0 +1,166 @@
+"""``remora bench``: run an experiment and write its report."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from remora.core.errors import BadValue
+from remora.core.units import parse_fraction, parse_seconds
+
+if TYPE_CHECKING:
+    from remora.lab.design import Design, Request
+    from remora.lab.folder import Folder
+    from remora.lab.results import Plan
+
+INTERRUPTED = 130
+
+
+def bench(
+    experiment: Annotated[str, typer.Argument(help="Which experiment; `remora list` shows them.")],
+    scale: Annotated[str | None, typer.Option(help="quick, standard or paper.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results (default: a new one below here).")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this results folder instead of a new one.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="With --resume: run only this arm (workload/system), failed ones again."),
+    ] = None,
+    workload: Annotated[
+        list[str] | None, typer.Option(help="This workload instead of the experiment's own.")
+    ] = None,
+    system: Annotated[
+        list[str] | None, typer.Option(help="This system instead of the experiment's own.")
+    ] = None,
+    blocks: Annotated[int | None, typer.Option(help="At most this many blocks.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for the trials, such as 10m; it is kept.")
+    ] = None,
+    mde: Annotated[
+        str | None,
+        typer.Option(help="Smallest effect to tell from none, such as 2%; sets the blocks."),
+    ] = None,
+    inject: Annotated[
+        list[str] | None,
+        typer.Option(help="Add an arm with a known overhead, such as 5%, to check the lab."),
+    ] = None,
+    every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Seconds of stepping in each trial.")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="A trial that takes longer is killed, such as 5m.")
+    ] = None,
+    margin: Annotated[
+        str | None, typer.Option(help="Overheads within this count as no cost, such as 5%.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of each trial.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of weights, data and order.")] = 0,
+    executor: Annotated[
+        str | None, typer.Option(help="spawn, forkserver or in-process (to debug).")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A local dataset instead of the synthetic one.")
+    ] = None,
+) -> None:
+    """Run an experiment, block by block, and write its report.
+
+    Results go to a folder of their own. A run that is killed or interrupted goes on with
+    --resume FOLDER and loses at most the trial in flight.
+    """
+    from remora.experiments import registry
+    from remora.lab.design import Request
+
+    request = Request(
+        scale=scale,
+        device=device,
+        workloads=tuple(workload or ()),
+        systems=tuple(system or ()),
+        blocks=blocks,
+        seconds=seconds,
+        budget_s=parse_seconds(budget) if budget else None,
+        timeout_s=parse_seconds(timeout) if timeout else None,
+        mde=parse_fraction(mde) if mde else None,
+        inject=tuple(parse_fraction(each) for each in inject or ()),
+        every=every,
+        threads=threads,
+        seed=seed,
+        margin=parse_fraction(margin) if margin else None,
+        executor=executor,
+        data=str(data.resolve()) if data else None,
+    )
+    design = registry.get(experiment)
+    if resume is None and only:
+        raise BadValue("--only goes with --resume FOLDER; to choose arms use --workload, --system")
+    if resume is not None:
+        folder = _reopen(resume, design, blocks)
+    else:
+        folder = _begin(design, request, out)
+    _conduct(folder, request, only or [])
+
+
+def _begin(design: Design, request: Request, out: Path | None) -> Folder:
+    from remora.lab.folder import Folder
+    from remora.lab.planning import make_plan
+
+    plan = make_plan(design, request)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Folder.create(out or Path("remora-results") / f"{design.name}-{stamp}", plan)
+
+
+def _reopen(path: Path, design: Design, blocks: int | None) -> Folder:
+    from remora.lab.folder import Folder
+    from remora.lab.planning import with_blocks
+
+    folder = Folder.open(path)
+    plan = folder.plan()
+    if plan.experiment != design.name:
+        raise BadValue(
+            f"{path} holds the experiment {plan.experiment!r}; "
+            f"resume it with: remora bench {plan.experiment} --resume {path}"
+        )
+    if blocks is not None and blocks > plan.blocks:
+        folder.write_plan(with_blocks(plan, blocks))
+    return folder
+
+
+def _conduct(folder: Folder, request: Request, only: list[str]) -> None:
+    from remora.cli.progress import Screen
+    from remora.lab import executors
+    from remora.lab.conduct import Conductor
+    from remora.lab.planning import Replanner, preload_modules, unavailable_arms
+    from remora.lab.trial_runner import TrialRunner
+
+    plan = folder.plan()
+    budget_s = request.budget_s if request.budget_s is not None else plan.budget_s
+    executor = executors.create(
+        request.executor or plan.executor, threads=plan.threads, preload=preload_modules(plan)
+    )
+    runner = TrialRunner(folder, executor, unavailable_arms(plan))
+    with Screen(folder.path, budget_s) as screen:
+        conductor = Conductor(folder, runner, screen.on_event, replanner=Replanner())
+        try:
+            plan = conductor.run(budget_s, only)
+        except KeyboardInterrupt:
+            screen.interrupted(plan)
+            raise typer.Exit(INTERRUPTED) from None
+        finally:
+            executor.close()
+    _report(folder, plan)
+
+
+def _report(folder: Folder, plan: Plan) -> None:
+    from remora.cli.report import print_summary
+    from remora.lab.analysis import analyse_folder
+    from remora.lab.report import render
+
+    analysis, trials = analyse_folder(folder)
+    rendered = render(folder.path, analysis, trials)
+    print_summary(analysis, rendered)

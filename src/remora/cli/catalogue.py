@@ -1,0 +1,68 @@
+"""``remora list``: the experiments, workloads and systems there are."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    all = "all"
+    experiments = "experiments"
+    workloads = "workloads"
+    systems = "systems"
+
+
+def catalogue(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.all,
+) -> None:
+    """List the experiments, workloads and systems, those of other packages included."""
+    console = Console(highlight=False)
+    if kind in (Kind.all, Kind.experiments):
+        console.print(_experiments())
+    if kind in (Kind.all, Kind.workloads):
+        console.print(_workloads())
+    if kind in (Kind.all, Kind.systems):
+        console.print(_systems())
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _experiments() -> Table:
+    from remora.experiments import registry
+
+    table = _table("Experiments", "name", "question")
+    for name in registry.names():
+        table.add_row(name, registry.get(name).question)
+    return table
+
+
+def _workloads() -> Table:
+    from remora.workloads import registry
+
+    table = _table("Workloads", "name", "source of its sizes")
+    for name in registry.names():
+        table.add_row(name, registry.get(name).source)
+    return table
+
+
+def _systems() -> Table:
+    from remora.systems import registry
+
+    table = _table("Systems", "name", "what it is", "options")
+    for name in registry.names():
+        system = registry.create(name)
+        options = ", ".join(f"{key}={value}" for key, value in system.settings().items())
+        table.add_row(name, system.title, options or "–")
+    return table

@@ -1,0 +1,60 @@
+"""``remora doctor``: what this machine can measure, how noisily, and what is missing for more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from remora.core.units import format_bytes
+
+if TYPE_CHECKING:
+    from remora.lab.results import Environment
+
+
+def doctor(
+    probe: Annotated[bool, typer.Option(help="Measure the machine's noise (10 seconds).")] = True,
+) -> None:
+    """Show machine, versions and devices, probe the noise, and say what is missing for what."""
+    from remora.lab.environment import capture
+
+    console = Console(highlight=False)
+    environment = capture(threads=1)
+    console.print(_environment(environment))
+    if probe:
+        from remora.lab.noise import measure_noise
+
+        noise = measure_noise(seconds=10.0)
+        console.print(f"noise: {noise.sentence}")
+    console.print(_missing())
+
+
+def _environment(environment: Environment) -> Table:
+    table = Table(show_header=False, title="This machine", title_justify="left")
+    for section in ("machine", "load", "versions", "device"):
+        for key, value in getattr(environment, section).items():
+            table.add_row(key.removesuffix("_bytes"), _shown(key, value))
+    if not environment.device:
+        table.add_row("cuda", "none; everything runs on the CPU")
+    return table
+
+
+def _shown(key: str, value: object) -> str:
+    if value is None:
+        return "–"
+    if key.endswith("_bytes") and isinstance(value, int | float):
+        return format_bytes(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _missing() -> Table:
+    from remora.experiments.requirements import requirements
+
+    table = Table(title="What the experiments need", title_justify="left")
+    for column in ("experiment", "needs", "state", "to bring it"):
+        table.add_column(column)
+    for each in requirements():
+        table.add_row(each.experiment, each.need, each.state, each.remedy or "–")
+    return table

@@ -1,0 +1,57 @@
+"""``remora report``: render the report of a results folder again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from remora.lab.report import Rendered
+    from remora.lab.results import Analysis, Comparison
+
+
+def report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -> None:
+    """Write the report of a results folder, from what lies in it and nothing else."""
+    from remora.lab.analysis import analyse_folder
+    from remora.lab.folder import Folder
+    from remora.lab.report import render
+
+    analysis, trials = analyse_folder(Folder.open(folder))
+    print_summary(analysis, render(folder, analysis, trials))
+
+
+def print_summary(analysis: Analysis, rendered: Rendered, console: Console | None = None) -> None:
+    """The verdicts as a table, the warnings, and where the page lies."""
+    console = console or Console(highlight=False)
+    for noise in analysis.noise:
+        rows = [each for each in analysis.comparisons if each.workload == noise.workload]
+        console.print(_table(noise.workload, noise.floor, rows))
+    for warning in analysis.warnings:
+        console.print(f"note: {warning}")
+    console.print(f"report: {rendered.page.resolve().as_uri()}", soft_wrap=True)
+
+
+def _table(workload: str, floor: float, rows: list[Comparison]) -> Table:
+    table = Table(
+        title=f"{workload}  (noise floor {floor * 100:.1f} %)",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("arm")
+    table.add_column("× native", justify="right")
+    table.add_column("95 % interval", justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        table.add_row(row.label, *_numbers(row), row.sentence)
+    return table
+
+
+def _numbers(row: Comparison) -> tuple[str, str]:
+    ratio = "–" if row.ratio is None else f"{row.ratio:.3g}"
+    if row.interval is None:
+        return ratio, "–"
+    return ratio, f"{row.interval.low:.3g} – {row.interval.high:.3g}"

@@ -1,0 +1,1 @@
+"""One file per published result: which arms, which question, which effort."""

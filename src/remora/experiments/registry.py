@@ -1,0 +1,21 @@
+"""The experiments by name."""
+
+from __future__ import annotations
+
+from remora.core.errors import UnknownName
+from remora.experiments import quick
+from remora.lab.design import Design
+
+_DESIGNS = {design.name: design for design in (quick.DESIGN,)}
+
+
+def names() -> list[str]:
+    """Every experiment's name."""
+    return list(_DESIGNS)
+
+
+def get(name: str) -> Design:
+    """The experiment called ``name``; :class:`UnknownName` lists the valid ones."""
+    if name not in _DESIGNS:
+        raise UnknownName("experiment", name, _DESIGNS)
+    return _DESIGNS[name]

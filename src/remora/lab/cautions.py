@@ -1,0 +1,85 @@
+"""What a reader must know before believing a table: said aloud, never hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from remora.lab import environment as environments
+from remora.lab.results import Cell, EnvironmentPair, NoiseFloor, Plan, Trial
+
+FEW_BLOCKS = 5
+STEAL_SHARE = 0.02
+
+
+def of(
+    plan: Plan,
+    environment: EnvironmentPair,
+    trials: Sequence[Trial],
+    cells: Sequence[Cell],
+    noise: Sequence[NoiseFloor],
+) -> list[str]:
+    """Every caution that applies, as sentences."""
+    return [
+        *_about_completeness(plan, trials),
+        *_about_arms(cells),
+        *_about_noise(noise),
+        *_about_machine(environment, trials),
+    ]
+
+
+def complete(plan: Plan, trials: Sequence[Trial]) -> bool:
+    """Whether every planned trial has run, well or badly, or its arm was given up."""
+    ran = {trial.spec.id for trial in trials}
+    hopeless = {
+        arm.name
+        for arm in plan.arms
+        if any(t.failure for t in trials if t.spec.arm.name == arm.name)
+        and not any(t.failure is None for t in trials if t.spec.arm.name == arm.name)
+    }
+    return all(spec.id in ran or spec.arm.name in hopeless for spec in plan.trials)
+
+
+def _about_completeness(plan: Plan, trials: Sequence[Trial]) -> Iterator[str]:
+    if not complete(plan, trials):
+        yield f"this run is not finished: {len(trials)} of {len(plan.trials)} trials are here"
+    if plan.blocks < FEW_BLOCKS:
+        yield (
+            f"{plan.blocks} blocks are few: intervals are wide and only large effects can be told; "
+            f"raise --budget or --blocks to {FEW_BLOCKS} or more"
+        )
+
+
+def _about_arms(cells: Sequence[Cell]) -> Iterator[str]:
+    for cell in cells:
+        if cell.failures:
+            reason = next(iter(cell.failures.values())).message
+            yield f"{cell.arm.name}: {len(cell.failures)} trials failed ({reason})"
+        if cell.unsettled:
+            yield (
+                f"{cell.arm.name}: {len(cell.unsettled)} of {len(cell.trials)} trials never "
+                "reached a steady state; their second half was used"
+            )
+
+
+def _about_noise(noise: Sequence[NoiseFloor]) -> Iterator[str]:
+    for each in noise:
+        if not each.interval.low <= 1 <= each.interval.high:
+            yield (
+                f"{each.workload}: native differs from itself "
+                f"({each.interval.low:.3f} to {each.interval.high:.3f} ×); the machine was not "
+                "steady, or this is the one time in twenty"
+            )
+
+
+def _about_machine(environment: EnvironmentPair, trials: Sequence[Trial]) -> Iterator[str]:
+    steals = [trial.steal_share for trial in trials if trial.steal_share is not None]
+    if steals and max(steals) > STEAL_SHARE:
+        stolen = sum(steal > STEAL_SHARE for steal in steals)
+        yield (
+            f"other machines on this host took more than {STEAL_SHARE * 100:.0f} % of the CPU in "
+            f"{stolen} of {len(trials)} trials (most: {max(steals) * 100:.0f} %)"
+        )
+    if environment.after is not None:
+        changed = environments.differences(environment.before, environment.after)
+        if changed:
+            yield f"the machine changed during the run: {'; '.join(changed)}"

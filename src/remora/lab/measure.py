@@ -1,0 +1,169 @@
+"""One trial, from inside its own process: build, attach, step, drain (rules 6, 9, 10)."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from remora.core.clock import Clock
+from remora.lab.device import DeviceProbe
+from remora.lab.results import Costs, Samples, StartUp, Trial, TrialSpec
+from remora.systems import registry as systems
+from remora.systems.contract import Ride
+from remora.workloads import registry as workloads
+from remora.workloads.contract import SCALES, Outcome, Scale, Session
+
+DIGESTED_STEPS = 8
+"""Outcomes of so many first steps are fingerprinted whole; later ones give their value only."""
+
+
+@dataclass
+class _Recorder:
+    """Raw samples as they come."""
+
+    step_ns: list[int] = field(default_factory=list)
+    step_cpu_ns: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+
+    def add(self, wall_ns: int, cpu_ns: int, outcome: Outcome) -> None:
+        self.step_ns.append(wall_ns)
+        self.step_cpu_ns.append(cpu_ns)
+        self.values.append(outcome.value)
+        if len(self.digests) < DIGESTED_STEPS:
+            self.digests.append(outcome.digest)
+
+    def samples(self, stalls_ns: list[int]) -> Samples:
+        return Samples(
+            step_ns=self.step_ns,
+            step_cpu_ns=self.step_cpu_ns,
+            values=self.values,
+            digests=self.digests,
+            stall_ns=list(stalls_ns),
+        )
+
+
+def build_session(spec: TrialSpec, device: torch.device) -> Session:
+    """The workload's session, as the trial asks for it."""
+    scale: Scale = next(each for each in SCALES if each == spec.scale)
+    data = Path(spec.data) if spec.data else None
+    return workloads.get(spec.arm.workload).build(scale, device, seed=spec.seed, data=data)
+
+
+def measure(
+    spec: TrialSpec, directory: Path, clock: Clock, *, asked_ns: int, entered_ns: int
+) -> Trial:
+    """Run the trial in this process and return what was seen.
+
+    Args:
+        directory: an empty folder for what the system stores.
+        asked_ns: when the process was asked for, on ``clock``.
+        entered_ns: when its first line of ours ran.
+    """
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    torch.set_num_threads(spec.threads)
+    torch.manual_seed(spec.seed)
+    imported_ns = clock.wall_ns()
+    device = torch.device(spec.device)
+    session = build_session(spec, device)
+    built_ns = clock.wall_ns()
+    ride = systems.create(spec.arm.system, spec.arm.options).ride(session, directory)
+    attached_ns = clock.wall_ns()
+    probe = DeviceProbe(device)
+    try:
+        recorder = _Recorder()
+        timed = _timed_step(ride, probe, clock, spec.arm.inject, recorder)
+        _step_until_done(spec, timed, clock, ride.period)
+        costs = _finish(ride, probe, clock, recorder)
+        start_up = StartUp(
+            spawn_ns=entered_ns - asked_ns,
+            import_ns=imported_ns - entered_ns,
+            build_ns=built_ns - imported_ns,
+            attach_ns=attached_ns - built_ns,
+            first_step_ns=recorder.step_ns[0],
+        )
+        return Trial(
+            spec=spec,
+            started=started,
+            period=ride.period,
+            work_count=session.work.count,
+            work_unit=session.work.unit,
+            samples=recorder.samples(ride.stalls_ns),
+            start_up=start_up,
+            costs=costs,
+        )
+    finally:
+        ride.close()
+        session.close()
+
+
+def _timed_step(
+    ride: Ride, probe: DeviceProbe, clock: Clock, inject: float, recorder: _Recorder
+) -> Callable[[], None]:
+    """A step under the clock. Outcomes are read after the clock has stopped."""
+
+    def step() -> None:
+        cpu_ns, wall_ns = clock.cpu_ns(), clock.wall_ns()
+        outcome = ride.step()
+        probe.synchronize()
+        if inject:
+            _spin(clock, wall_ns, inject)
+        wall_ns = clock.wall_ns() - wall_ns
+        recorder.add(wall_ns, clock.cpu_ns() - cpu_ns, outcome)
+
+    return step
+
+
+def _spin(clock: Clock, began_ns: int, share: float) -> None:
+    """Burn ``share`` of the time since ``began_ns``: the known overhead of an injected arm."""
+    now_ns = clock.wall_ns()
+    until_ns = now_ns + round((now_ns - began_ns) * share)
+    while clock.wall_ns() < until_ns:
+        pass
+
+
+def _step_until_done(spec: TrialSpec, step: Callable[[], None], clock: Clock, period: int) -> None:
+    """Step for ``spec.seconds``, within the wanted numbers of steps, in whole periods."""
+    began_ns, steps = clock.wall_ns(), 0
+    least, most = _whole(spec.min_steps, period), _whole(spec.max_steps, period)
+    while steps < most:
+        step()
+        steps += 1
+        enough = steps >= least and steps % period == 0
+        if enough and clock.wall_ns() - began_ns >= spec.seconds * 1e9:
+            return
+
+
+def _whole(steps: int, period: int) -> int:
+    return -(-steps // period) * period
+
+
+def _finish(ride: Ride, probe: DeviceProbe, clock: Clock, recorder: _Recorder) -> Costs:
+    """Wait for everything the system has begun, then read the meters."""
+    utilization = probe.utilization()
+    cpu_ns, began_ns = clock.cpu_ns(), clock.wall_ns()
+    ride.drain()
+    probe.synchronize()
+    drain_ns = clock.wall_ns() - began_ns
+    drain_cpu_ns = clock.cpu_ns() - cpu_ns
+    moved = ride.moved()
+    return Costs(
+        drain_ns=drain_ns,
+        cpu_ns=sum(recorder.step_cpu_ns) + drain_cpu_ns,
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        disk_bytes=moved.disk_bytes,
+        wire_bytes=moved.wire_bytes,
+        gpu_utilization=utilization,
+        gpu_peak_bytes=probe.peak_bytes(),
+    )
+
+
+def median_step_ns(trial: Trial) -> float | None:
+    """The median step of a trial, for progress lines; None when it failed."""
+    return statistics.median(trial.samples.step_ns) if trial.samples else None

@@ -1,0 +1,242 @@
+"""From a design and a request to a plan; and, after the pilot blocks, to a better one."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from remora.core.errors import BadValue, UnknownName
+from remora.lab.budget import Budget
+from remora.lab.design import Design, Effort, Request
+from remora.lab.environment import cores
+from remora.lab.results import Arm, Option, Pilot, Plan, Trial, TrialSpec
+from remora.lab.schedule import arms_of, schedule
+from remora.lab.statistics.power import blocks_needed, minimum_detectable_effect, planning_sd
+from remora.lab.summary import again_log_ratios
+from remora.systems import registry as systems
+from remora.workloads import registry as workloads
+from remora.workloads.contract import SCALES, Scale
+from remora.workloads.devices import parse_device
+from remora.workloads.fits import check_fits
+
+PILOT_BLOCKS = 3
+POWER = 0.8
+MOST_BLOCKS = 1000
+
+
+def make_plan(design: Design, request: Request) -> Plan:
+    """The plan for ``design`` as ``request`` wants it, checked before anything runs.
+
+    Raises:
+        UnknownName: a workload, system, scale or executor that does not exist.
+        BadValue: a number outside its range.
+        TooLarge: a workload that cannot fit in memory here.
+        Unavailable: the device asked for is not here.
+    """
+    scale = _scale(request.scale or design.default_scale, design)
+    effort = _effort(design.efforts[scale], request)
+    _check(request, effort)
+    device = parse_device(request.device)
+    names = request.workloads or design.workloads[scale]
+    chosen = [workloads.get(name) for name in names]
+    for workload in chosen:
+        check_fits(workload, scale, device)
+    options = _system_options(design, request)
+    injections = request.inject
+    arms = [arm for w in chosen for arm in arms_of(w.name, options, injections)]
+    template = TrialSpec(
+        id="",
+        block=0,
+        position=0,
+        arm=arms[0],
+        scale=scale,
+        device=str(device),
+        seed=request.seed,
+        threads=request.threads,
+        seconds=effort.seconds,
+        min_steps=effort.min_steps,
+        max_steps=effort.max_steps,
+        timeout_s=effort.timeout_s,
+        data=request.data,
+    )
+    return Plan(
+        experiment=design.name,
+        title=design.title,
+        question=design.question,
+        scale=scale,
+        device=str(device),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=request.seed,
+        threads=request.threads,
+        executor=effort.executor,
+        margin=_margin(design, request),
+        tolerance=design.tolerance,
+        budget_s=effort.budget_s,
+        wanted_mde=request.mde,
+        arms=arms,
+        blocks=effort.blocks,
+        settings={arm.label: dict(_settings(arm)) for arm in arms},
+        sizes={w.name: dict(w.sizes(scale)) for w in chosen},
+        sources={w.name: w.source for w in chosen},
+        trials=schedule(arms, range(effort.blocks), request.seed, template),
+    )
+
+
+def unavailable_arms(plan: Plan) -> dict[str, str]:
+    """Arms that lack something on this machine, by name, with the remedy."""
+    found = {}
+    for arm in plan.arms:
+        if reason := systems.missing(systems.create(arm.system, arm.options)):
+            found[arm.name] = reason
+    return found
+
+
+def preload_modules(plan: Plan) -> tuple[str, ...]:
+    """Modules that a fork server should import before it forks trials of ``plan``.
+
+    Working out a workload's footprint builds it without data, so whatever it imports of the
+    packages it names has been imported here by then.
+    """
+    packages: set[str] = set()
+    for name in {arm.workload for arm in plan.arms}:
+        workload = workloads.get(name)
+        workload.footprint(_known_scale(plan.scale))
+        packages.update(workload.packages)
+    return tuple(sorted(name for name in sys.modules if name.split(".")[0] in packages))
+
+
+def _known_scale(name: str) -> Scale:
+    return next(scale for scale in SCALES if scale == name)
+
+
+def _scale(name: str, design: Design) -> Scale:
+    for scale in SCALES:
+        if scale == name and scale in design.efforts:
+            return scale
+    raise UnknownName(f"scale of {design.name}", name, design.efforts)
+
+
+def _effort(effort: Effort, request: Request) -> Effort:
+    """The design's effort with what the request changes.
+
+    A wanted effect or a longer budget leaves the number of blocks to the pilot.
+    """
+    asked = {
+        "seconds": request.seconds,
+        "blocks": request.blocks,
+        "budget_s": request.budget_s,
+        "timeout_s": request.timeout_s,
+        "executor": request.executor,
+    }
+    given = {key: value for key, value in asked.items() if value is not None}
+    return Effort(**{**effort.__dict__, **given})
+
+
+def _check(request: Request, effort: Effort) -> None:
+    if effort.blocks < 1:
+        raise BadValue(f"--blocks {effort.blocks} is not a number of blocks; choose 2 or more")
+    if effort.seconds <= 0:
+        raise BadValue(f"--seconds {effort.seconds:g} is not a time to measure; choose more than 0")
+    if not 1 <= request.threads <= cores():
+        raise BadValue(
+            f"--threads {request.threads} does not suit this machine; choose 1 to {cores()}"
+        )
+    if request.every is not None and request.every < 1:
+        raise BadValue(f"--every {request.every} is not an interval in steps; choose 1 or more")
+
+
+def _margin(design: Design, request: Request) -> float:
+    """The margin asked for, or the design's; never above the effect that is to be told."""
+    margin = design.margin if request.margin is None else request.margin
+    return margin if request.mde is None else min(margin, request.mde)
+
+
+def _system_options(design: Design, request: Request) -> list[tuple[str, dict[str, Option]]]:
+    """Systems of the design, or those asked for, each with the options it takes."""
+    designed = dict(design.systems)
+    wanted = request.systems or tuple(designed)
+    chosen: list[tuple[str, dict[str, Option]]] = []
+    for name in wanted:
+        options = dict(designed.get(name, {}))
+        if request.every is not None and "every" in systems.create(name).settings():
+            options["every"] = request.every
+        systems.create(name, options)
+        chosen.append((name, options))
+    return chosen
+
+
+def _settings(arm: Arm) -> Mapping[str, Option]:
+    settings = dict(systems.create(arm.system, arm.options).settings())
+    return settings | ({"inject": arm.inject} if arm.inject else {})
+
+
+@dataclass(frozen=True)
+class Replanner:
+    """Reads the first blocks as a pilot: says what they can detect, and asks for more or fewer.
+
+    Only the A/A noise is looked at, never an effect, so the figures stay unbiased.
+    """
+
+    pilot_blocks: int = PILOT_BLOCKS
+    power: float = POWER
+
+    def after_block(
+        self, plan: Plan, blocks_done: int, trials: Sequence[Trial], budget: Budget
+    ) -> Plan:
+        """The plan, revised once after the pilot; the same object when there is nothing new."""
+        if plan.pilot is not None or blocks_done < min(self.pilot_blocks, plan.blocks):
+            return plan
+        noise = again_log_ratios(trials)
+        deviations = [sd for ratios in noise.values() if (sd := planning_sd(ratios)) is not None]
+        if not deviations:
+            return plan
+        return self._revised(plan, blocks_done, max(deviations), budget)
+
+    def _revised(self, plan: Plan, blocks_done: int, sd: float, budget: Budget) -> Plan:
+        affordable = self._affordable(plan, blocks_done, budget)
+        arms, needed = _judged_arms(plan), None
+        if plan.wanted_mde is not None:
+            needed = blocks_needed(
+                plan.wanted_mde, sd, self.power, margin=plan.margin, level=plan.level, arms=arms
+            )
+        asked = plan.blocks if plan.wanted_mde is None else (needed or MOST_BLOCKS)
+        blocks = max(blocks_done, min(asked, affordable))
+        pilot = Pilot(
+            blocks=blocks_done,
+            sd_log_ratio=sd,
+            mde=minimum_detectable_effect(
+                sd, max(2, blocks), self.power, level=plan.level, arms=arms
+            ),
+            power=self.power,
+            wanted_mde=plan.wanted_mde,
+            blocks_for_wanted=needed,
+        )
+        return with_blocks(msgspec.structs.replace(plan, pilot=pilot), blocks)
+
+    @staticmethod
+    def _affordable(plan: Plan, blocks_done: int, budget: Budget) -> int:
+        """How many blocks the budget should reach to, those done included."""
+        per_block = sum(budget.expected(arm.name) for arm in plan.arms)
+        if budget.seconds is None or per_block <= 0:
+            return MOST_BLOCKS
+        return blocks_done + max(0, int(budget.left / per_block))
+
+
+def _judged_arms(plan: Plan) -> int:
+    """Arms that share one table, and so its level."""
+    counts = Counter(arm.workload for arm in plan.arms if arm.role in ("system", "injected"))
+    return max(counts.values(), default=1)
+
+
+def with_blocks(plan: Plan, blocks: int) -> Plan:
+    """The plan with so many blocks: cut, or continued by the same seed."""
+    if blocks <= plan.blocks:
+        kept = [spec for spec in plan.trials if spec.block < blocks]
+        return msgspec.structs.replace(plan, blocks=blocks, trials=kept)
+    more = schedule(plan.arms, range(plan.blocks, blocks), plan.seed, plan.trials[0])
+    return msgspec.structs.replace(plan, blocks=blocks, trials=[*plan.trials, *more])

@@ -1,0 +1,103 @@
+"""Every figure there is: its name, what it says, and what draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from remora.lab.report.figures import distributions, overhead, stalls, warmup
+from remora.lab.report.figures.canvas import VARIANTS, Format, Sheet, Variant, saved, settings
+from remora.lab.report.figures.inline import embedded, standalone
+from remora.lab.report.palette import LIGHT, SENTINEL, Palette
+from remora.lab.results import Analysis, Trial
+
+Draw = Callable[[Analysis, Sequence[Trial], Palette, Variant], Sheet]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure. ``caption`` says how to read it; ``alternative`` is for who cannot see it."""
+
+    name: str
+    title: str
+    caption: str
+    alternative: str
+    drawable: Callable[[Analysis, Sequence[Trial]], bool]
+    draw: Draw
+
+    def drawn(self, analysis: Analysis, trials: Sequence[Trial]) -> Drawn:
+        """The figure in every form. Same data, same bytes."""
+        with settings():
+            light = self.draw(analysis, trials, LIGHT, "wide")
+            pdf, png = saved(light, "pdf"), saved(light, "png")
+            wide, narrow = (
+                saved(self.draw(analysis, trials, SENTINEL, variant), "svg").decode()
+                for variant in VARIANTS
+            )
+        return Drawn(
+            figure=self,
+            files={
+                "pdf": pdf,
+                "svg": standalone(wide, self.alternative).encode(),
+                "png": png,
+            },
+            wide=embedded(wide, f"{self.name}-wide", self.alternative),
+            narrow=embedded(narrow, f"{self.name}-narrow", self.alternative),
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as files in the light theme, and as ``<svg>`` elements in the page's colours."""
+
+    figure: Figure
+    files: Mapping[Format, bytes]
+    wide: str
+    narrow: str
+
+
+FIGURES = (
+    Figure(
+        "overhead",
+        "Overhead",
+        "Step time as a ratio to native measured in the same blocks, with its interval. Inside the "
+        "margin counts as no cost; inside the noise floor nothing is claimed.",
+        "Ratio of step time to native with its interval, one row an arm; the numbers are those of "
+        "the summary table.",
+        overhead.drawable,
+        overhead.draw,
+    ),
+    Figure(
+        "distributions",
+        "Step times",
+        "Bars show the settled steps of all trials, outliers kept; circles show each trial’s mean, "
+        "which is what the comparison is made of.",
+        "Quantiles of settled step times and the mean of each trial, one row an arm; the means are "
+        "those of the table of trials.",
+        distributions.drawable,
+        distributions.draw,
+    ),
+    Figure(
+        "warmup",
+        "Warm-up",
+        "Every step of every trial, in order. The circle marks where a trial was found to have "
+        "settled; a line without one never did. Each panel has its own axis.",
+        "Step time against step index for every trial, one panel an arm; where each settled is in "
+        "the table of trials.",
+        warmup.drawable,
+        warmup.draw,
+    ),
+    Figure(
+        "stalls",
+        "Stalls",
+        "How long each checkpoint held the training loop up, every checkpoint of every trial.",
+        "Stall of each checkpoint, one row an arm; the means are those of the summary table.",
+        stalls.drawable,
+        stalls.draw,
+    ),
+)
+
+
+def drawn_figures(analysis: Analysis, trials: Sequence[Trial]) -> list[Drawn]:
+    """The figures for which there is anything to draw."""
+    return [f.drawn(analysis, trials) for f in FIGURES if f.drawable(analysis, trials)]

@@ -1,0 +1,105 @@
+"""Markdown: the tables and sentences of the report, to paste where no page can go."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from remora.lab.report import numbers
+from remora.lab.report.tables import (
+    ArmRow,
+    TextTable,
+    answers,
+    arm_rows,
+    by_workload,
+    cost_table,
+    invalid_tails,
+    noise_sentence,
+    overhead_table,
+    rerun_command,
+)
+from remora.lab.results import Analysis
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
+
+
+def escape(text: str) -> str:
+    """``text`` as Markdown shows it verbatim, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split("\n")))
+
+
+def summary_markdown(analysis: Analysis, folder: Path) -> str:
+    """The whole summary; ``folder`` is only named, in the commands that run an arm again."""
+    rows = arm_rows(analysis)
+    parts = [_head(analysis)]
+    parts += [_workload(name, group, analysis) for name, group in by_workload(rows).items()]
+    parts += [_failures(rows, analysis, folder), _notes(rows), _warnings(analysis)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(analysis: Analysis) -> str:
+    plan = analysis.plan
+    lines = [f"# {escape(plan.title)}", escape(plan.question)]
+    if not analysis.complete:
+        lines.append("**Incomplete:** the run ended before all planned trials had been run.")
+    lines.append(
+        f"{escape(plan.experiment)}, scale {escape(plan.scale)}, device {escape(plan.device)}, "
+        f"{plan.blocks} blocks, planned {escape(plan.created)}."
+    )
+    return "\n\n".join(lines)
+
+
+def _workload(name: str, rows: Sequence[ArmRow], analysis: Analysis) -> str:
+    parts = [f"## {escape(name)}", *_sentences(rows)]
+    noise = rows[0].noise
+    if noise is not None:
+        parts.append(f"Noise floor: {noise_sentence(noise)}.")
+    parts.append(table_markdown(overhead_table(name, rows, analysis.plan.level)))
+    parts.append(table_markdown(cost_table(name, rows)))
+    return "\n\n".join(parts)
+
+
+def _sentences(rows: Sequence[ArmRow]) -> list[str]:
+    found = answers(rows)
+    return ["\n".join(f"- {escape(sentence)}" for sentence in found)] if found else []
+
+
+def table_markdown(table: TextTable) -> str:
+    """A table with its numbers set to the right."""
+    lines = [[column.title for column in table.columns]]
+    lines.append(["--:" if column.numeric else ":--" for column in table.columns])
+    lines += [[escape(cell) for cell in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _failures(rows: Sequence[ArmRow], analysis: Analysis, folder: Path) -> str:
+    lines = []
+    for row in rows:
+        for trial, failure in row.cell.failures.items():
+            lines.append(
+                f"- {escape(row.arm.name)}, trial {escape(trial)}: {failure.kind}: "
+                f"{escape(failure.message)} (log: {escape(failure.log)})"
+            )
+        if row.cell.failures:
+            lines.append(f"  - run it again: `{rerun_command(analysis, folder, row.arm)}`")
+    return "## Failed\n\n" + "\n".join(lines) if lines else ""
+
+
+def _notes(rows: Sequence[ArmRow]) -> str:
+    lines = [
+        f"- {escape(name)}, p{quantile * 100:g} is INVALID: {escape(reason)}"
+        for name, quantile, reason in invalid_tails(rows)
+    ]
+    lines += [
+        f"- {escape(row.arm.name)}: no steady state in {numbers.count(len(row.cell.unsettled))} "
+        f"of {numbers.count(len(row.cell.trials))} trials"
+        for row in rows
+        if row.cell.unsettled
+    ]
+    return "## Notes\n\n" + "\n".join(lines) if lines else ""
+
+
+def _warnings(analysis: Analysis) -> str:
+    lines = [f"- {escape(warning)}" for warning in analysis.warnings]
+    return "## Warnings\n\n" + "\n".join(lines) if lines else ""

@@ -1,0 +1,64 @@
+"""Who runs when: blocks of one trial an arm, each block in an order of its own (rule 2)."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from remora.lab.results import Arm, Option, TrialSpec
+
+NATIVE = "native"
+AGAIN = "native (again)"
+
+
+def arms_of(
+    workload: str, systems: Sequence[tuple[str, dict[str, Option]]], injections: Sequence[float]
+) -> list[Arm]:
+    """The arms of one workload: native, native again (A/A), known injections, then systems."""
+    arms = [
+        Arm(workload=workload, system=NATIVE, label=NATIVE, role="baseline"),
+        Arm(workload=workload, system=NATIVE, label=AGAIN, role="again"),
+    ]
+    arms += [
+        Arm(
+            workload=workload,
+            system=NATIVE,
+            label=f"native +{share * 100:g}%",
+            role="injected",
+            inject=share,
+        )
+        for share in injections
+    ]
+    for system, options in systems:
+        if system != NATIVE:
+            arms.append(
+                Arm(workload=workload, system=system, label=system, role="system", options=options)
+            )
+    return arms
+
+
+def block_order(arms: Sequence[Arm], block: int, seed: int) -> list[Arm]:
+    """The arms of block ``block`` in its random order: a function of the seed alone."""
+    order = list(arms)
+    random.Random(f"{seed}/{block}").shuffle(order)
+    return order
+
+
+def trial_id(block: int, position: int, arm: Arm) -> str:
+    """A trial's name, and the name of its file: ``b02-05-gpt2-train-torch-save``."""
+    slug = re.sub(r"[^a-z0-9.]+", "-", f"{arm.workload}-{arm.label}".lower()).strip("-")
+    return f"b{block:02d}-{position:02d}-{slug}"
+
+
+def schedule(arms: Sequence[Arm], blocks: range, seed: int, template: TrialSpec) -> list[TrialSpec]:
+    """The trials of ``blocks`` in running order; ``template`` gives all but place and arm."""
+    return [
+        msgspec.structs.replace(
+            template, id=trial_id(block, position, arm), block=block, position=position, arm=arm
+        )
+        for block in blocks
+        for position, arm in enumerate(block_order(arms, block, seed))
+    ]

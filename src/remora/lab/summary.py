@@ -1,0 +1,133 @@
+"""Trials summarised: one number a trial before any test sees it (rule 1)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from remora.lab.results import Costs, Samples, StartUp, Trial
+from remora.lab.statistics.warmup import settled_from
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A successful trial and what its samples come down to."""
+
+    trial: Trial
+    samples: Samples
+    costs: Costs
+    start_up: StartUp
+
+    @classmethod
+    def of(cls, trial: Trial) -> Measured | None:
+        """The summary of ``trial``; None when it failed."""
+        if trial.samples is None or trial.costs is None or trial.start_up is None:
+            return None
+        return cls(trial, trial.samples, trial.costs, trial.start_up)
+
+    @property
+    def id(self) -> str:
+        return self.trial.spec.id
+
+    @property
+    def block(self) -> int:
+        return self.trial.spec.block
+
+    @cached_property
+    def step_ns(self) -> Floats:
+        return np.asarray(self.samples.step_ns, dtype=np.float64)
+
+    @cached_property
+    def settled_from(self) -> int | None:
+        """The first settled step; None when the trial never came to rest."""
+        return settled_from(self.step_ns, self.trial.period)
+
+    @cached_property
+    def first_counted(self) -> int:
+        """Where counting starts: settled, or past the first half where nothing settles."""
+        if self.settled_from is not None:
+            return self.settled_from
+        half = len(self.step_ns) // 2
+        return half - half % self.trial.period
+
+    @cached_property
+    def counted_ns(self) -> Floats:
+        return self.step_ns[self.first_counted :]
+
+    @cached_property
+    def mean_step_ns(self) -> float:
+        """Mean settled step with its share of the final drain: what a step really takes."""
+        share = self.costs.drain_ns / len(self.step_ns)
+        return float(self.counted_ns.mean()) + share
+
+    @cached_property
+    def cpu_ns_per_step(self) -> float:
+        drain = self.costs.cpu_ns - sum(self.samples.step_cpu_ns)
+        counted = np.asarray(self.samples.step_cpu_ns[self.first_counted :], dtype=np.float64)
+        return float(counted.mean()) + drain / len(self.step_ns)
+
+    @property
+    def throughput(self) -> float:
+        """Units of work a second."""
+        return self.trial.work_count / (self.mean_step_ns / 1e9)
+
+    @property
+    def start_up_ns(self) -> int:
+        parts = self.start_up
+        return (
+            parts.spawn_ns
+            + parts.import_ns
+            + parts.build_ns
+            + parts.attach_ns
+            + parts.first_step_ns
+        )
+
+
+Arms = Mapping[str, Mapping[int, Measured]]
+"""An arm's summaries by block, by the arm's name (``workload/label``)."""
+
+
+def by_arm(trials: Iterable[Trial]) -> Arms:
+    """The successful trials, by arm and block."""
+    arms: dict[str, dict[int, Measured]] = defaultdict(dict)
+    for trial in trials:
+        if summary := Measured.of(trial):
+            arms[trial.spec.arm.name][summary.block] = summary
+    return arms
+
+
+def paired(
+    arm: Mapping[int, Measured], native: Mapping[int, Measured]
+) -> list[tuple[Measured, Measured]]:
+    """The blocks that have both, in order."""
+    return [(arm[block], native[block]) for block in sorted(arm.keys() & native.keys())]
+
+
+def log_ratios(
+    pairs: Sequence[tuple[Measured, Measured]],
+    quantity: Callable[[Measured], float] = lambda summary: summary.mean_step_ns,
+) -> Floats:
+    """Natural logs of arm over native, one a block; pairs where either is not positive drop out."""
+    values = [(quantity(a), quantity(b)) for a, b in pairs]
+    return np.log([a / b for a, b in values if a > 0 and b > 0])
+
+
+def again_log_ratios(trials: Iterable[Trial]) -> dict[str, Floats]:
+    """The A/A log ratios of every workload: native again against native, within blocks."""
+    trials = list(trials)
+    arms = by_arm(trials)
+    names = {(t.spec.arm.workload, t.spec.arm.role): t.spec.arm.name for t in trials}
+    found = {}
+    for workload in dict.fromkeys(trial.spec.arm.workload for trial in trials):
+        again = arms.get(names.get((workload, "again"), ""))
+        native = arms.get(names.get((workload, "baseline"), ""))
+        if again and native:
+            found[workload] = log_ratios(paired(again, native))
+    return found

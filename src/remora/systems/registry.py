@@ -1,0 +1,74 @@
+"""The systems by name: ours, and those other packages add under ``remora.systems``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.util import find_spec
+
+from remora.core.errors import BadValue, Unavailable, UnknownName
+from remora.core.plugins import Registry
+from remora.systems.contract import Option, System
+from remora.systems.dcp_async import DcpAsync
+from remora.systems.idle import Idle
+from remora.systems.native import Native
+from remora.systems.torch_save import TorchSave
+from remora.systems.tracing import DispatchMode, Settrace
+
+
+def _accept(name: str, loaded: object) -> type[System]:
+    if isinstance(loaded, type) and issubclass(loaded, System) and loaded.name == name:
+        return loaded
+    raise BadValue(f"the entry point is not a System subclass whose name is {name!r}")
+
+
+_BUILTIN = (Native, Idle, Settrace, DispatchMode, TorchSave, DcpAsync)
+_REGISTRY: Registry[type[System]] = Registry(
+    "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept
+)
+
+
+def names() -> list[str]:
+    """Every valid system name."""
+    return _REGISTRY.names()
+
+
+def find(name: str) -> type[System]:
+    """The system class called ``name``; :class:`UnknownName` lists the valid ones."""
+    return _REGISTRY.get(name)
+
+
+def create(name: str, options: Mapping[str, Option] | None = None) -> System:
+    """The system ``name`` with ``options``.
+
+    Raises:
+        UnknownName: no such system, or it has no option of that name.
+        BadValue: an option of the wrong type.
+    """
+    system, options = find(name), dict(options or {})
+    defaults = {field.name: field.default for field in fields(system)}  # type: ignore[arg-type]
+    for option, value in options.items():
+        if option not in defaults:
+            raise UnknownName(f"option of system {name}", option, defaults)
+        wanted = type(defaults[option])
+        if type(value) is not wanted:
+            raise BadValue(
+                f"option {option}={value!r} of system {name} is not of type {wanted.__name__}"
+            )
+    return system(**options)
+
+
+def missing(system: System) -> str | None:
+    """Why ``system`` cannot run here, with the remedy; None when it can."""
+    absent = [need for need in system.requires() if find_spec(need.package) is None]
+    if not absent:
+        return None
+    packages = ", ".join(need.package for need in absent)
+    remedies = " && ".join(dict.fromkeys(need.remedy for need in absent))
+    return f"{system.name} needs {packages}; install with: {remedies}"
+
+
+def ensure_available(system: System) -> None:
+    """Raise :class:`Unavailable` when something ``system`` needs is not installed."""
+    if reason := missing(system):
+        raise Unavailable(reason)

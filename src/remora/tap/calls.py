@@ -1,0 +1,157 @@
+"""The call tap: watch calls of named functions, and of no others.
+
+A watched function is replaced, where its name finds it, by a wrapper that calls the watchers
+around it: in its module and in every imported module that holds the very same function, or in its
+class. When the last watcher leaves, everything is put back as it was, also in modules that took
+the wrapper by ``from … import`` meanwhile.
+
+What to know:
+
+- A reference taken before the watch began and kept elsewhere than in a module (a partial, an
+  instance, a closure) still calls the bare function. One taken during the watch passes straight
+  through to it once the watch has ended.
+- A generator or coroutine function is watched where it is called, not while it runs.
+- Inside ``torch.compile`` the graph has replaced the calls, and none is seen.
+- ``step`` of an optimizer class is seen through torch's step hooks, since torch itself replaces
+  that attribute: what it returned or raised is not known there (``after`` gets None, ``failed``
+  is not called), and a subclass that overrides ``step`` is another function.
+- ``__main__.f`` can be named before the script has defined it (:mod:`remora.tap.launch`).
+- A name in a module that is not imported yet waits for the import.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from remora.core.errors import UserError
+from remora.tap.imports import ImportWatch
+from remora.tap.names import Place, find
+from remora.tap.steps import OptimizerSteps, Step
+from remora.tap.subscription import Admit, Subscription
+from remora.tap.wrap import After, Before, Failed, Watcher, unwatch, watch
+
+
+class Calls:
+    """Watch calls. ``job.calls`` is one of these."""
+
+    def __init__(self, imports: ImportWatch, steps: OptimizerSteps, admit: Admit) -> None:
+        self._imports, self._steps, self._admit = imports, steps, admit
+
+    def watch(
+        self,
+        name: str,
+        *,
+        before: Before | None = None,
+        after: After | None = None,
+        failed: Failed | None = None,
+    ) -> Subscription:
+        """Be called around every call of ``name``, in every thread.
+
+        ``before(args, kwargs)`` may return a token; ``after(token, result)`` and
+        ``failed(token, error)`` are handed it, so that nested and threaded calls stay apart. A
+        method's first argument is its instance or class. A callback's own calls are not watched.
+
+        Raises:
+            UnknownName: there is no such name, and nothing left to import could bring it.
+            BadValue: it is a class, a property or something else that cannot be intercepted.
+        """
+        undo: list[Callable[[], None]] = []
+
+        def remove(_: Subscription) -> None:
+            while undo:
+                undo.pop()()
+
+        subscription = self._admit(f"in a callback on {name!r}", remove)
+        request = _Request(self, name, Watcher(before, after, failed, subscription), undo)
+        try:
+            request.resolve()
+        except UserError:
+            subscription.remove()
+            raise
+        return subscription
+
+    def _install(self, place: Place, watcher: Watcher) -> Callable[[], None]:
+        if _is_optimizer_step(place):
+            return self._watch_step(place, watcher)
+        site = watch(place, watcher)
+        return lambda: unwatch(site, watcher)
+
+    def _watch_step(self, place: Place, watcher: Watcher) -> Callable[[], None]:
+        wanted = inspect.unwrap(getattr(place.owner, place.attribute))
+        tokens: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+        def concerns(optimizer: Any) -> bool:
+            return (
+                issubclass(type(optimizer), place.owner)
+                and inspect.unwrap(type(optimizer).step) is wanted
+            )
+
+        def before(step: Step) -> None:
+            if concerns(step.optimizer):
+                tokens[step.optimizer] = watcher.enter(step.args, step.kwargs)
+
+        def after(step: Step) -> None:
+            if concerns(step.optimizer):
+                watcher.leave(tokens.pop(step.optimizer, None), None)
+
+        inner = self._steps.subscribe(self._imports, watcher.admit, after, before)
+        return inner.remove
+
+
+class _Request:
+    """One name asked for, and its waiting until it exists."""
+
+    def __init__(
+        self, calls: Calls, name: str, watcher: Watcher, undo: list[Callable[[], None]]
+    ) -> None:
+        self._calls, self.name, self._watcher, self._undo = calls, name, watcher, undo
+
+    def resolve(self) -> None:
+        found = find(self.name)
+        if isinstance(found, Place):
+            self._undo.append(self._calls._install(found, self._watcher))
+        elif found == "__main__":
+            _MAIN.append(self)
+            self._undo.append(lambda: _MAIN.remove(self) if self in _MAIN else None)
+        else:
+            stop = self._calls._imports.when_imported(found, self.retry)
+            self._undo.append(stop)
+
+    def retry(self) -> None:
+        """Something the name waited for is here. A name still unknown fails its subscription."""
+        if self in _MAIN:
+            _MAIN.remove(self)
+        if self._watcher.subscription.live:
+            try:
+                self.resolve()
+            except Exception as error:
+                self._watcher.subscription.fail(error)
+
+
+_MAIN: list[_Request] = []
+"""Requests for names that ``__main__`` has not defined yet."""
+
+
+def awaited_in_main() -> set[str]:
+    """The top-level names of ``__main__`` that somebody waits for."""
+    return {request.name.split(".")[1] for request in _MAIN}
+
+
+def resolve_in_main() -> None:
+    """``__main__`` has bound a name somebody may be waiting for."""
+    for request in _MAIN[:]:
+        request.retry()
+
+
+def _is_optimizer_step(place: Place) -> bool:
+    optimizers = sys.modules.get("torch.optim.optimizer")
+    return (
+        optimizers is not None
+        and place.attribute == "step"
+        and isinstance(place.owner, type)
+        and issubclass(place.owner, optimizers.Optimizer)
+    )

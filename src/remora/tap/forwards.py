@@ -1,0 +1,235 @@
+"""The forward tap: where one call of a root module begins and ends, for jobs without an optimizer.
+
+A root is a module called from outside any other module's forward. Roots are discovered through
+torch's global forward hook, which every module call then pays for; so it is armed for one root
+call only, and each root found gets hooks of its own. Discovery is armed again after the 1st, 2nd,
+4th, 8th … root call since the last discovery, so a second model is found and the cost vanishes.
+A root called first at a moment when discovery is not armed is seen from the next arming on.
+
+What is a root is read off the stack, not counted up and down, so a forward that raises leaves
+nothing behind. Left out: replicas that DataParallel makes for its devices, modules called again
+in backward (activation checkpointing), and whatever runs inside a compiled graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from remora.tap.imports import ImportWatch
+from remora.tap.subscription import Admit, Subscription
+
+if TYPE_CHECKING:
+    import torch
+
+_MODULES = "torch.nn.modules.module"
+
+
+class Forward(NamedTuple):
+    """One forward of a root module. Keeping it keeps the model and its output alive."""
+
+    module: torch.nn.Module
+    number: int
+    """Which forward of this module, from 0; the same before and after."""
+    args: tuple[Any, ...]
+    output: Any
+    """What it returned; None before."""
+
+
+Callback = Callable[[Forward], object]
+
+
+class _Watcher(NamedTuple):
+    callback: Callback
+    subscription: Subscription
+
+
+class RootForwards:
+    """The hooks themselves, shared by all who subscribe to one job."""
+
+    def __init__(self) -> None:
+        self._before: tuple[_Watcher, ...] = ()
+        self._after: tuple[_Watcher, ...] = ()
+        self._roots: dict[int, _Root] = {}
+        self._discovery: Any = None
+        self._calls_until_armed = 1
+        self._interval = 1
+        self._waiting: dict[Subscription, Callable[[], None]] = {}
+        self._under_way = threading.local()
+        self._lock = threading.RLock()
+
+    def subscribe(
+        self, imports: ImportWatch, admit: Admit, after: Callback | None, before: Callback | None
+    ) -> Subscription:
+        subscription = admit("in a forward callback", self._remove)
+        if before is not None:
+            self._before = (*self._before, _Watcher(before, subscription))
+        if after is not None:
+            self._after = (*self._after, _Watcher(after, subscription))
+        if _MODULES in sys.modules:
+            self._arm()
+        else:
+            self._waiting[subscription] = imports.when_imported(_MODULES, self._arm)
+        return subscription
+
+    def _remove(self, subscription: Subscription) -> None:
+        self._before = tuple(one for one in self._before if one.subscription is not subscription)
+        self._after = tuple(one for one in self._after if one.subscription is not subscription)
+        self._waiting.pop(subscription, lambda: None)()
+        if not (self._before or self._after):
+            self._disarm()
+            with self._lock:
+                roots, self._roots = self._roots, {}
+            for root in roots.values():
+                root.unhook()
+
+    # ------------------------------------------------------------ discovery
+
+    def _arm(self) -> None:
+        with self._lock:
+            if self._discovery is None and (self._before or self._after):
+                from torch.nn.modules.module import register_module_forward_pre_hook
+
+                self._discovery = register_module_forward_pre_hook(self._on_any_forward)
+
+    def _disarm(self) -> None:
+        with self._lock:
+            if self._discovery is not None:
+                self._discovery.remove()
+                self._discovery = None
+
+    def _on_any_forward(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        if self._discovery is None or not _is_root_call(module, sys._getframe(1)):
+            return
+        self._disarm()
+        known = self._roots.get(id(module))
+        if known is not None and known.module() is module:
+            return
+        root = _Root(self, module)
+        with self._lock:
+            self._roots[id(module)] = root
+        self._interval = self._calls_until_armed = 1
+        root.on_before(module, args)  # torch has listed this call's hooks already, without ours
+
+    def forget(self, root: _Root) -> None:
+        """``root``'s module is gone."""
+        with self._lock:
+            if self._roots.get(root.key) is root:
+                del self._roots[root.key]
+
+    # ------------------------------------------------------------ a root's own calls
+
+    def begin(self, root: _Root, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        stack: list[_Root] = self._under_way.__dict__.setdefault("stack", [])
+        if stack and not _encloses(stack[-1].module(), sys._getframe(2)):
+            stack.clear()  # left by a forward that raised
+        stack.append(root)
+        if len(stack) == 1 and self._before:
+            self._tell(self._before, Forward(module, root.calls, args, None))
+
+    def end(self, root: _Root, module: torch.nn.Module, args: tuple[Any, ...], out: Any) -> None:
+        stack: list[_Root] = self._under_way.__dict__.setdefault("stack", [])
+        while stack and stack.pop() is not root:
+            pass
+        if stack:
+            return  # a root of its own, here part of another
+        index = root.calls
+        root.calls = index + 1
+        if self._after:
+            self._tell(self._after, Forward(module, index, args, out))
+        self._calls_until_armed -= 1
+        if self._calls_until_armed <= 0:
+            self._calls_until_armed = self._interval
+            self._interval *= 2
+            self._arm()
+
+    def _tell(self, watchers: tuple[_Watcher, ...], forward: Forward) -> None:
+        for callback, subscription in watchers:
+            try:
+                if subscription.live:
+                    callback(forward)
+            except Exception as error:
+                subscription.fail(error)
+
+
+class _Root:
+    """A root module's hooks. Holds the module weakly."""
+
+    def __init__(self, tap: RootForwards, module: torch.nn.Module) -> None:
+        self.key = id(module)
+        self.calls = 0
+        self.module: weakref.ref[Any] = weakref.ref(module, lambda _: tap.forget(self))
+        self._tap = tap
+        self.handles: list[Any] = []
+        with contextlib.suppress(RuntimeError):  # a scripted module may refuse
+            before, after = _Hook(self.on_before, self.module), _Hook(self.on_after, self.module)
+            self.handles.append(module.register_forward_pre_hook(before))
+            self.handles.append(module.register_forward_hook(after))
+
+    def on_before(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        self._tap.begin(self, module, args)
+
+    def on_after(self, module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self._tap.end(self, module, args, output)
+
+    def unhook(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+class _Hook:
+    """A hook that a copy or a pickle of its module does not carry on.
+
+    ``copy.deepcopy(model)`` copies the hooks as well; the copy's takes itself out when first
+    called. ``torch.save(model)`` stores in its place a callable of the standard library that does
+    nothing, so that the file loads where there is no Remora.
+    """
+
+    def __init__(self, call: Callable[..., None], module: weakref.ref[Any]) -> None:
+        self._call, self._module = call, module
+
+    def __call__(self, module: torch.nn.Module, *args: Any) -> None:
+        if module is self._module():
+            self._call(module, *args)
+            return
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if hook is self]:
+                del hooks[key]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+def _is_root_call(module: torch.nn.Module, frame: FrameType) -> bool:
+    import torch
+
+    if getattr(module, "_is_replica", False) or torch._C._current_graph_task_id() != -1:
+        return False
+    return next(_enclosing_modules(frame), None) is None
+
+
+def _encloses(module: object, frame: FrameType) -> bool:
+    return any(enclosing is module for enclosing in _enclosing_modules(frame))
+
+
+def _enclosing_modules(frame: FrameType) -> Iterator[object]:
+    """The modules whose calls enclose the module call that ``frame`` serves, innermost first."""
+    from torch.nn import Module
+
+    code = Module._call_impl.__code__
+    own_call_seen = False
+    found: FrameType | None = frame
+    while found is not None:
+        if found.f_code is code:
+            if own_call_seen:
+                yield found.f_locals.get("self")
+            own_call_seen = True
+        found = found.f_back

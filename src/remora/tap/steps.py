@@ -1,0 +1,224 @@
+"""The step tap: where one optimizer step ends and the next begins.
+
+Optimizer steps are seen through torch's own global optimizer hooks, registered while somebody is
+subscribed and not otherwise. A step counts when it has completed: one that raises, or that a
+GradScaler skips, does not.
+
+The job's step count is the largest count any single optimizer has reached, so a GAN, whose
+discriminator and generator each step once an iteration, counts iterations. Where one optimizer
+steps more often than another, the busiest one sets the count.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from remora.tap.forwards import Forward, RootForwards
+from remora.tap.imports import ImportWatch
+from remora.tap.subscription import Admit, Subscription
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+_OPTIMIZERS = "torch.optim.optimizer"
+
+
+class Step(NamedTuple):
+    """One step of one optimizer. Keeping it keeps the optimizer alive: keep what you need of it."""
+
+    optimizer: Optimizer
+    number: int
+    """Which step of this optimizer, from 0; the same before and after."""
+    total: int
+    """The job's completed steps: without this one before it, with it after it."""
+    advances: bool
+    """Whether this optimizer is the first to get this far, so that the job's count moves."""
+    args: tuple[Any, ...]
+    """What ``step`` was called with, the optimizer first."""
+    kwargs: dict[str, Any]
+
+
+Callback = Callable[[Step], object]
+
+
+class Steps:
+    """Subscribe to steps. ``job.steps`` is one of these."""
+
+    def __init__(
+        self, imports: ImportWatch, steps: OptimizerSteps, forwards: RootForwards, admit: Admit
+    ) -> None:
+        self._imports, self._steps, self._forwards, self._admit = imports, steps, forwards, admit
+
+    @property
+    def count(self) -> int:
+        """Steps completed since the first subscription: the largest count of any optimizer."""
+        return self._steps.count
+
+    def subscribe(
+        self, after: Callback | None = None, before: Callback | None = None
+    ) -> Subscription:
+        """Be called around every optimizer step, of every optimizer and thread.
+
+        Steps taken while nobody is subscribed are not counted. Inside ``torch.compile`` an
+        optimizer's step has no hooks, so it is not seen.
+        """
+        return self._steps.subscribe(self._imports, self._admit, after, before)
+
+    def subscribe_forward(
+        self,
+        after: Callable[[Forward], object] | None = None,
+        before: Callable[[Forward], object] | None = None,
+    ) -> Subscription:
+        """Be called around every forward of a root module: what a step is to an inference job."""
+        return self._forwards.subscribe(self._imports, self._admit, after, before)
+
+
+class _Progress:
+    """How far one optimizer has come. Holds the optimizer weakly."""
+
+    __slots__ = ("alive", "nested", "steps", "under_way")
+
+    def __init__(self, alive: weakref.ref[Any]) -> None:
+        self.alive = alive
+        self.steps = 0
+        self.under_way = False
+        self.nested = 0
+
+
+class _Watcher(NamedTuple):
+    callback: Callback
+    subscription: Subscription
+
+
+class OptimizerSteps:
+    """The hooks themselves and the counts, shared by all who subscribe to one job."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._progress: dict[int, _Progress] = {}
+        self._before: tuple[_Watcher, ...] = ()
+        self._after: tuple[_Watcher, ...] = ()
+        self._waiting: dict[Subscription, Callable[[], None]] = {}
+        self._hooks: dict[str, tuple[OrderedDict[int, Any], int]] = {}
+        self._calling: list[None] = []  # one entry a callback round under way, in any thread
+
+    def subscribe(
+        self, imports: ImportWatch, admit: Admit, after: Callback | None, before: Callback | None
+    ) -> Subscription:
+        subscription = admit("in a step callback", self._remove)
+        self._settle()
+        if before is not None:
+            self._before = (*self._before, _Watcher(before, subscription))
+        if after is not None:
+            self._after = (*self._after, _Watcher(after, subscription))
+        if _OPTIMIZERS in sys.modules:
+            self._register()
+        else:
+            self._waiting[subscription] = imports.when_imported(_OPTIMIZERS, self._register)
+        return subscription
+
+    def _remove(self, subscription: Subscription) -> None:
+        self._before = tuple(one for one in self._before if one.subscription is not subscription)
+        self._after = tuple(one for one in self._after if one.subscription is not subscription)
+        self._waiting.pop(subscription, lambda: None)()
+        self._settle()
+
+    # ------------------------------------------------------------ torch's hooks
+
+    def _register(self) -> None:
+        if not (self._before or self._after):
+            return
+        from torch.optim import optimizer as torch_steps
+
+        if "before" not in self._hooks:
+            handle = torch_steps.register_optimizer_step_pre_hook(self._on_before)
+            self._hooks["before"] = torch_steps._global_optimizer_pre_hooks, handle.id  # type: ignore[assignment]
+        if "after" not in self._hooks:
+            handle = torch_steps.register_optimizer_step_post_hook(self._on_after)
+            self._hooks["after"] = torch_steps._global_optimizer_post_hooks, handle.id  # type: ignore[assignment]
+
+    def _settle(self) -> None:
+        """Remove the hooks once nobody needs them.
+
+        torch walks the very dictionary a hook lives in, so a hook that is running may be taken
+        out only if it is the last: the walk is then already past every other. Elsewhere it stays,
+        doing nothing, until the next subscribe or remove.
+        """
+        if self._before or self._after:
+            return
+        for phase, (hooks, key) in list(self._hooks.items()):
+            if not self._calling or next(reversed(hooks), None) == key:
+                hooks.pop(key, None)
+                del self._hooks[phase]
+
+    def _on_before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Any) -> None:
+        progress = self._progress.get(id(optimizer))
+        if progress is None:
+            progress = self._meet(optimizer)
+        if progress.under_way and _within_step_of(optimizer):
+            progress.nested += 1
+            return
+        progress.under_way, progress.nested = True, 0
+        if self._before:
+            index = progress.steps
+            self._tell(
+                self._before,
+                Step(optimizer, index, self.count, index >= self.count, args, kwargs),
+            )
+
+    def _on_after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Any) -> None:
+        progress = self._progress.get(id(optimizer))
+        if progress is None or not progress.under_way:
+            return  # subscribed in the middle of this step
+        if progress.nested:
+            progress.nested -= 1
+            return
+        progress.under_way = False
+        index = progress.steps
+        progress.steps = index + 1
+        advances = index >= self.count
+        if advances:
+            self.count = index + 1
+        if self._after:
+            self._tell(self._after, Step(optimizer, index, self.count, advances, args, kwargs))
+
+    def _tell(self, watchers: tuple[_Watcher, ...], step: Step) -> None:
+        self._calling.append(None)
+        try:
+            for callback, subscription in watchers:
+                try:
+                    if subscription.live:
+                        callback(step)
+                except Exception as error:
+                    subscription.fail(error)
+        finally:
+            self._calling.pop()
+
+    def _meet(self, optimizer: Optimizer) -> _Progress:
+        key, progress = id(optimizer), self._progress
+
+        def forget(reference: weakref.ref[Any]) -> None:
+            if (found := progress.get(key)) is not None and found.alive is reference:
+                del progress[key]
+
+        progress[key] = met = _Progress(weakref.ref(optimizer, forget))
+        return met
+
+
+def _within_step_of(optimizer: Optimizer) -> bool:
+    """Whether torch's step wrapper for ``optimizer`` is already on this thread's stack.
+
+    Asked only when the last step has not ended: either this one is nested in it (a subclass whose
+    ``step`` calls its parent's) or it raised.
+    """
+    wrapper = sys._getframe(2)
+    frame = wrapper.f_back
+    while frame is not None:
+        if frame.f_code is wrapper.f_code and frame.f_locals.get("self") is optimizer:
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,227 @@
+"""Wrap a function in place, and put it back exactly.
+
+A site is one function wrapped in one module (with every alias) or one class. Sites belong to the
+process, not to a job, so that two jobs watching one function share its wrapper and may leave in
+either order.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import get_ident
+from types import ModuleType
+from typing import Any
+
+from remora.core.errors import BadValue
+from remora.tap.names import Place
+from remora.tap.subscription import Subscription
+
+Before = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+After = Callable[[Any, Any], object]
+Failed = Callable[[Any, BaseException], object]
+
+_ABSENT = object()
+_busy: set[int] = set()
+"""Threads that are inside a watcher's callback: what those call is not watched."""
+
+
+class Watcher:
+    """The callbacks of one subscription."""
+
+    __slots__ = ("after", "before", "failed", "subscription")
+
+    def __init__(
+        self,
+        before: Before | None,
+        after: After | None,
+        failed: Failed | None,
+        subscription: Subscription,
+    ) -> None:
+        self.before, self.after, self.failed = before, after, failed
+        self.subscription = subscription
+
+    def admit(self, where: str, remove: Callable[[Subscription], None]) -> Subscription:
+        """A subscription to another tap on this one's behalf: its failures are this one's."""
+        return Subscription(remove, self.subscription.fail)
+
+    def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.before is None or not self.subscription.live:
+            return None
+        ident = get_ident()
+        _busy.add(ident)
+        try:
+            return self.before(args, kwargs)
+        except Exception as error:
+            self.subscription.fail(error)
+            return None
+        finally:
+            _busy.discard(ident)
+
+    def leave(self, token: Any, result: Any) -> None:
+        if self.after is not None:
+            self._tell(self.after, token, result)
+
+    def fell(self, token: Any, error: BaseException) -> None:
+        if self.failed is not None:
+            self._tell(self.failed, token, error)
+
+    def _tell(self, callback: Callable[[Any, Any], object], token: Any, what: Any) -> None:
+        if not self.subscription.live:
+            return
+        ident = get_ident()
+        _busy.add(ident)
+        try:
+            callback(token, what)
+        except Exception as error:
+            self.subscription.fail(error)
+        finally:
+            _busy.discard(ident)
+
+
+@dataclass(eq=False)
+class Site:
+    """One wrapped function and where its wrapper stands."""
+
+    place: Place
+    original: Any
+    """The function the wrapper calls, unbound."""
+    watchers: tuple[Watcher, ...] = ()
+    wrapper: Any = None
+    before_us: Any = _ABSENT
+    """What the class's own dictionary held; absent where the method was inherited."""
+
+
+_sites: dict[tuple[int, str], Site] = {}
+_lock = threading.RLock()
+
+
+def watch(place: Place, watcher: Watcher) -> Site:
+    """Add ``watcher`` to the site at ``place``, wrapping the function if it is the first.
+
+    Raises:
+        BadValue: the owner does not let its attributes be set.
+    """
+    with _lock:
+        site = _find_site(place)
+        if site is None:
+            site = Site(place, _function_of(place))
+            site.wrapper = _wrap(site)
+            site.watchers = (watcher,)
+            _install(site)
+            _sites[_key(place)] = site
+        else:
+            site.watchers = (*site.watchers, watcher)
+        return site
+
+
+def unwatch(site: Site, watcher: Watcher) -> None:
+    """Take ``watcher`` off ``site``; the last one out puts the function back."""
+    with _lock:
+        site.watchers = tuple(one for one in site.watchers if one is not watcher)
+        if not site.watchers and _sites.get(_key(site.place)) is site:
+            del _sites[_key(site.place)]
+            _restore(site)
+
+
+def _key(place: Place) -> tuple[int, str]:
+    return id(place.owner), place.attribute
+
+
+def _find_site(place: Place) -> Site | None:
+    if (site := _sites.get(_key(place))) is not None and site.wrapper is _function_of(place):
+        return site
+    if isinstance(place.owner, type):
+        return None
+    return next((site for site in _sites.values() if site.wrapper is place.raw), None)
+
+
+def _function_of(place: Place) -> Any:
+    raw = place.raw
+    return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
+
+
+def _wrap(site: Site) -> Any:
+    original = site.original
+    compiling = _compiling_check()
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        watchers = site.watchers
+        if not watchers or (_busy and get_ident() in _busy) or compiling():
+            return original(*args, **kwargs)
+        if len(watchers) > 1:
+            return _call_watched(watchers, original, args, kwargs)
+        (watcher,) = watchers
+        token = watcher.enter(args, kwargs)
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            watcher.fell(token, error)
+            raise
+        watcher.leave(token, result)
+        return result
+
+    return functools.wraps(original)(watched)
+
+
+def _call_watched(
+    watchers: tuple[Watcher, ...], original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    tokens = [watcher.enter(args, kwargs) for watcher in watchers]
+    try:
+        result = original(*args, **kwargs)
+    except BaseException as error:
+        for watcher, token in zip(reversed(watchers), reversed(tokens), strict=True):
+            watcher.fell(token, error)
+        raise
+    for watcher, token in zip(reversed(watchers), reversed(tokens), strict=True):
+        watcher.leave(token, result)
+    return result
+
+
+def _compiling_check() -> Callable[[], bool]:
+    """Tells a graph compiler, which traces the wrapper, to see only the function in it."""
+    torch_compiler = sys.modules.get("torch.compiler")
+    return torch_compiler.is_compiling if torch_compiler is not None else lambda: False
+
+
+def _install(site: Site) -> None:
+    owner, attribute = site.place.owner, site.place.attribute
+    if not isinstance(owner, type):
+        _replace_in_modules(site.original, site.wrapper)
+        return
+    site.before_us = vars(owner).get(attribute, _ABSENT)
+    binder = (
+        type(site.place.raw) if isinstance(site.place.raw, staticmethod | classmethod) else None
+    )
+    try:
+        setattr(owner, attribute, binder(site.wrapper) if binder else site.wrapper)
+    except TypeError as error:
+        raise BadValue(f"{site.place.name!r} cannot be watched: {error}") from None
+
+
+def _restore(site: Site) -> None:
+    owner, attribute = site.place.owner, site.place.attribute
+    if not isinstance(owner, type):
+        _replace_in_modules(site.wrapper, site.original)
+        return
+    now = vars(owner).get(attribute)
+    if (now.__func__ if isinstance(now, staticmethod | classmethod) else now) is not site.wrapper:
+        return  # the program has put something else there, which is its own
+    if site.before_us is _ABSENT:
+        delattr(owner, attribute)
+    else:
+        setattr(owner, attribute, site.before_us)
+
+
+def _replace_in_modules(old: Any, new: Any) -> None:
+    """Put ``new`` wherever an imported module's namespace holds ``old``; Remora's own excepted."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "remora" or not issubclass(type(module), ModuleType):
+            continue
+        namespace = ModuleType.__getattribute__(module, "__dict__")
+        for attribute in [key for key, value in list(namespace.items()) if value is old]:
+            namespace[attribute] = new

@@ -1,0 +1,110 @@
+"""The contract of a system, held against every one of ours."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+from tests.systems.builders import TinySession
+from torch.nn.modules import module
+from torch.optim import optimizer
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from remora.core.errors import BadValue, UnknownName
+from remora.systems import registry
+from remora.systems.contract import System
+
+NAMES = registry.names()
+
+
+def _global_hooks() -> tuple[object, ...]:
+    return (
+        sys.gettrace(),
+        _get_current_dispatch_mode(),
+        dict(optimizer._global_optimizer_pre_hooks),
+        dict(optimizer._global_optimizer_post_hooks),
+        dict(module._global_forward_hooks),
+        dict(module._global_forward_pre_hooks),
+    )
+
+
+@pytest.fixture(params=NAMES)
+def system(request: pytest.FixtureRequest) -> System:
+    return registry.create(request.param)
+
+
+def test_it_introduces_itself(system: System) -> None:
+    assert system.name in NAMES
+    assert system.title
+    assert is_dataclass(system)
+    assert set(system.settings()) == {field.name for field in fields(system)}
+
+
+def test_it_does_the_sessions_work_and_no_other(system: System, tmp_path: Path) -> None:
+    alone = TinySession()
+    expected = [alone.step().digest for _ in range(12)]
+    ride = system.ride(TinySession(), tmp_path)
+    try:
+        assert [ride.step().digest for _ in range(12)] == expected
+        ride.drain()
+    finally:
+        ride.close()
+
+
+def test_closing_leaves_no_trace(system: System, tmp_path: Path) -> None:
+    before = _global_hooks()
+    session = TinySession()
+    hooks = {name: dict(m._forward_hooks) for name, m in session.model.named_modules()}
+    ride = system.ride(session, tmp_path)
+    for _ in range(6):
+        ride.step()
+    ride.close()
+    assert before == _global_hooks()
+    assert hooks == {name: dict(m._forward_hooks) for name, m in session.model.named_modules()}
+
+
+def test_after_draining_nothing_is_in_flight(system: System, tmp_path: Path) -> None:
+    ride = system.ride(TinySession(), tmp_path)
+    for _ in range(6):
+        ride.step()
+    ride.drain()
+    moved, files = ride.moved(), sorted(tmp_path.rglob("*"))
+    threading.Event().wait(0.05)
+    assert (ride.moved(), sorted(tmp_path.rglob("*"))) == (moved, files)
+    ride.close()
+
+
+def test_what_it_says_it_moved_lies_on_disk(system: System, tmp_path: Path) -> None:
+    ride = system.ride(TinySession(), tmp_path)
+    for _ in range(ride.period):
+        ride.step()
+    ride.drain()
+    on_disk = sum(each.stat().st_size for each in tmp_path.rglob("*") if each.is_file())
+    assert ride.moved().disk_bytes == on_disk
+    ride.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unknown_options_are_refused_by_name(name: str) -> None:
+    with pytest.raises(UnknownName, match="unknown option of system"):
+        registry.create(name, {"colour": "blue"})
+
+
+@pytest.mark.parametrize("name", ["torch-save", "dcp-async"])
+def test_options_of_the_wrong_type_are_refused(name: str) -> None:
+    with pytest.raises(BadValue, match="is not of type int"):
+        registry.create(name, {"every": "often"})
+
+
+@pytest.mark.parametrize("name", ["torch-save", "dcp-async"])
+def test_an_impossible_interval_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadValue, match="choose 1 or more"):
+        registry.create(name, {"every": 0}).ride(TinySession(), tmp_path)
+
+
+def test_an_unknown_system_lists_the_valid_ones() -> None:
+    with pytest.raises(UnknownName, match=r"did you mean 'torch-save'.*native"):
+        registry.create("torch-sav")

@@ -1,0 +1,48 @@
+"""Order: every block holds every arm once, shuffled, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.lab.builders import make_spec
+
+from remora.lab.schedule import arms_of, block_order, schedule
+
+ARMS = arms_of("vgg16-train", [("native", {}), ("idle", {}), ("torch-save", {"every": 5})], (0.05,))
+
+
+def test_native_always_comes_twice_and_injected_arms_are_native() -> None:
+    assert [(arm.label, arm.role) for arm in ARMS] == [
+        ("native", "baseline"),
+        ("native (again)", "again"),
+        ("native +5%", "injected"),
+        ("idle", "system"),
+        ("torch-save", "system"),
+    ]
+    assert ARMS[2].system == "native"
+    assert ARMS[2].inject == 0.05
+
+
+@given(st.integers(0, 2**31), st.integers(1, 6))
+def test_every_block_holds_every_arm_once(seed: int, blocks: int) -> None:
+    specs = schedule(ARMS, range(blocks), seed, make_spec(ARMS[0]))
+    for block in range(blocks):
+        mine = [spec for spec in specs if spec.block == block]
+        assert Counter(spec.arm.name for spec in mine) == Counter(arm.name for arm in ARMS)
+        assert [spec.position for spec in mine] == list(range(len(ARMS)))
+    assert len({spec.id for spec in specs}) == len(specs)
+
+
+def test_order_is_a_function_of_seed_and_block_alone() -> None:
+    once = schedule(ARMS, range(8), 7, make_spec(ARMS[0]))
+    assert once == schedule(ARMS, range(8), 7, make_spec(ARMS[0]))
+    assert once[5 * len(ARMS) :] == schedule(ARMS, range(5, 8), 7, make_spec(ARMS[0]))
+    assert once != schedule(ARMS, range(8), 8, make_spec(ARMS[0]))
+
+
+def test_every_arm_is_first_about_equally_often() -> None:
+    firsts = Counter(block_order(ARMS, block, 0)[0].label for block in range(500))
+    assert set(firsts) == {arm.label for arm in ARMS}
+    assert min(firsts.values()) > 60  # expected 100 each; 60 is five deviations away

@@ -1,0 +1,28 @@
+"""A session small enough for unit tests: a linear model, SGD with momentum, fixed data."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from remora.workloads.contract import Outcome, Session, Work
+
+
+class TinySession(Session):
+    """Eight samples a step through two layers."""
+
+    def __init__(self, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        self.model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
+        self.device = torch.device("cpu")
+        self.work = Work(8, "samples")
+        self.inputs, self.targets = torch.randn(8, 8), torch.randn(8, 1)
+
+    def step(self) -> Outcome:
+        assert self.optimizer is not None
+        self.optimizer.zero_grad()
+        loss = nn.functional.mse_loss(self.model(self.inputs), self.targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return Outcome(loss)
