@@ -107,20 +107,13 @@ class Workload(ABC):
 
     @abstractmethod
     def build(
-        self,
-        scale: Scale,
-        device: torch.device,
-        *,
-        seed: int = 0,
-        data: Path | None = None,
-        weights: Path | None = None,
+        self, scale: Scale, device: torch.device, *, seed: int = 0, data: Path | None = None
     ) -> Session:
         """Build model, optimizer and data on ``device``; the same seed gives the same session.
 
-        ``data`` is a local dataset to use in place of the synthetic one, ``weights`` a local
-        ``.safetensors`` file (or a folder of them) to use in place of random weights.
+        ``data`` is a local dataset to use in place of the synthetic one.
 
         Raises:
-            BadValue: ``data`` or ``weights`` are not of the form this workload reads.
+            BadValue: ``data`` is not of the form this workload reads.
             Unavailable: a package it needs is not installed.
         """

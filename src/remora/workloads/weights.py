@@ -42,7 +42,7 @@ def _stored(path: Path) -> Iterator[tuple[Path, str, torch.Tensor]]:
         raise BadValue(f"weights {str(path)!r} are no .safetensors file and no folder of them")
     for file in files:
         try:
-            with safe_open(file, framework="pt") as opened:  # type: ignore[no-untyped-call]
+            with safe_open(file, framework="pt") as opened:
                 for name in opened.keys():  # noqa: SIM118  the handle is not a mapping
                     yield file, name, opened.get_tensor(name)
         except (SafetensorError, OSError) as error:
