@@ -11,7 +11,8 @@ What to know:
   instance, a closure) still calls the bare function. One taken during the watch passes straight
   through to it once the watch has ended.
 - A generator or coroutine function is watched where it is called, not while it runs.
-- Inside ``torch.compile`` the graph has replaced the calls, and none is seen.
+- ``torch.compile`` traces through the wrapper to the function itself; a call that the compiled
+  graph has replaced is not made and not seen.
 - ``step`` of an optimizer class is seen through torch's step hooks, since torch itself replaces
   that attribute: what it returned or raised is not known there (``after`` gets None, ``failed``
   is not called), and a subclass that overrides ``step`` is another function.
@@ -66,6 +67,8 @@ class Calls:
                 undo.pop()()
 
         subscription = self._admit(f"in a callback on {name!r}", remove)
+        if not subscription.live:
+            return subscription
         request = _Request(self, name, Watcher(before, after, failed, subscription), undo)
         try:
             request.resolve()

@@ -8,7 +8,8 @@ A root called first at a moment when discovery is not armed is seen from the nex
 
 What is a root is read off the stack, not counted up and down, so a forward that raises leaves
 nothing behind. Left out: replicas that DataParallel makes for its devices, modules called again
-in backward (activation checkpointing), and whatever runs inside a compiled graph.
+in backward (activation checkpointing), and whatever runs inside a compiled graph, so also a model
+compiled in place by ``model.compile()``; what ``torch.compile(model)`` returns is seen.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from remora.tap.imports import ImportWatch
+from remora.tap.names import Place, find
 from remora.tap.subscription import Admit, Subscription
+from remora.tap.wrap import Site, Watcher, unwatch, watch
 
 if TYPE_CHECKING:
     import torch
 
 _MODULES = "torch.nn.modules.module"
+_COMPILED = "torch._dynamo.eval_frame"
 
 
 class Forward(NamedTuple):
@@ -59,7 +63,8 @@ class RootForwards:
         self._discovery: Any = None
         self._calls_until_armed = 1
         self._interval = 1
-        self._waiting: dict[Subscription, Callable[[], None]] = {}
+        self._waiting: list[Callable[[], None]] = []
+        self._compiled: tuple[Site, Watcher] | None = None
         self._under_way = threading.local()
         self._lock = threading.RLock()
 
@@ -67,22 +72,27 @@ class RootForwards:
         self, imports: ImportWatch, admit: Admit, after: Callback | None, before: Callback | None
     ) -> Subscription:
         subscription = admit("in a forward callback", self._remove)
+        if not subscription.live:
+            return subscription
         if before is not None:
             self._before = (*self._before, _Watcher(before, subscription))
         if after is not None:
             self._after = (*self._after, _Watcher(after, subscription))
-        if _MODULES in sys.modules:
-            self._arm()
+        if not self._waiting:
+            self._waiting.append(imports.when_imported(_MODULES, self._arm))
+            self._waiting.append(imports.when_imported(_COMPILED, self._watch_compiled))
         else:
-            self._waiting[subscription] = imports.when_imported(_MODULES, self._arm)
+            self._arm()
         return subscription
 
     def _remove(self, subscription: Subscription) -> None:
         self._before = tuple(one for one in self._before if one.subscription is not subscription)
         self._after = tuple(one for one in self._after if one.subscription is not subscription)
-        self._waiting.pop(subscription, lambda: None)()
         if not (self._before or self._after):
+            while self._waiting:
+                self._waiting.pop()()
             self._disarm()
+            self._unwatch_compiled()
             with self._lock:
                 roots, self._roots = self._roots, {}
             for root in roots.values():
@@ -92,7 +102,8 @@ class RootForwards:
 
     def _arm(self) -> None:
         with self._lock:
-            if self._discovery is None and (self._before or self._after):
+            wanted = self._before or self._after
+            if self._discovery is None and wanted and _MODULES in sys.modules:
                 from torch.nn.modules.module import register_module_forward_pre_hook
 
                 self._discovery = register_module_forward_pre_hook(self._on_any_forward)
@@ -104,17 +115,41 @@ class RootForwards:
                 self._discovery = None
 
     def _on_any_forward(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        if self._discovery is None or not _is_root_call(module, sys._getframe(1)):
+        if _compiling() or self._discovery is None:
             return
+        if _is_root_call(module, _enclosing_modules(sys._getframe(1))):
+            root = self._meet(module)
+            if root is not None:
+                root.on_before(module, args)  # torch has listed this call's hooks, without ours
+
+    def _meet(self, module: torch.nn.Module) -> _Root | None:
+        """A root call begins. Returns the root if it is a new one."""
         self._disarm()
         known = self._roots.get(id(module))
         if known is not None and known.module() is module:
-            return
+            return None
         root = _Root(self, module)
         with self._lock:
             self._roots[id(module)] = root
         self._interval = self._calls_until_armed = 1
-        root.on_before(module, args)  # torch has listed this call's hooks already, without ours
+        return root
+
+    def _watch_compiled(self) -> None:
+        """Meet compiled modules before they are called: they warn where a global hook is on."""
+        place = find(f"{_COMPILED}.OptimizedModule.__call__")
+        if isinstance(place, Place):
+            never_fails = Subscription(lambda _: None, lambda error: None)
+            watcher = Watcher(self._on_compiled, None, None, never_fails)
+            self._compiled = watch(place, watcher), watcher
+
+    def _unwatch_compiled(self) -> None:
+        if self._compiled is not None:
+            unwatch(*self._compiled)
+            self._compiled = None
+
+    def _on_compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._discovery is not None and _is_root_call(args[0], _modules_on(sys._getframe(1))):
+            self._meet(args[0])
 
     def forget(self, root: _Root) -> None:
         """``root``'s module is gone."""
@@ -192,8 +227,11 @@ class _Hook:
 
     def __init__(self, call: Callable[..., None], module: weakref.ref[Any]) -> None:
         self._call, self._module = call, module
+        self._is_compiling = sys.modules["torch.compiler"].is_compiling
 
     def __call__(self, module: torch.nn.Module, *args: Any) -> None:
+        if self._is_compiling():
+            return
         if module is self._module():
             self._call(module, *args)
             return
@@ -208,12 +246,12 @@ class _Hook:
         return getattr, (contextlib.nullcontext(), "__exit__")
 
 
-def _is_root_call(module: torch.nn.Module, frame: FrameType) -> bool:
+def _is_root_call(module: torch.nn.Module, enclosing: Iterator[object]) -> bool:
     import torch
 
     if getattr(module, "_is_replica", False) or torch._C._current_graph_task_id() != -1:
         return False
-    return next(_enclosing_modules(frame), None) is None
+    return next(enclosing, None) is None
 
 
 def _encloses(module: object, frame: FrameType) -> bool:
@@ -222,14 +260,24 @@ def _encloses(module: object, frame: FrameType) -> bool:
 
 def _enclosing_modules(frame: FrameType) -> Iterator[object]:
     """The modules whose calls enclose the module call that ``frame`` serves, innermost first."""
+    modules = _modules_on(frame)
+    next(modules, None)
+    return modules
+
+
+def _modules_on(frame: FrameType | None) -> Iterator[object]:
+    """The modules being called on this stack, innermost first."""
     from torch.nn import Module
 
     code = Module._call_impl.__code__
-    own_call_seen = False
-    found: FrameType | None = frame
-    while found is not None:
-        if found.f_code is code:
-            if own_call_seen:
-                yield found.f_locals.get("self")
-            own_call_seen = True
-        found = found.f_back
+    while frame is not None:
+        if frame.f_code is code:
+            yield frame.f_locals.get("self")
+        frame = frame.f_back
+
+
+def _compiling() -> bool:
+    """A graph compiler is tracing: it takes this for a constant and leaves our hooks out."""
+    import torch
+
+    return torch.compiler.is_compiling()

@@ -110,6 +110,8 @@ class OptimizerSteps:
         self, imports: ImportWatch, admit: Admit, after: Callback | None, before: Callback | None
     ) -> Subscription:
         subscription = admit("in a step callback", self._remove)
+        if not subscription.live:
+            return subscription
         self._settle()
         if before is not None:
             self._before = (*self._before, _Watcher(before, subscription))

@@ -30,5 +30,8 @@ class Admit(Protocol):
     """Makes a subscription in the name of whoever is subscribing."""
 
     def __call__(self, where: str, remove: Callable[[Subscription], None]) -> Subscription:
-        """``where`` completes the sentence "failed …"; ``remove`` unhooks it from the tap."""
+        """``where`` completes the sentence "failed …"; ``remove`` unhooks it from the tap.
+
+        The subscription is dead from the start if its owner has left the job.
+        """
         ...
