@@ -1,7 +1,7 @@
 """The colours of the report: one set of names, a value for each in the light and the dark theme.
 
-Figures are drawn once a theme-less way, in ``SENTINEL`` colours that occur nowhere else, and the
-page puts CSS variables in their place; so figures follow the reader's theme as the text does.
+Figures are drawn in ``SENTINEL`` colours, which occur nowhere else, and the page puts CSS variables
+in their place; so figures follow the reader's theme as the text does.
 """
 
 from __future__ import annotations
@@ -80,8 +80,13 @@ def css_variables(palette: Palette) -> str:
 
 def with_variables(drawing: str) -> str:
     """A drawing in ``SENTINEL`` colours as one in CSS variables."""
+    return in_palette(drawing, {name: f"var(--{name})" for name in SENTINEL})
+
+
+def in_palette(drawing: str, palette: Palette) -> str:
+    """A drawing in ``SENTINEL`` colours as one in those of ``palette``."""
     for name, value in SENTINEL.items():
-        drawing = drawing.replace(value, f"var(--{name})")
+        drawing = drawing.replace(value, palette[name])
     return drawing
 
 
