@@ -52,7 +52,7 @@ def table_latex(table: TextTable, label: str) -> str:
         r"  \centering\small",
         f"  \\caption{{{escape(table.caption)}.}}",
         f"  \\label{{tab:{reference}}}",
-        r"  \setlength{\tabcolsep}{4pt}",
+        r"  \setlength{\tabcolsep}{3pt}",
         f"  \\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
         r"    \toprule",
         f"    {' & '.join(escape(column.title) for column in table.columns)} \\\\",

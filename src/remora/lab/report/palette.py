@@ -37,7 +37,7 @@ DARK: Palette = {
     "wash": "#172227",
     "line": "#33444c",
     "ink": "#e6eef1",
-    "muted": "#a2b5be",
+    "muted": "#b0c1c9",
     "accent": "#6cc6e2",
     "grid": "#24323a",
     "noise": "#2c4a57",

@@ -13,7 +13,7 @@ from remora.lab.report.palette import VERDICT_TONES, Palette
 from remora.lab.report.tables import ArmRow, arm_rows, by_workload, interval_text, verdict_text
 from remora.lab.results import Analysis, Trial
 
-MARKS = {"no cost": "o", "costs": ">", "gains": "<", "undecided": "D", "void": "X"}
+MARKS = {"no cost": "o", "costs": "^", "gains": "v", "undecided": "D", "void": "X"}
 
 
 def drawable(analysis: Analysis, trials: Sequence[Trial]) -> bool:
@@ -111,8 +111,9 @@ def _whisker(axes: Any, y: float, row: ArmRow, palette: Palette) -> None:
         return
     if versus.interval is not None:
         ends = [versus.interval.low, versus.interval.high]
-        axes.plot(ends, [y, y], color=colour, lw=3, solid_capstyle="butt", zorder=3)
-    axes.plot([versus.ratio], [y], ls="none", marker=MARKS[versus.verdict], ms=9, color=colour,
+        axes.plot(ends, [y, y], color=colour, lw=2, solid_capstyle="butt", zorder=3)
+        axes.plot(ends, [y, y], ls="none", marker="|", ms=12, mew=1.5, color=colour, zorder=3)
+    axes.plot([versus.ratio], [y], ls="none", marker=MARKS[versus.verdict], ms=8, color=colour,
               mec=palette["paper"], mew=1, zorder=4, clip_on=False)  # fmt: skip
 
 
