@@ -100,7 +100,7 @@ def test_sparse_results_read_sensibly(kind: str, request: pytest.FixtureRequest)
     markdown = texts(analysis, trials)["summary.md"]
     assert "None" not in markdown
     assert "nan" not in markdown
-    said = {"begun": "**Incomplete:**", "native_only": "baseline", "all_failed": "failed (raised)"}
+    said = {"begun": "**Incomplete:**", "native_only": "baseline", "all_failed": "| failed |"}
     assert said[kind] in markdown
 
 

@@ -206,7 +206,7 @@ def _chip(row: ArmRow) -> Chip:
         verdict = row.comparison.verdict
         return Chip(MARKS[verdict], verdict, VERDICT_TONES[verdict])
     if row.failure is not None:
-        return Chip("!", "failed", "worse")
+        return Chip("!", verdict_text(row), "worse")
     return Chip("·", verdict_text(row), "plain")
 
 

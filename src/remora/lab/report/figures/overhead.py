@@ -10,7 +10,7 @@ from remora.lab.report.figures.canvas import Sheet, Variant
 from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, Span, View, row_chart
 from remora.lab.report.figures.scale import Scale, around, closer, is_near
 from remora.lab.report.palette import VERDICT_TONES, Palette
-from remora.lab.report.tables import ArmRow, arm_rows, by_workload, interval_text, verdict_text
+from remora.lab.report.tables import ArmRow, absence_text, arm_rows, by_workload, interval_text
 from remora.lab.results import Analysis, Trial
 
 MARKS = {"no cost": "o", "costs": "^", "gains": "v", "undecided": "D", "void": "X"}
@@ -86,7 +86,7 @@ def _view(scale: Scale, axis: str) -> View:
 def _row(row: ArmRow) -> Row:
     versus = row.comparison
     if versus is None or versus.ratio is None:
-        return Row(row.arm.label, verdict_text(row), "muted")
+        return Row(row.arm.label, absence_text(row), "muted")
     note = f"{numbers.ratio(versus.ratio)} {interval_text(versus)}"
     return Row(row.arm.label, note, VERDICT_TONES[versus.verdict])
 
