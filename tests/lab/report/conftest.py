@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from remora.lab.report import Rendered, render
 from remora.lab.results import (
     Analysis,
     Arm,
@@ -363,3 +364,11 @@ def all_failed() -> tuple[Analysis, list[Trial]]:
     ]  # fmt: skip
     none = msgspec.structs.replace(analysis, cells=cells, noise=[], comparisons=[])
     return none, failed
+
+
+@pytest.fixture(scope="session")
+def rendered(
+    results: tuple[Analysis, list[Trial]], tmp_path_factory: pytest.TempPathFactory
+) -> Rendered:
+    """The report of ``results``, rendered once."""
+    return render(tmp_path_factory.mktemp("quick run"), *results)

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from remora.lab.report import numbers
-from remora.lab.report.figures import Figure
+from remora.lab.report.figures import Drawn
 from remora.lab.report.page import build_page
 from remora.lab.report.palette import DARK, LIGHT, css_variables
 from remora.lab.report.tables import cost_title, interval_text, mean, noise_sentence
@@ -17,7 +17,7 @@ from remora.lab.results import Analysis, Trial
 
 
 def page_html(
-    analysis: Analysis, trials: Sequence[Trial], folder: Path, figures: Sequence[Figure]
+    analysis: Analysis, trials: Sequence[Trial], folder: Path, figures: Sequence[Drawn]
 ) -> str:
     """The whole page. ``folder`` is only named, in the commands that run an arm again."""
     environment = _environment()

@@ -52,10 +52,10 @@ def table_latex(table: TextTable, label: str) -> str:
         r"  \centering\small",
         f"  \\caption{{{escape(table.caption)}.}}",
         f"  \\label{{tab:{reference}}}",
-        r"  \setlength{\tabcolsep}{4pt}",
+        r"  \setlength{\tabcolsep}{3pt}",
         f"  \\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
         r"    \toprule",
-        f"    {' & '.join(escape(column.title) for column in table.columns)} \\\\",
+        *[f"    {' & '.join(line)} \\\\" for line in _header(table)],
         r"    \midrule",
         *[f"    {' & '.join(_cell(cell) for cell in row)} \\\\" for row in table.rows],
         r"    \bottomrule",
@@ -64,6 +64,14 @@ def table_latex(table: TextTable, label: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _header(table: TextTable) -> list[list[str]]:
+    """The titles, and their units on a line below: columns then are as narrow as their numbers."""
+    parts = [column.title.partition(", ") for column in table.columns]
+    titles = [escape(title) for title, _, _ in parts]
+    units = [escape(unit) for _, _, unit in parts]
+    return [titles, units] if any(units) else [titles]
 
 
 def _cell(text: str) -> str:

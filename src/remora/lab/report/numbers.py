@@ -11,6 +11,8 @@ NBSP = "\u00a0"
 THIN = "\u202f"
 MINUS = "\u2212"
 NONE = "–"
+HUGE = 1e15
+"""Beyond any quantity measured here; written with an exponent rather than with all its digits."""
 
 
 def _signed(text: str) -> str:
@@ -45,6 +47,8 @@ def significant(value: float | None, digits: int = 3) -> str:
     """Three significant digits, as many as four for thousands: ``0.0123``, ``85.2``, ``12 350``."""
     if value is None or not math.isfinite(value):
         return NONE
+    if abs(value) >= HUGE:
+        return _signed(f"{value:.2e}")
     if abs(value) >= 10_000:
         value = float(f"{value:.4g}")
     return fixed(value, decimals(value, digits))
@@ -69,6 +73,8 @@ def ratio(value: float | None) -> str:
     """A ratio to native: ``1.052×``."""
     if value is None or not math.isfinite(value):
         return NONE
+    if abs(value) >= HUGE:
+        return f"{significant(value)}×"
     return f"{fixed(value, ratio_places(value))}×"
 
 
@@ -90,6 +96,8 @@ def overhead(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NONE
     percent = (value - 1) * 100
+    if abs(percent) >= HUGE:
+        return f"{significant(percent)}{NBSP}%"
     text = fixed(percent, 1 if abs(percent) < 99.95 else 0)
     sign = "+" if percent > 0 and text.strip("0.") else ""
     return f"{sign}{text}{NBSP}%"
@@ -115,4 +123,6 @@ def effect(value: float | None) -> str:
     """An effect size: two decimals, fewer where it is large."""
     if value is None or not math.isfinite(value):
         return NONE
+    if abs(value) >= HUGE:
+        return significant(value)
     return fixed(value, min(2, decimals(value)) if value else 2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from remora.lab.report.figures import Figure
+from remora.lab.report.figures import Drawn
 from remora.lab.report.palette import VERDICT_TONES
 from remora.lab.report.tables import (
     ArmRow,
@@ -86,15 +86,6 @@ class WorkloadView:
 
 
 @dataclass(frozen=True)
-class FigureView:
-    name: str
-    title: str
-    caption: str
-    wide: str
-    narrow: str
-
-
-@dataclass(frozen=True)
 class EnvironmentRow:
     name: str
     before: str
@@ -114,7 +105,7 @@ class Page:
     analysis: Analysis
     trials_run: int
     workloads: tuple[WorkloadView, ...]
-    figures: tuple[FigureView, ...]
+    figures: tuple[Drawn, ...]
     environment: dict[str, tuple[EnvironmentRow, ...]]
     methods: tuple[str, ...]
     sections: tuple[Section, ...]
@@ -134,7 +125,7 @@ class Page:
 
 
 def build_page(
-    analysis: Analysis, trials: Sequence[Trial], folder: Path, figures: Sequence[Figure]
+    analysis: Analysis, trials: Sequence[Trial], folder: Path, figures: Sequence[Drawn]
 ) -> Page:
     """All that the page shows."""
     rows = trial_rows(analysis, trials)
@@ -143,14 +134,13 @@ def build_page(
         _workload(number, name, group, rows, analysis, folder)
         for number, (name, group) in enumerate(groups.items(), start=1)
     )
-    drawn = tuple(_figure(figure, analysis, trials) for figure in figures)
     intervals = (c.interval for c in analysis.comparisons if c.interval is not None)
     page = Page(
         plan=analysis.plan,
         analysis=analysis,
         trials_run=len(trials),
         workloads=workloads,
-        figures=drawn,
+        figures=tuple(figures),
         environment=_environment(analysis),
         methods=tuple(dict.fromkeys(interval.method for interval in intervals)),
         sections=(),
@@ -161,7 +151,7 @@ def build_page(
 def _with_contents(page: Page) -> Page:
     """The page and its table of contents: a section without content has no entry."""
     entries = [Section("answer", "Answer"), Section("summary", "Summary")]
-    entries += [Section(f"figure-{figure.name}", figure.title) for figure in page.figures]
+    entries += [Section(f"figure-{d.figure.name}", d.figure.title) for d in page.figures]
     optional = [
         (any(w.costs for w in page.workloads), Section("costs", "Costs")),
         (any(w.phases for w in page.workloads), Section("start-up", "Start-up")),
@@ -216,7 +206,7 @@ def _chip(row: ArmRow) -> Chip:
         verdict = row.comparison.verdict
         return Chip(MARKS[verdict], verdict, VERDICT_TONES[verdict])
     if row.failure is not None:
-        return Chip("!", "failed", "worse")
+        return Chip("!", verdict_text(row), "worse")
     return Chip("·", verdict_text(row), "plain")
 
 
@@ -227,16 +217,6 @@ def _trial(number: str, row: TrialRow) -> TrialView:
         row=row,
         href=f"../trials/{quote(row.trial.spec.id, safe='')}.json",
         log_href=f"../{quote(failure.log)}" if failure is not None else None,
-    )
-
-
-def _figure(figure: Figure, analysis: Analysis, trials: Sequence[Trial]) -> FigureView:
-    return FigureView(
-        name=figure.name,
-        title=figure.title,
-        caption=figure.caption,
-        wide=figure.embed(analysis, trials, "wide"),
-        narrow=figure.embed(analysis, trials, "narrow"),
     )
 
 

@@ -1,7 +1,7 @@
 """The colours of the report: one set of names, a value for each in the light and the dark theme.
 
-Figures are drawn once a theme-less way, in ``SENTINEL`` colours that occur nowhere else, and the
-page puts CSS variables in their place; so figures follow the reader's theme as the text does.
+Figures are drawn in ``SENTINEL`` colours, which occur nowhere else, and the page puts CSS variables
+in their place; so figures follow the reader's theme as the text does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DARK: Palette = {
     "wash": "#172227",
     "line": "#33444c",
     "ink": "#e6eef1",
-    "muted": "#a2b5be",
+    "muted": "#b0c1c9",
     "accent": "#6cc6e2",
     "grid": "#24323a",
     "noise": "#2c4a57",
@@ -80,8 +80,13 @@ def css_variables(palette: Palette) -> str:
 
 def with_variables(drawing: str) -> str:
     """A drawing in ``SENTINEL`` colours as one in CSS variables."""
+    return in_palette(drawing, {name: f"var(--{name})" for name in SENTINEL})
+
+
+def in_palette(drawing: str, palette: Palette) -> str:
+    """A drawing in ``SENTINEL`` colours as one in those of ``palette``."""
     for name, value in SENTINEL.items():
-        drawing = drawing.replace(value, f"var(--{name})")
+        drawing = drawing.replace(value, palette[name])
     return drawing
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 
 from remora.core.errors import ResultsUnusable
 from remora.core.files import write_atomically
 from remora.lab.report.delimited import summary_csv, trials_csv
-from remora.lab.report.figures import Figure, figures_for
-from remora.lab.report.figures.canvas import Format
+from remora.lab.report.figures import drawn_figures
 from remora.lab.report.html import page_html
 from remora.lab.report.latex import summary_latex
 from remora.lab.report.markdown import summary_markdown
@@ -60,7 +58,7 @@ def _write(report: Path, folder: Path, analysis: Analysis, trials: Sequence[Tria
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
 
-    figures = figures_for(analysis, trials)
+    figures = drawn_figures(analysis, trials)
     return Rendered(
         folder=report,
         results=written("results.json", results_json(analysis)),
@@ -69,16 +67,12 @@ def _write(report: Path, folder: Path, analysis: Analysis, trials: Sequence[Tria
         markdown=written("summary.md", summary_markdown(analysis, folder)),
         latex=written("summary.tex", summary_latex(analysis)),
         figures=tuple(
-            written(f"figures/{figure.name}.{form}", figure.file(analysis, trials, form))
-            for figure in figures
-            for form in _forms(figure)
+            written(f"figures/{drawn.figure.name}.{form}", data)
+            for drawn in figures
+            for form, data in drawn.files.items()
         ),
         page=written("index.html", page_html(analysis, trials, folder, figures)),
     )
-
-
-def _forms(figure: Figure) -> tuple[Format, ...]:
-    return get_args(Format)
 
 
 def results_json(analysis: Analysis) -> bytes:

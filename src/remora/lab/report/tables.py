@@ -178,11 +178,13 @@ def verdict_text(row: ArmRow) -> str:
     if row.arm.role == "baseline" and row.ran:
         return "baseline"
     if row.failure is not None:
-        return f"failed ({row.failure.kind})"
-    return NOT_RUN if not row.ran else numbers.NONE
+        return "failed"
+    return "not compared" if row.ran else "not run"
 
 
-NOT_RUN = "not run"
+def absence_text(row: ArmRow) -> str:
+    """Why there is nothing to draw for an arm."""
+    return f"failed: {row.failure.kind}" if row.failure is not None else verdict_text(row)
 
 
 def overhead_table(workload: str, rows: Sequence[ArmRow], level: float) -> TextTable:

@@ -61,7 +61,9 @@ FIGURES = (
         "overhead",
         "Overhead",
         "Step time as a ratio to native measured in the same blocks, with its interval. Inside the "
-        "margin counts as no cost; inside the noise floor nothing is claimed.",
+        "margin counts as no cost; inside the noise floor nothing is claimed. Where "
+        "ratios lie far apart, a closer view of those near native is added; an arrow at its edge "
+        "stands for an arm beyond it.",
         "Ratio of step time to native with its interval, one row an arm; the numbers are those of "
         "the summary table.",
         overhead.drawable,

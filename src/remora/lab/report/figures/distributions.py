@@ -11,7 +11,7 @@ from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, Vi
 from remora.lab.report.figures.samples import Measured, joined, measured, quantiles
 from remora.lab.report.figures.scale import Scale, around, closer, is_near
 from remora.lab.report.palette import Palette
-from remora.lab.report.tables import ArmRow, arm_rows, by_workload, mean, verdict_text
+from remora.lab.report.tables import ArmRow, absence_text, arm_rows, by_workload, mean
 from remora.lab.results import Analysis, Trial
 
 _DOT_OFFSET_PX = 9.0
@@ -74,7 +74,7 @@ def _means(group: Sequence[Measured]) -> list[float]:
 
 def _row(row: ArmRow) -> Row:
     if row.cell.step_ms is None:
-        return Row(row.arm.label, verdict_text(row), "muted")
+        return Row(row.arm.label, absence_text(row), "muted")
     return Row(row.arm.label, f"mean {numbers.quantity(mean(row.cell.step_ms), 'ms')}", "muted")
 
 

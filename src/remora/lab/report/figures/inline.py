@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from remora.lab.report.palette import with_variables
+from remora.lab.report.palette import LIGHT, in_palette, with_variables
 
 _SYSTEM_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _PROLOGUE = re.compile(r"\A.*?(?=<svg)", re.DOTALL)
@@ -20,7 +20,7 @@ _NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
 
 def standalone(drawing: str, alternative: str) -> str:
     """A drawing as a file of its own: described, and in fonts that the reader has."""
-    body = _with_system_fonts(_METADATA.sub("", drawing))
+    body = in_palette(_with_system_fonts(_METADATA.sub("", drawing)), LIGHT)
     opening = _OPENING.search(body)
     if opening is None:
         return body

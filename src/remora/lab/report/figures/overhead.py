@@ -10,10 +10,10 @@ from remora.lab.report.figures.canvas import Sheet, Variant
 from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, Span, View, row_chart
 from remora.lab.report.figures.scale import Scale, around, closer, is_near
 from remora.lab.report.palette import VERDICT_TONES, Palette
-from remora.lab.report.tables import ArmRow, arm_rows, by_workload, interval_text, verdict_text
+from remora.lab.report.tables import ArmRow, absence_text, arm_rows, by_workload, interval_text
 from remora.lab.results import Analysis, Trial
 
-MARKS = {"no cost": "o", "costs": ">", "gains": "<", "undecided": "D", "void": "X"}
+MARKS = {"no cost": "o", "costs": "^", "gains": "v", "undecided": "D", "void": "X"}
 
 
 def drawable(analysis: Analysis, trials: Sequence[Trial]) -> bool:
@@ -86,7 +86,7 @@ def _view(scale: Scale, axis: str) -> View:
 def _row(row: ArmRow) -> Row:
     versus = row.comparison
     if versus is None or versus.ratio is None:
-        return Row(row.arm.label, verdict_text(row), "muted")
+        return Row(row.arm.label, absence_text(row), "muted")
     note = f"{numbers.ratio(versus.ratio)} {interval_text(versus)}"
     return Row(row.arm.label, note, VERDICT_TONES[versus.verdict])
 
@@ -111,8 +111,9 @@ def _whisker(axes: Any, y: float, row: ArmRow, palette: Palette) -> None:
         return
     if versus.interval is not None:
         ends = [versus.interval.low, versus.interval.high]
-        axes.plot(ends, [y, y], color=colour, lw=3, solid_capstyle="butt", zorder=3)
-    axes.plot([versus.ratio], [y], ls="none", marker=MARKS[versus.verdict], ms=9, color=colour,
+        axes.plot(ends, [y, y], color=colour, lw=2, solid_capstyle="butt", zorder=3)
+        axes.plot(ends, [y, y], ls="none", marker="|", ms=12, mew=1.5, color=colour, zorder=3)
+    axes.plot([versus.ratio], [y], ls="none", marker=MARKS[versus.verdict], ms=8, color=colour,
               mec=palette["paper"], mew=1, zorder=4, clip_on=False)  # fmt: skip
 
 

@@ -154,7 +154,7 @@ def shortened(text: str, characters: int) -> str:
 
 
 _KEY_PX = 24.0
-_LETTER_PX = 7.4
+_LETTER_PX = 7.0
 
 
 def _key_width(key: Key) -> float:
