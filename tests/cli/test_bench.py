@@ -12,46 +12,68 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.cli.shell import SMALL, Done, run
 
+from remora.cli import main
 from remora.lab.folder import Folder
-from tests.cli.conftest import SMALL, Remora
 
 
-def test_a_small_bench_from_end_to_end(remora: Remora, tmp_path: Path) -> None:
-    done = remora(*SMALL, "--system", "idle", "--blocks", "3", "--inject", "50%", "--out", "r")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A small bench, run once for several tests."""
+    folder = tmp_path_factory.mktemp("bench")
+    done = run(folder, *SMALL, "--system", "idle", "--blocks", "3", "--inject", "50%", "--out", "r")
+    return folder, done
+
+
+def test_a_small_bench_from_end_to_end(finished: tuple[Path, Done]) -> None:
+    folder, done = finished
     assert done.returncode == 0, done.stderr
     assert "quick: 4 arms × up to 3 blocks" in done.stderr
     assert "block 3 done" in done.stderr
     assert "pilot: over 3 blocks" in done.stderr
-    page = tmp_path / "r" / "report" / "index.html"
+    page = folder / "r" / "report" / "index.html"
     assert f"report: {page.as_uri()}" in done.stdout
     assert page.stat().st_size > 10_000
-    analysis = json.loads((tmp_path / "r" / "report" / "results.json").read_text())
+    analysis = json.loads((folder / "r" / "report" / "results.json").read_text())
     assert analysis["complete"]
     assert {row["equal_work"] for row in analysis["comparisons"]} == {"identical"}
     injected = next(row for row in analysis["comparisons"] if row["label"] == "native +50%")
     assert injected["ratio"] == pytest.approx(1.5, rel=0.25)
 
 
-def test_a_finished_run_can_be_reported_and_compared_again(remora: Remora, tmp_path: Path) -> None:
-    remora(*SMALL, "--system", "idle", "--blocks", "2", "--out", "a")
-    results = tmp_path / "a" / "report" / "results.json"
+def test_reporting_again_gives_the_same_bytes(finished: tuple[Path, Done]) -> None:
+    folder, _ = finished
+    results = folder / "r" / "report" / "results.json"
     before = results.read_bytes()
-    assert remora("report", "a").returncode == 0
+    results.unlink()
+    assert run(folder, "report", "r").returncode == 0
     assert results.read_bytes() == before
-    again = remora("bench", "quick", "--resume", "a")
-    assert again.returncode == 0
-    assert results.read_bytes()
-    compared = remora("compare", "a", "a", "--margin", "500%")
+
+
+def test_a_folder_against_itself_is_not_worse(finished: tuple[Path, Done]) -> None:
+    folder, _ = finished
+    compared = run(folder, "compare", "r", "r", "--margin", "500%")
     assert "micro-matmul-forward/idle" in compared.stdout
-    assert compared.returncode in (0, 3)
+    assert compared.returncode == 0
 
 
-def test_an_unknown_arm_of_a_resumed_run_lists_the_arms(remora: Remora) -> None:
-    remora(*SMALL, "--system", "idle", "--blocks", "2", "--out", "a")
-    refused = remora("bench", "quick", "--resume", "a", "--only", "micro-matmul-forward/idl")
+def test_an_unknown_arm_of_a_resumed_run_lists_the_arms(finished: tuple[Path, Done]) -> None:
+    folder, _ = finished
+    refused = run(folder, "bench", "quick", "--resume", "r", "--only", "micro-matmul-forward/idl")
     assert refused.returncode == 2
     assert "did you mean 'micro-matmul-forward/idle'?" in refused.stderr
+
+
+def test_an_arm_that_fails_whole_exits_1_and_names_its_log(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    arguments = ("bench", "quick", "--workload", "vgg16-forward", "--data", "data")
+    done = run(tmp_path, *arguments, "--system", "idle", "--blocks", "3", "--out", "r")
+    assert done.returncode == 1
+    assert "stopping here: no arm worked in the first block" in done.stderr
+    assert "nothing was measured of vgg16-forward/native" in done.stderr
+    (log,) = (tmp_path / "r" / "logs").glob("*vgg16-forward-idle.log")
+    assert "Traceback" in log.read_text()
 
 
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
@@ -80,22 +102,36 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda each: " ".join(each)[:60])
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES, ids=lambda each: str(each)[:60])
 def test_a_mistake_is_one_line_and_exits_2(
-    remora: Remora, tmp_path: Path, arguments: tuple[str, ...], words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
 ) -> None:
-    done = remora(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert words in done.stderr
-    assert done.stderr.startswith("remora: ")
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    shown = capsys.readouterr().err
+    assert exited.value.code == 2, shown
+    assert words in shown
+    assert shown.startswith("remora: ")
+    assert len(shown.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_options_and_commands_exit_2(remora: Remora) -> None:
-    assert remora("bench", "quick", "--colour", "blue").returncode == 2
-    assert remora("swim").returncode == 2
+def test_a_mistake_shows_no_traceback_in_a_process_of_its_own(tmp_path: Path) -> None:
+    done = run(tmp_path, "bench", "quik")
+    assert done.returncode == 2
+    assert done.stderr.startswith("remora: unknown experiment 'quik'")
+
+
+@pytest.mark.parametrize("arguments", [("bench", "quick", "--colour", "blue"), ("swim",)])
+def test_unknown_options_and_commands_exit_2(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments)
+    assert exited.value.code == 2
 
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:

@@ -13,13 +13,12 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
+from tests.lab.builders import make_spec
 
 from remora.lab import executors
 from remora.lab.executors import Executor
 from remora.lab.results import Arm, Trial, TrialSpec
 from remora.lab.worker import Job
-from tests.lab.builders import make_spec
-
 
 
 @pytest.fixture(params=executors.EXECUTORS, scope="module")

@@ -98,6 +98,14 @@ def test_failing_arms_are_recorded_given_up_and_spoil_nothing(rig: Make) -> None
     assert sum(trial.spec.arm.label == "idle" for trial in trials) == 4
 
 
+def test_a_run_in_which_nothing_works_stops_after_one_block(rig: Make) -> None:
+    made = rig(make_plan(blocks=4))
+    made.executor.behaviours = dict.fromkeys(("native", "native (again)", "torch-save"), raising)
+    made.conductor().run()
+    assert len(made.executor.log) == 3
+    assert made.events[-1] == Stopped("no arm worked in the first block")
+
+
 def test_only_reruns_the_failed_trials_of_that_arm(rig: Make) -> None:
     made = rig(make_plan(systems=("torch-save", "idle"), blocks=3))
     made.executor.behaviours = {"torch-save": raising, "idle": raising}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +74,7 @@ def bench(
     """Run an experiment, block by block, and write its report.
 
     Results go to a folder of their own. A run that is killed or interrupted goes on with
-    --resume FOLDER and loses at most the trial in flight.
+    --resume FOLDER and loses at most the trial in flight. Exit code 1 when an arm failed whole.
     """
     from remora.experiments import registry
     from remora.lab.design import Request
@@ -164,3 +165,7 @@ def _report(folder: Folder, plan: Plan) -> None:
     analysis, trials = analyse_folder(folder)
     rendered = render(folder.path, analysis, trials)
     print_summary(analysis, rendered)
+    failed = [cell.arm.name for cell in analysis.cells if cell.failures and not cell.trials]
+    if failed:
+        print(f"remora: nothing was measured of {', '.join(failed)}", file=sys.stderr)
+        raise typer.Exit(1)

@@ -30,6 +30,7 @@ from remora.lab.trial_runner import TrialRunner
 GIVE_UP_AFTER = 2
 """An arm that failed so often and never succeeded is not tried again in the same run."""
 BUDGET_SPENT = "the time budget is spent"
+NOTHING_WORKS = "no arm worked in the first block"
 
 
 class Attempts:
@@ -46,6 +47,10 @@ class Attempts:
             self._succeeded.add(trial.spec.arm.name)
         else:
             self._failed[trial.spec.arm.name] += 1
+
+    @property
+    def any_succeeded(self) -> bool:
+        return bool(self._succeeded)
 
     def hopeless(self, arm: str) -> bool:
         return arm not in self._succeeded and self._failed[arm] >= GIVE_UP_AFTER
@@ -117,6 +122,9 @@ class _Run:
                 tell(Stopped(BUDGET_SPENT))
                 return self.plan
             block += 1
+            if not self.attempts.any_succeeded:
+                tell(Stopped(NOTHING_WORKS))
+                return self.plan
             self._revise(block)
         tell(Stopped(""))
         return self.plan

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -14,6 +15,7 @@ from remora.core.errors import BadValue, UnknownName
 from remora.lab.budget import Budget
 from remora.lab.design import Design, Effort, Request
 from remora.lab.environment import cores
+from remora.lab.executors import EXECUTORS
 from remora.lab.results import Arm, Option, Pilot, Plan, Trial, TrialSpec
 from remora.lab.schedule import arms_of, schedule
 from remora.lab.statistics.power import blocks_needed, minimum_detectable_effect, planning_sd
@@ -146,6 +148,10 @@ def _check(request: Request, effort: Effort) -> None:
         raise BadValue(
             f"--threads {request.threads} does not suit this machine; choose 1 to {cores()}"
         )
+    if effort.executor not in EXECUTORS:
+        raise UnknownName("executor", effort.executor, EXECUTORS)
+    if request.data is not None and not Path(request.data).exists():
+        raise BadValue(f"--data {request.data} does not exist; give a folder or file that does")
     if request.every is not None and request.every < 1:
         raise BadValue(f"--every {request.every} is not an interval in steps; choose 1 or more")
 
