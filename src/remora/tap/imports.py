@@ -43,9 +43,8 @@ class ImportWatch:
     ) -> ModuleSpec | None:
         if name not in self._awaited:
             return None
-        for finder in sys.meta_path:
-            if finder is self:
-                continue
+        # Those in front of us have been asked already; another watch behind us may wait as well.
+        for finder in sys.meta_path[_position(self) + 1 :]:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
@@ -73,6 +72,10 @@ class ImportWatch:
         # walking it.
         if not self._awaited and any(finder is self for finder in sys.meta_path):
             sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+
+
+def _position(finder: object) -> int:
+    return next((i for i, one in enumerate(sys.meta_path) if one is finder), -1)
 
 
 class _Notifying:

@@ -82,7 +82,7 @@ class Watcher:
             _busy.discard(ident)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Site:
     """One wrapped function and where its wrapper stands."""
 
@@ -90,9 +90,15 @@ class Site:
     original: Any
     """The function the wrapper calls, unbound."""
     watchers: tuple[Watcher, ...] = ()
+    only: Watcher | None = None
+    """The watcher, if there is exactly one."""
     wrapper: Any = None
     before_us: Any = _ABSENT
     """What the class's own dictionary held; absent where the method was inherited."""
+
+    def set_watchers(self, watchers: tuple[Watcher, ...]) -> None:
+        self.watchers = watchers
+        self.only = watchers[0] if len(watchers) == 1 else None
 
 
 _sites: dict[tuple[int, str], Site] = {}
@@ -110,18 +116,18 @@ def watch(place: Place, watcher: Watcher) -> Site:
         if site is None:
             site = Site(place, _function_of(place))
             site.wrapper = _wrap(site)
-            site.watchers = (watcher,)
+            site.set_watchers((watcher,))
             _install(site)
             _sites[_key(place)] = site
         else:
-            site.watchers = (*site.watchers, watcher)
+            site.set_watchers((*site.watchers, watcher))
         return site
 
 
 def unwatch(site: Site, watcher: Watcher) -> None:
     """Take ``watcher`` off ``site``; the last one out puts the function back."""
     with _lock:
-        site.watchers = tuple(one for one in site.watchers if one is not watcher)
+        site.set_watchers(tuple(one for one in site.watchers if one is not watcher))
         if not site.watchers and _sites.get(_key(site.place)) is site:
             del _sites[_key(site.place)]
             _restore(site)
@@ -145,23 +151,38 @@ def _function_of(place: Place) -> Any:
 
 
 def _wrap(site: Site) -> Any:
-    original = site.original
+    """The wrapper. Written out rather than composed: every call in it is paid by the program."""
+    original, busy, ident_of = site.original, _busy, get_ident
     compiling = _compiling_check()
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        watchers = site.watchers
-        if not watchers or (_busy and get_ident() in _busy) or compiling():
+        if compiling() or (ident := ident_of()) in busy:
             return original(*args, **kwargs)
-        if len(watchers) > 1:
-            return _call_watched(watchers, original, args, kwargs)
-        (watcher,) = watchers
-        token = watcher.enter(args, kwargs)
+        if (only := site.only) is None:
+            return _call_watched(site.watchers, original, args, kwargs)
+        before, after, subscription = only.before, only.after, only.subscription
+        token = None
+        if before is not None:
+            busy.add(ident)
+            try:
+                token = before(args, kwargs)
+            except Exception as error:
+                subscription.fail(error)
+            finally:
+                busy.discard(ident)
         try:
             result = original(*args, **kwargs)
         except BaseException as error:
-            watcher.fell(token, error)
+            only.fell(token, error)
             raise
-        watcher.leave(token, result)
+        if after is not None and subscription.live:
+            busy.add(ident)
+            try:
+                after(token, result)
+            except Exception as error:
+                subscription.fail(error)
+            finally:
+                busy.discard(ident)
         return result
 
     return functools.wraps(original)(watched)
@@ -185,7 +206,7 @@ def _call_watched(
 def _compiling_check() -> Callable[[], bool]:
     """Tells a graph compiler, which traces the wrapper, to see only the function in it."""
     torch_compiler = sys.modules.get("torch.compiler")
-    return torch_compiler.is_compiling if torch_compiler is not None else lambda: False
+    return torch_compiler.is_dynamo_compiling if torch_compiler is not None else lambda: False
 
 
 def _install(site: Site) -> None:
