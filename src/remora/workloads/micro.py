@@ -143,7 +143,7 @@ _TABLE: Mapping[str, Mapping[Scale, MicroSizes]] = {
         "paper": Attention(8, 32, 2048, 128),
     },
     "elementwise": {
-        "quick": Elementwise(8192, 1024),
+        "quick": Elementwise(4096, 1024),
         "standard": Elementwise(8192, 4096),
         "paper": Elementwise(16384, 4096),
     },

@@ -107,7 +107,7 @@ class ModelWorkload(Workload, Generic[SizesT]):
         data: Path | None = None,
         weights: Path | None = None,
     ) -> Session:
-        """As the contract says; ``weights`` is a local ``.safetensors`` file or a folder of them."""
+        """As the contract says; ``weights`` is a local ``.safetensors`` file or folder of them."""
         sizes = self._at(scale)
         self._require_packages()
         network = build_seeded(

@@ -1,70 +1,32 @@
 """Every workload by name: ours, and those that installed packages add.
 
-A package adds workloads through the entry-point group ``remora.workloads``. The entry point loads
-to a :class:`Workload`, or to a class or function that makes one when called without arguments; its
-``name`` is the key. A broken entry point spoils nothing but itself: see :func:`broken`.
+A package adds workloads through the entry-point group ``remora.workloads``: the entry's name is the
+workload's, and it loads to a :class:`Workload`, or to a class or function that makes one when
+called without arguments. A broken entry spoils nothing but itself: see :func:`broken`.
+
+Nothing here builds a model or imports transformers.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import NamedTuple
+from functools import cache, lru_cache
 
-from remora.core.errors import Unavailable, UnknownName
+from remora.core.errors import BadValue, Unavailable
+from remora.core.plugins import Registry
+from remora.workloads import micro
 from remora.workloads.contract import Mode, Scale, Workload
+from remora.workloads.language import bert, bloom, gpt2, llama, opt, word_lm
+from remora.workloads.language import transformer_xl_training as transformer_xl
+from remora.workloads.multimodal import clip, whisper
+from remora.workloads.vision import mnist, resnet, vgg
 
 GROUP = "remora.workloads"
 
-_FAMILIES = (
-    "vision.vgg",
-    "vision.resnet",
-    "vision.mnist",
-    "language.word_lm",
-    "language.transformer_xl_training",
-    "language.bert",
-    "language.gpt2",
-    "language.opt",
-    "language.bloom",
-    "language.llama",
-    "multimodal.clip",
-    "multimodal.whisper",
-    "micro",
-)
-"""Modules below ``remora.workloads`` with a function ``workloads()``. None imports a model."""
-
-
-class _Registry(NamedTuple):
-    workloads: dict[str, Workload]
-    broken: dict[str, str]
-
-
-def names() -> list[str]:
-    """The names of all workloads, sorted."""
-    return sorted(_registry().workloads)
-
-
-def get(name: str) -> Workload:
-    """The workload called ``name``; a bare model name means its ``train`` mode, or its only one.
-
-    Raises:
-        UnknownName: there is none; the message lists the valid names.
-        Unavailable: an installed package promises it but fails to load.
-    """
-    known, failed = _registry()
-    if name in known:
-        return known[name]
-    if name in failed:
-        raise Unavailable(f"workload {name!r} of an installed package is broken: {failed[name]}")
-    of_model = [workload for workload in known.values() if workload.model == name]
-    if len(of_model) == 1:
-        return of_model[0]
-    if f"{name}-train" in known:
-        return known[f"{name}-train"]
-    raise UnknownName("workload", name, known)
+_VISION = (vgg, resnet, mnist)
+_LANGUAGE = (word_lm, transformer_xl, bert, gpt2, opt, bloom, llama)
+_MULTIMODAL = (clip, whisper)
 
 
 @dataclass(frozen=True)
@@ -85,54 +47,79 @@ class Description:
         return self.workload.footprint(self.scale).parameters
 
 
-def describe(scale: Scale) -> list[Description]:
-    """Every workload at ``scale``, by name. Imports and builds nothing."""
-    return [
-        Description(
-            name=name,
-            model=workload.model,
-            mode=workload.mode,
-            sizes=workload.sizes(scale),
-            source=workload.source,
-            workload=workload,
-            scale=scale,
-        )
-        for name, workload in sorted(_registry().workloads.items())
-    ]
+def names() -> list[str]:
+    """The names of all workloads that can be had, sorted."""
+    return sorted(set(_registry().names()) - set(broken()))
+
+
+def get(name: str) -> Workload:
+    """The workload called ``name``; a bare model name means its ``train`` mode, or its only one.
+
+    Raises:
+        UnknownName: there is none; the message lists the valid names.
+        Unavailable: an installed package promises it, but it cannot be loaded.
+    """
+    if name not in _registry().names():
+        modes = [known for known in names() if _load(known).model == name]
+        default = f"{name}-train"
+        if len(modes) == 1 or default in modes:
+            return _load(default if default in modes else modes[0])
+    return _load(name)
 
 
 def broken() -> dict[str, str]:
-    """Entry points that failed to load, by name, with the reason in one line."""
-    return dict(_registry().broken)
+    """The names that installed packages promise but cannot deliver, each with the reason."""
+    return dict(_broken())
+
+
+def describe(scale: Scale) -> list[Description]:
+    """Every workload at ``scale``, by name."""
+    return [_description(get(name), scale) for name in names()]
 
 
 def forget() -> None:
     """Look for installed packages anew at the next question."""
-    _registry.cache_clear()
+    for known in (_registry, _load, _broken):
+        known.cache_clear()
+
+
+def _description(workload: Workload, scale: Scale) -> Description:
+    return Description(
+        name=workload.name,
+        model=workload.model,
+        mode=workload.mode,
+        sizes=workload.sizes(scale),
+        source=workload.source,
+        workload=workload,
+        scale=scale,
+    )
 
 
 @lru_cache(maxsize=1)
-def _registry() -> _Registry:
-    found: dict[str, Workload] = {}
-    failed: dict[str, str] = {}
-    for family in _FAMILIES:
-        module = importlib.import_module(f"remora.workloads.{family}")
-        found |= {workload.name: workload for workload in module.workloads()}
-    for entry in entry_points(group=GROUP):
+def _registry() -> Registry[Workload]:
+    families = (*_VISION, *_LANGUAGE, *_MULTIMODAL, micro)
+    ours = {workload.name: workload for family in families for workload in family.workloads()}
+    return Registry("workload", GROUP, ours, _accept)
+
+
+@cache
+def _load(name: str) -> Workload:
+    return _registry().get(name)
+
+
+@lru_cache(maxsize=1)
+def _broken() -> dict[str, str]:
+    failed = {}
+    for name in _registry().names():
         try:
-            workload = _load(entry, found)
-        except Exception as error:  # whatever a stranger's module raises is theirs to mend
-            failed[entry.name] = f"{entry.value}: {type(error).__name__}: {error}".splitlines()[0]
-        else:
-            found[workload.name] = workload
-    return _Registry(found, failed)
+            _load(name)
+        except Unavailable as error:
+            failed[name] = str(error)
+    return failed
 
 
-def _load(entry: EntryPoint, taken: dict[str, Workload]) -> Workload:
-    loaded = entry.load()
-    workload = loaded if isinstance(loaded, Workload) else loaded()
-    if not isinstance(workload, Workload):
-        raise TypeError(f"made a {type(workload).__name__}, not a Workload")
-    if workload.name in taken:
-        raise ValueError(f"the name {workload.name!r} is taken")
-    return workload
+def _accept(name: str, loaded: object) -> Workload:
+    made = loaded() if callable(loaded) and not isinstance(loaded, Workload) else loaded
+    if not isinstance(made, Workload) or made.name != name:
+        raise BadValue(f"the entry point makes no Workload whose name is {name!r}")
+    return made
