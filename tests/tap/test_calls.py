@@ -199,9 +199,7 @@ def test_jobs_may_leave_in_any_order(order: list[int]) -> None:
     jobs = [Job() for _ in range(4)]
     seen: list[int] = []
     for number, one in enumerate(jobs):
-        one.calls.watch(
-            "torch.nn.functional.dropout", before=lambda a, k, n=number: seen.append(n)
-        )
+        one.calls.watch("torch.nn.functional.dropout", before=lambda a, k, n=number: seen.append(n))
     for gone, number in enumerate(order):
         seen.clear()
         nn.functional.dropout(torch.ones(1))
@@ -246,9 +244,7 @@ def test_modules_that_imported_the_function_are_watched_too(
         ("Child.of_class", lambda m: m.Child().of_class(1), ("Child", 1)),
     ],
 )
-def test_methods_of_every_kind(
-    job: Job, ours: Any, name: str, call: Any, expected: Any
-) -> None:
+def test_methods_of_every_kind(job: Job, ours: Any, name: str, call: Any, expected: Any) -> None:
     before = {kind: dict(vars(kind)) for kind in (ours.Base, ours.Child, ours.Grandchild)}
     results: list[Any] = []
     subscription = job.calls.watch(

@@ -118,9 +118,7 @@ def test_threads_are_told_apart(job: Job) -> None:
     for one in models:
         one(X)
     seen.clear()
-    threads = [
-        threading.Thread(target=lambda m=one: [m(X) for _ in range(30)]) for one in models
-    ]
+    threads = [threading.Thread(target=lambda m=one: [m(X) for _ in range(30)]) for one in models]
     for thread in threads:
         thread.start()
     for thread in threads:

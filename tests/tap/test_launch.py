@@ -208,7 +208,9 @@ def package(tmp_path: Path) -> Path:
     folder = tmp_path / "pkg"
     folder.mkdir()
     (folder / "__init__.py").write_text("print('package', __name__)\n")
-    show = "import sys; print(__name__, __package__, __spec__.name, __file__, sys.argv, sys.path[0])"
+    show = (
+        "import sys; print(__name__, __package__, __spec__.name, __file__, sys.argv, sys.path[0])"
+    )
     (folder / "__main__.py").write_text(f"from . import part\n{show}\n")
     (folder / "part.py").write_text("VALUE = 1\n")
     (folder / "raises.py").write_text("from .part import VALUE\nVALUE / 0\n")

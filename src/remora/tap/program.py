@@ -196,5 +196,3 @@ class _first_on_path:  # noqa: N801  reads as a statement
 
     def __exit__(self, *_: object) -> None:
         sys.path.remove(self._folder)
-
-
