@@ -282,12 +282,12 @@ def _monitoring() -> Iterator[None]:
         monitoring.free_tool_id(tool)
 
 
-class _FunctionMode(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _FunctionMode(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
 
 
-class _DispatchMode(TorchDispatchMode):
+class _DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
 
