@@ -87,6 +87,13 @@ def test_steps_of_alike_processes_count_fully_and_of_unlike_ones_hardly() -> Non
     assert intraclass_correlation([np.array([1.0, 1.0]), np.array([2.0, 2.0])]) == 1.0
 
 
+def test_few_trials_count_less_since_they_cannot_show_that_they_are_alike() -> None:
+    rng = np.random.default_rng(0)
+    three = effective_steps([rng.random(2000) < 0.5 for _ in range(3)])
+    # Student's t with two degrees of freedom is 4.3 where the normal is 1.96.
+    assert three <= 6000 * (1.96 / 4.30) ** 2 * 1.01
+
+
 def test_intraclass_correlation_of_a_worked_example() -> None:
     # Three groups of two: mean squares 8 between and 0.5 within, so (8 − 0.5) / (8 + 0.5).
     groups = [np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([5.0, 6.0])]

@@ -83,6 +83,18 @@ def test_p_is_below_alpha_exactly_where_the_interval_excludes(
         assert (pivot.p_two_sided(null) < 1 - level - 1e-12) == (not low <= null <= high)
 
 
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_the_bootstraps_p_and_interval_change_sides_at_the_same_draw(level: float) -> None:
+    pivot = one_sample(draw(24), 0)
+    assert pivot.resampled is not None
+    middle = round(level * pivot.resampled.size)
+    low, high = pivot.interval(level)
+    for place in range(middle - 4, middle + 4):
+        between = pivot.resampled[place : place + 2].mean()
+        null = pivot.mean + float(between) * pivot.standard_error
+        assert (pivot.p_two_sided(null) < 1 - level - 1e-12) == (not low <= null <= high)
+
+
 @given(logs, st.floats(0.001, 1))
 def test_equivalence_holds_exactly_where_the_90_percent_interval_is_within(
     values: list[float], margin: float

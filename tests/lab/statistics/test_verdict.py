@@ -27,6 +27,7 @@ from remora.lab.statistics import (
     power_of_no_cost,
     sentence,
 )
+from remora.lab.statistics.planning import experiments
 
 QUIET = np.array([-0.004, 0.003, 0.001, -0.002, 0.002, 0.001])
 """An A/A arm whose floor is 0.3 %."""
@@ -157,6 +158,19 @@ def test_planning_deviation_is_the_upper_confidence_limit() -> None:
     values = [-2.0, -1.0, 0.0, 1.0, 2.0]
     assert planning_sd(values) == pytest.approx(math.sqrt(10 / 1.6488), rel=1e-4)
     assert planning_sd([0.1]) is None
+
+
+def test_drawn_experiments_are_those_of_two_arms_over_one_native() -> None:
+    native, arm, again = np.random.default_rng(3).normal(0, math.sqrt(0.5), (3, 20_000, 6))
+    logs = np.stack([arm - native, again - native])
+    means, squares = logs.mean(axis=2), logs.var(axis=2, ddof=1) / 6
+    drawn = experiments(6)
+    for ours, real in (
+        (np.stack([drawn.arm_mean, drawn.again_mean]), means),
+        (np.stack([drawn.arm_error, drawn.again_error]) ** 2, squares),
+    ):
+        assert ours.mean(axis=1) == pytest.approx(real.mean(axis=1), abs=0.01)
+        assert np.cov(ours) == pytest.approx(np.cov(real), rel=0.06, abs=6e-4)
 
 
 def test_plans_agree_with_one_another() -> None:

@@ -53,6 +53,14 @@ def test_costs_that_come_every_period_belong_to_the_steady_state(name: str) -> N
         assert settled <= 0.10
 
 
+@pytest.mark.parametrize("steps", [60, 90, 180])
+def test_steps_that_are_now_and_then_slow_do_not_unsettle_a_run(steps: int) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, (300, steps))
+    slow = (rng.random((300, steps)) < 0.08) * rng.exponential(0.6, (300, steps))
+    assert np.mean([settled_from(run) is not None for run in np.exp(noise + slow)]) >= 0.97
+
+
 def test_few_long_periods_are_judged_by_their_steps() -> None:
     steps = np.random.default_rng(0).normal(100, 1, 40)
     steps[9::10] = 300

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from remora.lab.statistics.arrays import FloatArray
-from remora.lab.statistics.power import minimum_detectable_effect
+from remora.lab.statistics.planning import minimum_detectable_effect
 from remora.lab.statistics.ratios import log_ratios, mean_interval, recovered
 from remora.lab.statistics.tails import tail
 from remora.lab.statistics.verdict import judge_table
