@@ -120,7 +120,7 @@ def _exit_code(error: SystemExit) -> int:
 
 
 def _report(error: BaseException) -> int:
-    """Show an uncaught exception as Python would, without our frames, through the program's hook."""
+    """Show an uncaught exception as Python would: through the program's hook, our frames cut."""
     shown = _without_our_frames(error.__traceback__)
     error.__traceback__ = shown
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, shown
