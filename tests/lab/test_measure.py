@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -48,7 +49,7 @@ class SlowToRead(Outcome):
         self.clock = clock
 
     @property
-    def value(self) -> float:  # type: ignore[override]
+    def value(self) -> float:
         self.clock.advance(10**9)
         return float(self.tensor)
 
@@ -109,7 +110,7 @@ def test_outcomes_are_read_outside_the_clock(clock: TickingClock, tmp_path: Path
     ],
 )
 def test_steps_stay_within_their_limits(
-    clock: TickingClock, tmp_path: Path, limits: dict[str, object], steps: int
+    clock: TickingClock, tmp_path: Path, limits: dict[str, Any], steps: int
 ) -> None:
     assert len(samples(run(clock, tmp_path, **limits)).step_ns) == steps
 

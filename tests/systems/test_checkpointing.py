@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.distributed.checkpoint.state_dict_loader import load
 from tests.systems.builders import TinySession
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from remora.systems import registry
 

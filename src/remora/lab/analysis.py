@@ -28,9 +28,9 @@ from remora.lab.statistics.effect import cliffs_delta, hedges_g
 from remora.lab.statistics.floor import noise_floor
 from remora.lab.statistics.judgement import Judgement
 from remora.lab.statistics.ratios import mean_interval
-from remora.lab.statistics.sentence import sentence
 from remora.lab.statistics.tails import tail
 from remora.lab.statistics.verdict import judge_table
+from remora.lab.statistics.wording import sentence
 from remora.lab.summary import Measured, by_arm, log_ratios, paired
 
 QUANTILES = (0.5, 0.95, 0.99)

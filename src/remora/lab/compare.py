@@ -12,7 +12,7 @@ from remora.core.errors import BadValue, EnvironmentsDiffer, ResultsUnusable
 from remora.lab.environment import differences
 from remora.lab.folder import Folder
 from remora.lab.results import Interval, Plan
-from remora.lab.statistics.compare import compare
+from remora.lab.statistics.comparison import compare
 from remora.lab.summary import by_arm, log_ratios, paired
 
 Change = Literal["same", "better", "worse", "undecided"]
