@@ -302,7 +302,7 @@ _COLUMNS = ("what", "note", "bare, µs", "watched, µs", "added, µs", "95 % int
 
 def section(repeats: int = 41) -> str:
     """The rows as a Markdown table, with how they were measured."""
-    rows = [_cells(row) for row in measure(repeats)]
+    rows = [cells(row) for row in measure(repeats)]
     how = (
         f"Main-thread CPU time a call or step, medians over {repeats} interleaved rounds; "
         "*added* is the median of watched less bare within a round."
@@ -310,7 +310,8 @@ def section(repeats: int = 41) -> str:
     return f"{how}\n\n{table(_COLUMNS, rows, left=2)}"
 
 
-def _cells(row: Row) -> list[str]:
+def cells(row: Row) -> list[str]:
+    """One row as text; dashes where the way of watching is not available."""
     if math.isnan(row.added_us):
         return [row.what, row.note, f"{row.bare_us:.2f}", "–", "–", "–"]
     interval = f"{row.low_us:+.2f} … {row.high_us:+.2f}"

@@ -42,7 +42,7 @@ def _print(found: Comparison, console: Console) -> None:
     table.add_column("arm")
     table.add_column("B / A", justify="right")
     table.add_column("95 % interval", justify="right")
-    table.add_column("p", justify="right")
+    table.add_column("p (Holm)", justify="right")
     table.add_column("verdict")
     for row in found.rows:
         table.add_row(row.arm, *_numbers(row), row.change)
@@ -59,5 +59,5 @@ def _numbers(row: Changed) -> tuple[str, str, str]:
     if row.ratio is None or row.interval is None:
         return "–", "–", "–"
     interval = f"{row.interval.low:.3f} – {row.interval.high:.3f}"
-    p = "–" if row.p_value is None else f"{row.p_value:.2g}"
+    p = "–" if row.p_holm is None else f"{row.p_holm:.2g}"
     return f"{row.ratio:.3f}", interval, p
