@@ -116,6 +116,7 @@ def test_services_ride_with_the_parent_only(tmp_path: Path, method: str) -> None
     ("source", "count"),
     [
         ("def work(): ...\nwork()\nwork()\n", 2),
+        ("def main(): ...\nwork = main\nwork()\n", 1),
         ("try:\n    def work(): ...\nfinally:\n    pass\nwork()\n", 1),
         ("if True:\n    work = lambda: 1\n    work()\nwork()\n", 2),
         ("class work:\n    def inner(self): ...\nwork().inner()\n", 1),
@@ -131,6 +132,20 @@ def test_functions_of_the_script_itself(tmp_path: Path, source: str, count: int)
 
     assert ridden.returncode == 0, ridden.stderr
     assert f"{name}: {count}," in ridden.stderr
+
+
+def test_our_own_entry_point_is_not_the_scripts(tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text("def main(): ...\nmain()\n")
+
+    assert "__main__.main: 1," in run(tmp_path, "--watch", "__main__.main", "s.py").stderr
+
+
+def test_nothing_is_said_where_a_service_was_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.py").touch()
+    done = run(tmp_path, "--observe", "--watch", "no_such_module_anywhere.f", "s.py")
+
+    assert done.returncode == 2
+    assert "observed" not in done.stderr
 
 
 def test_watching_the_script_itself_keeps_its_traceback_lines(tmp_path: Path) -> None:
