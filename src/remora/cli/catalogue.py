@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from remora.cli.console import plain_console
 
 
 class Kind(StrEnum):
@@ -23,7 +24,7 @@ def catalogue(
     kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.all,
 ) -> None:
     """List the experiments, workloads and systems, those of other packages included."""
-    console = Console(highlight=False)
+    console = plain_console()
     if kind in (Kind.all, Kind.experiments):
         console.print(_experiments())
     if kind in (Kind.all, Kind.workloads):

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from remora.cli.console import plain_console
 from remora.core.units import parse_fraction
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def compare(
     found = compare_folders(
         Folder.open(before), Folder.open(after), margin=parse_fraction(margin), force=force
     )
-    _print(found, Console(highlight=False))
+    _print(found, plain_console())
     raise typer.Exit(found.exit_code)
 
 
