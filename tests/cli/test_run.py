@@ -209,6 +209,7 @@ def test_under_torchrun(tmp_path: Path) -> None:
     done = run(tmp_path, "s.py", command=(*launcher, "-m", "remora", "run", "--observe"))
 
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.splitlines()) == ["rank 0 of 2 __main__", "rank 1 of 2 __main__"]
+    for rank in (0, 1):  # whole lines may be mixed with what the two processes' libraries print
+        assert done.stdout.count(f"rank {rank} of 2 __main__") == 1
     assert done.stderr.count("steps      3 of the optimizer") == 2
     assert "net: Linear in DistributedDataParallel, 3 parameters, trained by sgd" in done.stderr
