@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from torch import nn
 
 from remora.workloads import registry
 from remora.workloads.fast_init import build_seeded
+from remora.workloads.model_workload import ModelWorkload
 
 CPU = torch.device("cpu")
+T = TypeVar("T")
 
 
 class _Mixed(nn.Module):
@@ -88,23 +92,39 @@ def test_rotary_frequencies_and_sinusoids_are_the_models_own() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "limit_s"), [("gpt2-xl-decode", 5.0), ("llama-2-7b-decode", 15.0)]
-)
-def test_a_large_model_is_built_fast_and_answers(name: str, limit_s: float) -> None:
-    registry.get(name).build("quick", CPU)  # the imports are not what is timed
+@pytest.mark.parametrize("name", ["gpt2-xl-decode", "llama-2-7b-decode"])
+def test_a_large_model_is_built_at_the_speed_of_memory_and_answers(name: str) -> None:
+    """Building takes little longer than writing zeros to as many fresh bytes, in the same run.
+
+    Not a number of seconds: fresh pages cost ten times as much on a busy machine as on a quiet one.
+    """
+    workload = registry.get(name)
+    assert isinstance(workload, ModelWorkload)
+    count = workload.footprint("paper").weights
+    touching, building = [], []
+    for _ in range(3):
+        touching.append(_seconds(lambda: _touch(count))[0])
+        seconds, network = _seconds(lambda: _paper_size(workload))
+        building.append(seconds)
+        with torch.no_grad():
+            logits = network(input_ids=torch.tensor([[1, 2, 3]])).logits
+        assert torch.isfinite(logits).all()
+        del network
+        gc.collect()
+    assert min(building) < 1.5 * min(touching) + 2.0, (building, touching)
+
+
+def _paper_size(workload: ModelWorkload[Any]) -> nn.Module:
+    sizes = workload.table["paper"]
+    dtype = workload.dtype(sizes)
+    return build_seeded(lambda: workload.network(sizes), CPU, seed=0, std=0.02, dtype=dtype)
+
+
+def _touch(count: int) -> list[torch.Tensor]:
+    return [torch.empty(2**24).fill_(1) for _ in range(count // 2**26)]
+
+
+def _seconds(work: Callable[[], T]) -> tuple[float, T]:
     started = time.perf_counter()
-    network = build_seeded(
-        lambda: registry.get(name).network(registry.get(name).table["paper"]),  # type: ignore[attr-defined]
-        CPU,
-        seed=0,
-        std=0.02,
-        dtype=torch.bfloat16 if "llama" in name else torch.float32,
-    )
-    seconds = time.perf_counter() - started
-    with torch.no_grad():
-        logits = network(input_ids=torch.tensor([[1, 2, 3]])).logits
-    del network
-    gc.collect()
-    assert torch.isfinite(logits).all()
-    assert seconds < limit_s
+    result = work()
+    return time.perf_counter() - started, result
