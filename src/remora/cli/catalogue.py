@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from remora.cli.console import plain_console
+from remora.core.errors import Unavailable
 
 
 class Kind(StrEnum):
@@ -55,6 +56,8 @@ def _workloads() -> Table:
     table = _table("Workloads", "name", "source of its sizes")
     for name in registry.names():
         table.add_row(name, registry.get(name).source)
+    for name, reason in registry.broken().items():
+        table.add_row(name, f"broken: {reason}")
     return table
 
 
@@ -63,7 +66,11 @@ def _systems() -> Table:
 
     table = _table("Systems", "name", "what it is", "options")
     for name in registry.names():
-        system = registry.create(name)
+        try:
+            system = registry.create(name)
+        except Unavailable as error:
+            table.add_row(name, f"broken: {error}", "–")
+            continue
         options = ", ".join(f"{key}={value}" for key, value in system.settings().items())
         table.add_row(name, system.title, options or "–")
     return table
