@@ -1,8 +1,9 @@
 """Seeded random weights at the speed of memory.
 
-Constructors draw every weight, often twice. Here large parameters are left unfilled by the constructor, then filled from one block of normal
-numbers, repeated at a different phase for every tensor. What remains is the kernel's handing out of
-fresh pages. (Asking for them as huge pages was tried: five times slower on a virtual machine.)
+Constructors draw every weight, often twice. Here large parameters are left unfilled by the
+constructor, then filled from one block of normal numbers, repeated at a different phase for every
+tensor. What remains is the kernel's handing out of fresh pages. (Asking for huge pages was tried:
+five times slower on a virtual machine.)
 
 Buffers and fixed tables (rotary frequencies, sinusoids, position ids) are the model's own work and
 stay as its constructor made them.
@@ -83,18 +84,14 @@ def build_seeded(
 
 @torch.no_grad()
 def _fill(module: torch.nn.Module, device: torch.device, seed: int, std: float | None) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    block = torch.empty(_BLOCK).normal_(generator=generator).to(device)
-    phase = 0
+    block = _Block(device, seed)
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad or parameter.ndim == 0:
             continue
         if parameter.ndim == 1 and name.endswith("bias"):
             parameter.zero_()
         elif parameter.ndim >= 2 or not name.endswith("weight"):
-            scale = std if std is not None else _he_std(parameter)
-            _repeat_block(parameter, block, phase, scale)
-            phase = (phase + _PHASE) % _BLOCK
+            block.repeat_into(parameter, std if std is not None else _he_std(parameter))
 
 
 def _he_std(parameter: torch.Tensor) -> float:
@@ -102,15 +99,31 @@ def _he_std(parameter: torch.Tensor) -> float:
     return math.sqrt(2.0 / fan_in)
 
 
-def _repeat_block(parameter: torch.Tensor, block: torch.Tensor, phase: int, scale: float) -> None:
-    flat = parameter.view(-1)
-    done = 0
-    while done < flat.numel():
-        piece = block[phase : phase + flat.numel() - done]
-        target = flat[done : done + piece.numel()]
-        if target.dtype == block.dtype:
-            torch.mul(piece, scale, out=target)
-        else:
-            target.copy_(piece * scale)
-        done += piece.numel()
-        phase = 0
+class _Block:
+    """Normal numbers to repeat, drawn on the host so that they are the same on every device."""
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self._normal = torch.empty(_BLOCK, dtype=torch.float32).normal_(generator=generator)
+        self._normal = self._normal.to(device)
+        self._phase = 0
+        self._scaled = self._normal
+        self._scaled_to: tuple[float, torch.dtype] = (1.0, torch.float32)
+
+    def repeat_into(self, parameter: torch.Tensor, std: float) -> None:
+        numbers = self._with(std, parameter.dtype)
+        flat = parameter.view(-1)
+        done, start = 0, self._phase
+        while done < flat.numel():
+            piece = numbers[start : start + flat.numel() - done]
+            flat[done : done + piece.numel()].copy_(piece)
+            done += piece.numel()
+            start = 0
+        self._phase = (self._phase + _PHASE) % _BLOCK
+
+    def _with(self, std: float, dtype: torch.dtype) -> torch.Tensor:
+        """The block with that deviation and type; the last one made is kept."""
+        if self._scaled_to != (std, dtype):
+            self._scaled = (self._normal * std).to(dtype)
+            self._scaled_to = (std, dtype)
+        return self._scaled
