@@ -10,6 +10,7 @@ Run it with ``python -m benchmarks.tap``.
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import sys
@@ -25,6 +26,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.page import table
 from remora.tap.job import Job
 
 STEP_TARGET_US = 2.0
@@ -282,7 +284,7 @@ def _monitoring() -> Iterator[None]:
         monitoring.free_tool_id(tool)
 
 
-class _FunctionMode(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class _FunctionMode(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
 
@@ -295,25 +297,30 @@ class _DispatchMode(TorchDispatchMode):
 # ---------------------------------------------------------------- the table
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown."""
-    lines = [
-        "| what | bare µs | watched µs | added µs | 95 % interval | |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for row in rows:
-        if row.added_us != row.added_us:
-            lines.append(f"| {row.what} | {row.bare_us:.2f} | – | – | – | {row.note} |")
-            continue
-        lines.append(
-            f"| {row.what} | {row.bare_us:.2f} | {row.watched_us:.2f} | {row.added_us:+.2f} | "
-            f"{row.low_us:+.2f} … {row.high_us:+.2f} | {row.note} |"
-        )
-    return "\n".join(lines)
+_COLUMNS = ("what", "note", "bare, µs", "watched, µs", "added, µs", "95 % interval")
+
+
+def section(repeats: int = 41) -> str:
+    """The rows as a Markdown table, with how they were measured."""
+    rows = [cells(row) for row in measure(repeats)]
+    how = (
+        f"Main-thread CPU time a call or step, medians over {repeats} interleaved rounds; "
+        "*added* is the median of watched less bare within a round."
+    )
+    return f"{how}\n\n{table(_COLUMNS, rows, left=2)}"
+
+
+def cells(row: Row) -> list[str]:
+    """One row as text; dashes where the way of watching is not available."""
+    if math.isnan(row.added_us):
+        return [row.what, row.note, f"{row.bare_us:.2f}", "–", "–", "–"]
+    interval = f"{row.low_us:+.2f} … {row.high_us:+.2f}"
+    times = (f"{row.bare_us:.2f}", f"{row.watched_us:.2f}", f"{row.added_us:+.2f}")
+    return [row.what, row.note, *times, interval]
 
 
 def main() -> None:
-    print(table(measure()))
+    print(section())
 
 
 if __name__ == "__main__":

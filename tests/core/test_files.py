@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,15 @@ def test_the_data_is_synced_before_the_rename_and_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log: list[str] = []
-    fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (log.append("fsync"), fsync(fd))[1])
-    monkeypatch.setattr(os, "replace", lambda a, b: (log.append("replace"), replace(a, b))[1])
+
+    def logged(name: str, call: Callable[..., None]) -> Callable[..., None]:
+        def run(*arguments: object) -> None:
+            log.append(name)
+            call(*arguments)
+
+        return run
+
+    monkeypatch.setattr(os, "fsync", logged("fsync", os.fsync))
+    monkeypatch.setattr(os, "replace", logged("replace", os.replace))
     write_atomically(tmp_path / "a", b"data")
     assert log == ["fsync", "replace", "fsync"]

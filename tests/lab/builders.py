@@ -106,6 +106,10 @@ def make_trial(
 Behaviour = Callable[[Job], Ended | Trial]
 
 
+def succeeding(job: Job) -> Trial:
+    return make_trial(job.spec)
+
+
 @dataclass
 class FakeExecutor(Executor):
     """Keeps a log of what it was asked to run and answers at once, moving the clock instead."""
@@ -121,7 +125,7 @@ class FakeExecutor(Executor):
         self.log.append(job.spec.id)
         self.timeouts.append(timeout_s)
         self.clock.advance(round(self.seconds * 1e9))
-        answer = self.behaviours.get(job.spec.arm.label, lambda job: make_trial(job.spec))(job)
+        answer = self.behaviours.get(job.spec.arm.label, succeeding)(job)
         if isinstance(answer, Ended):
             return answer
         write_atomically(Path(job.result), msgspec.json.encode(answer))

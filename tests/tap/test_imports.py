@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,12 @@ def test_two_watches_wait_for_one_module(folder: Path) -> None:
     told: list[int] = []
     finders = list(sys.meta_path)
     for number in range(2):
-        ImportWatch().when_imported("awaited_one", lambda n=number: told.append(n))
+        ImportWatch().when_imported("awaited_one", partial(told.append, number))
     module = importlib.import_module("awaited_one")
 
     assert sorted(told) == [0, 1]
     assert sys.meta_path == finders
+    assert module.__spec__ is not None
     assert type(module.__spec__.loader).__name__ == "SourceFileLoader"
     assert module.__loader__ is module.__spec__.loader
 

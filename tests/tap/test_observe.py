@@ -115,7 +115,7 @@ def test_a_folder_that_is_not_there_is_said_before_the_program_runs(tmp_path: Pa
 
 
 def test_an_unknown_name_is_refused_while_attaching(job: Job) -> None:
-    with pytest.raises(UnknownName, match="torch.add"):
+    with pytest.raises(UnknownName, match=r"torch\.add"):
         job.attach(Observe(["torch.ad"]))
     assert job.services == ()
 

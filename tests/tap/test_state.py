@@ -47,7 +47,7 @@ def test_a_plain_loop(job: Job) -> None:
     adam = torch.optim.Adam(net.parameters())
     decay = StepLR(adam, 1)
     scaling = torch.amp.GradScaler("cpu")
-    loader = torch.utils.data.DataLoader([1, 2, 3])  # type: ignore[arg-type]
+    loader: Any = torch.utils.data.DataLoader([1, 2, 3])  # type: ignore[arg-type]
     loss = nn.CrossEntropyLoss()
 
     found = find(job, net, adam, decay, loss)
@@ -152,8 +152,8 @@ def test_finding_wakes_no_lazy_module(job: Job) -> None:
     woken: list[str] = []
 
     class Proxy:
-        @property
-        def __class__(self) -> type:  # type: ignore[override]
+        @property  # type: ignore[misc]
+        def __class__(self) -> type:
             woken.append("class")
             return nn.Module
 

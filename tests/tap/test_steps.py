@@ -17,6 +17,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from remora.tap.job import Job
 from remora.tap.steps import Step
+from remora.tap.subscription import Subscription
 
 Stepper = Callable[[torch.optim.Optimizer], None]
 
@@ -186,7 +187,8 @@ def test_no_optimizer_is_kept_alive(job: Job) -> None:
 @pytest.mark.parametrize("phase", ["before", "after"])
 def test_leaving_inside_a_callback_spares_the_hooks_of_others(job: Job, phase: str) -> None:
     theirs: list[str] = []
-    subscription = job.steps.subscribe(**{phase: lambda s: subscription.remove()})
+    held: list[Subscription] = []
+    held.append(job.steps.subscribe(**{phase: lambda s: held[0].remove()}))
     handles = [
         torch_optimizer.register_optimizer_step_pre_hook(lambda *_: theirs.append("before")),
         torch_optimizer.register_optimizer_step_post_hook(lambda *_: theirs.append("after")),

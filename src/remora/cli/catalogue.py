@@ -6,8 +6,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from remora.cli.console import plain_console
+from remora.core.errors import Unavailable
 
 
 class Kind(StrEnum):
@@ -23,7 +25,7 @@ def catalogue(
     kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.all,
 ) -> None:
     """List the experiments, workloads and systems, those of other packages included."""
-    console = Console(highlight=False)
+    console = plain_console()
     if kind in (Kind.all, Kind.experiments):
         console.print(_experiments())
     if kind in (Kind.all, Kind.workloads):
@@ -54,6 +56,8 @@ def _workloads() -> Table:
     table = _table("Workloads", "name", "source of its sizes")
     for name in registry.names():
         table.add_row(name, registry.get(name).source)
+    for name, reason in registry.broken().items():
+        table.add_row(name, f"broken: {reason}")
     return table
 
 
@@ -62,7 +66,11 @@ def _systems() -> Table:
 
     table = _table("Systems", "name", "what it is", "options")
     for name in registry.names():
-        system = registry.create(name)
+        try:
+            system = registry.create(name)
+        except Unavailable as error:
+            table.add_row(name, f"broken: {error}", "–")
+            continue
         options = ", ".join(f"{key}={value}" for key, value in system.settings().items())
         table.add_row(name, system.title, options or "–")
     return table

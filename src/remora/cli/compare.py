@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from remora.cli.console import plain_console
 from remora.core.units import parse_fraction
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def compare(
     found = compare_folders(
         Folder.open(before), Folder.open(after), margin=parse_fraction(margin), force=force
     )
-    _print(found, Console(highlight=False))
+    _print(found, plain_console())
     raise typer.Exit(found.exit_code)
 
 
@@ -42,7 +43,7 @@ def _print(found: Comparison, console: Console) -> None:
     table.add_column("arm")
     table.add_column("B / A", justify="right")
     table.add_column("95 % interval", justify="right")
-    table.add_column("p", justify="right")
+    table.add_column("p (Holm)", justify="right")
     table.add_column("verdict")
     for row in found.rows:
         table.add_row(row.arm, *_numbers(row), row.change)
@@ -59,5 +60,5 @@ def _numbers(row: Changed) -> tuple[str, str, str]:
     if row.ratio is None or row.interval is None:
         return "–", "–", "–"
     interval = f"{row.interval.low:.3f} – {row.interval.high:.3f}"
-    p = "–" if row.p_value is None else f"{row.p_value:.2g}"
+    p = "–" if row.p_holm is None else f"{row.p_holm:.2g}"
     return f"{row.ratio:.3f}", interval, p

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from remora.cli.console import plain_console
 from remora.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def doctor(
     """Show machine, versions and devices, probe the noise, and say what is missing for what."""
     from remora.lab.environment import capture
 
-    console = Console(highlight=False)
+    console = plain_console()
     environment = capture(threads=1)
     console.print(_environment(environment))
     if probe:

@@ -9,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from remora.cli.console import plain_console
 from remora.core.units import format_seconds
 from remora.lab.events import (
     Event,
@@ -30,7 +31,7 @@ class Screen:
         self, folder: Path, budget_s: float | None, console: Console | None = None
     ) -> None:
         self.folder, self.budget_s = folder, budget_s
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or plain_console(stderr=True)
         self.began = time.monotonic()
         self.plan: Plan | None = None
         self.seconds: list[float] = []

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from remora.cli.console import plain_console
+
 if TYPE_CHECKING:
     from remora.lab.report import Rendered
     from remora.lab.results import Analysis, Comparison
@@ -26,7 +28,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) ->
 
 def print_summary(analysis: Analysis, rendered: Rendered, console: Console | None = None) -> None:
     """The verdicts as a table, the warnings, and where the page lies."""
-    console = console or Console(highlight=False)
+    console = console or plain_console()
     for noise in analysis.noise:
         rows = [each for each in analysis.comparisons if each.workload == noise.workload]
         console.print(_table(noise.workload, noise.floor, rows))

@@ -27,10 +27,11 @@ from remora.lab.statistics.describe import outliers, spread
 from remora.lab.statistics.effect import cliffs_delta, hedges_g
 from remora.lab.statistics.floor import noise_floor
 from remora.lab.statistics.judgement import Judgement
+from remora.lab.statistics.planning import blocks_to_tell
 from remora.lab.statistics.ratios import mean_interval
-from remora.lab.statistics.sentence import sentence
 from remora.lab.statistics.tails import tail
 from remora.lab.statistics.verdict import judge_table
+from remora.lab.statistics.wording import sentence
 from remora.lab.summary import Measured, by_arm, log_ratios, paired
 
 QUANTILES = (0.5, 0.95, 0.99)
@@ -171,6 +172,7 @@ class _Table:
         self.again = log_ratios(paired(again, self.native))
         self.rows = [self._row(arm) for arm in mine if arm.role not in ("baseline", "again")]
         self.floor = self._floor()
+        self.blocks_to_tell = self._blocks_to_tell()
 
     def _row(self, arm: Arm) -> _Row:
         pairs = paired(self.arms.get(arm.name, {}), self.native)
@@ -210,9 +212,19 @@ class _Table:
             cliffs_delta=cliffs_delta(mine, native) if enough else None,
             hedges_g=hedges_g(np.log(mine), np.log(native)) if enough else None,
             verdict=judged.verdict if judged else "void",
-            sentence=sentence(judged) if judged else f"void: {row.work}",
+            sentence=self._sentence(row, judged),
             equal_work=row.work,
             cost_ratios=self._cost_ratios(row) if row.pairs else [],
+        )
+
+    def _sentence(self, row: _Row, judged: Judgement | None) -> str:
+        return sentence(judged, self.blocks_to_tell) if judged else f"void: {row.work}"
+
+    def _blocks_to_tell(self) -> int | None:
+        """Blocks that would tell a cost of the margin's size, by the noise seen here."""
+        plan, arms = self.plan, max(1, len(self.rows))
+        return blocks_to_tell(
+            plan.margin, self.again, margin=plan.margin, level=plan.level, arms=arms
         )
 
     def _cost_ratios(self, row: _Row) -> list[CostRatio]:

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from remora.core.errors import BadValue, EnvironmentsDiffer, ResultsUnusable
 from remora.lab.environment import differences
 from remora.lab.folder import Folder
 from remora.lab.results import Interval, Plan
-from remora.lab.statistics.compare import compare
+from remora.lab.statistics.comparison import compare_table
 from remora.lab.summary import by_arm, log_ratios, paired
 
 Change = Literal["same", "better", "worse", "undecided"]
@@ -26,7 +24,8 @@ class Changed:
     arm: str
     ratio: float | None
     interval: Interval | None
-    p_value: float | None
+    p_holm: float | None
+    """That nothing changed, Holm-adjusted over the arms."""
     change: Change
 
 
@@ -78,7 +77,7 @@ def compare_folders(
     if not common:
         raise BadValue(f"{a.path} and {b.path} have no measured arm in common")
     return Comparison(
-        rows=[_changed(name, ratios_a[name], ratios_b[name], margin, level) for name in common],
+        rows=_changes({name: (ratios_a[name], ratios_b[name]) for name in common}, margin, level),
         only_in_a=[name for name in ratios_a if name not in ratios_b],
         only_in_b=[name for name in ratios_b if name not in ratios_a],
         environments=found,
@@ -106,10 +105,11 @@ def _ratios(folder: Folder, plan: Plan) -> dict[str, list[float]]:
     }
 
 
-def _changed(
-    name: str, a: Sequence[float], b: Sequence[float], margin: float, level: float
-) -> Changed:
-    if len(a) < 2 or len(b) < 2:
-        return Changed(name, None, None, None, "undecided")
-    found = compare(np.asarray(a), np.asarray(b), margin=margin, level=level)
-    return Changed(name, found.ratio, found.interval, found.p_value, found.verdict)
+def _changes(
+    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]], margin: float, level: float
+) -> list[Changed]:
+    found = compare_table(pairs, margin, level)
+    return [
+        Changed(name, each.ratio, each.interval, each.p_holm, each.verdict)
+        for name, each in found.items()
+    ]

@@ -18,7 +18,7 @@ from remora.lab.environment import cores
 from remora.lab.executors import EXECUTORS
 from remora.lab.results import Arm, Option, Pilot, Plan, Trial, TrialSpec
 from remora.lab.schedule import arms_of, schedule
-from remora.lab.statistics.power import blocks_needed, minimum_detectable_effect, planning_sd
+from remora.lab.statistics.planning import blocks_needed, minimum_detectable_effect, planning_sd
 from remora.lab.summary import again_log_ratios
 from remora.systems import registry as systems
 from remora.workloads import registry as workloads

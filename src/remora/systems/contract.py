@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
@@ -54,6 +54,7 @@ class Ride:
         """Detach and leave no trace in the session or the process."""
 
 
+@dataclass(frozen=True)
 class System(ABC):
     """One way of running a workload. Subclasses are frozen dataclasses: fields are options."""
 
@@ -67,8 +68,6 @@ class System(ABC):
 
     def settings(self) -> Mapping[str, Option]:
         """The settings it runs at, printed with every result."""
-        if not is_dataclass(self):
-            return {}
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @abstractmethod

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from remora.systems.checkpointing import CheckpointingRide, bytes_under
 from remora.systems.contract import Ride, System
@@ -26,8 +27,8 @@ class _DcpAsyncRide(CheckpointingRide):
     def save(self) -> None:
         self._finish()
         target = self.directory / f"step-{self.steps}"
-        writer = dcp.FileSystemWriter(target, thread_count=self.threads, sync_files=True)
-        future = dcp.async_save(self.session.state(), storage_writer=writer, no_dist=True)
+        writer = FileSystemWriter(target, thread_count=self.threads, sync_files=True)
+        future = async_save(self.session.state(), storage_writer=writer, no_dist=True)
         self.in_flight = (self._as_future(future), target)
 
     @staticmethod

@@ -46,7 +46,7 @@ def create(name: str, options: Mapping[str, Option] | None = None) -> System:
         BadValue: an option of the wrong type.
     """
     system, options = find(name), dict(options or {})
-    defaults = {field.name: field.default for field in fields(system)}  # type: ignore[arg-type]
+    defaults = {field.name: field.default for field in fields(system)}
     for option, value in options.items():
         if option not in defaults:
             raise UnknownName(f"option of system {name}", option, defaults)

@@ -90,7 +90,7 @@ class Settrace(System):
 
 class _RecordingMode(TorchDispatchMode):
     def __init__(self, trace: TraceFile) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.trace = trace
 
     def __torch_dispatch__(

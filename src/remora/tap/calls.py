@@ -12,11 +12,13 @@ What to know:
   through to it once the watch has ended.
 - A generator or coroutine function is watched where it is called, not while it runs.
 - ``torch.compile`` traces through the wrapper to the function itself; a call that the compiled
-  graph has replaced is not made and not seen.
+  graph has replaced is not made and not seen, but for one the compiler may make while tracing.
 - ``step`` of an optimizer class is seen through torch's step hooks, since torch itself replaces
   that attribute: what it returned or raised is not known there (``after`` gets None, ``failed``
   is not called), and a subclass that overrides ``step`` is another function.
-- ``__main__.f`` can be named before the script has defined it (:mod:`remora.tap.launch`).
+- ``__main__.f`` can be named before the script has defined it: the launcher adds a notice after
+  each module-level statement that binds the name (:mod:`remora.tap.program`). Not so under ``-m``
+  and for folders and archives, which runpy loads: there such a name is never found.
 - A name in a module that is not imported yet waits for the import.
 """
 

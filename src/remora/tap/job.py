@@ -174,7 +174,8 @@ class Crew:
     def _say(self, line: str) -> None:
         stream = self._stderr or sys.stderr
         if stream is not None:
-            print(f"remora: {line}", file=stream, flush=True)
+            stream.write(f"remora: {line}\n")  # in one piece: ranks may share the stream
+            stream.flush()
 
 
 class _Admission:

@@ -49,7 +49,8 @@ def run_script(
 
     Args:
         argv: a script, folder, archive or ``-`` (a module with ``module``), and its arguments.
-        services: attached before the program starts; finished and detached when it has ended.
+        services: attached before the program starts; finished and detached when its main code
+            has ended, before its other threads and exit handlers have.
         module: run ``argv[0]`` as ``python -m`` does.
         excepthook: what the program finds as ``sys.excepthook``.
         strict: let a failing service's exception raise into the program.
@@ -64,13 +65,21 @@ def run_script(
     _settle_before(chosen, argv, excepthook)
     job = Job(strict=strict)
     _stay_with_parent(job)
+    main = _fresh_main()
+    _attach(job, services)
+    try:
+        return _run(chosen, main)
+    finally:
+        job.finish()
+
+
+def _attach(job: Job, services: Sequence[Service]) -> None:
     try:
         for service in services:
             job.attach(service)
-        code = _run(chosen, _fresh_main())
-    finally:
-        job.finish()
-    return code
+    except BaseException:
+        job.detach_all()  # nothing has run: nobody has anything to say
+        raise
 
 
 def _settle_before(chosen: Program, argv: Sequence[str], excepthook: ExceptHook) -> None:
@@ -120,7 +129,7 @@ def _exit_code(error: SystemExit) -> int:
 
 
 def _report(error: BaseException) -> int:
-    """Show an uncaught exception as Python would, without our frames, through the program's hook."""
+    """Show an uncaught exception as Python would: through the program's hook, our frames cut."""
     shown = _without_our_frames(error.__traceback__)
     error.__traceback__ = shown
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, shown

@@ -115,7 +115,9 @@ class Observe(Service):
         if self._json_file is not None:
             data = msgspec.json.format(msgspec.json.encode(observation), indent=2)
             write_atomically(self._json_file, data + b"\n")
-        print(summary(observation), file=self._stream or sys.stderr, flush=True)
+        stream = self._stream or sys.stderr
+        stream.write(summary(observation) + "\n")  # in one piece: ranks may share the stream
+        stream.flush()
 
     def observation(self) -> Observation:
         """What has been observed so far."""

@@ -114,7 +114,7 @@ def program(name: str, *, module: bool = False) -> Program:
         return Module(name)
     if name == "-":
         return Standard()
-    if os.path.isdir(name):
+    if Path(name).is_dir():
         if not any(Path(name, f"__main__.{suffix}").is_file() for suffix in ("py", "pyc")):
             raise ScriptUnusable(f"folder {name!r} has no __main__.py; give the script in it")
         return Container(name)
@@ -184,7 +184,7 @@ def _run_module(name: str, *, alter_argv: bool) -> None:
 
 def _absolute(name: str) -> str:
     """As Python makes it: the working directory in front, and nothing tidied."""
-    return name if os.path.isabs(name) else os.path.join(os.getcwd(), name)  # noqa: PTH109, PTH118
+    return os.path.join(Path.cwd(), name)  # noqa: PTH118  pathlib would tidy it
 
 
 class _first_on_path:  # noqa: N801  reads as a statement

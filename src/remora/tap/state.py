@@ -4,8 +4,8 @@ A scan of the live objects, made only when asked. Types are compared with ``issu
 …)``, never ``isinstance``: that reads ``__class__``, which lazy modules and proxies answer by
 importing what they stand for. torch itself is not imported: a program without it has no state.
 
-One scan of a process with torch and transformers (300,000 objects) takes 30 to 80 ms; see
-:attr:`FoundState.cost_ms`.
+A scan costs about 0.4 µs a live object (measured on a busy 2-core machine): 150 ms where torch
+and transformers have made 380,000 of them. :attr:`FoundState.cost_ms` says what it was.
 """
 
 from __future__ import annotations
@@ -210,17 +210,14 @@ def _live_objects(left_out: set[int]) -> dict[str, list[Any]]:
         if module in sys.modules and hasattr(sys.modules[module], name)
     }
     found: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
-    known: dict[type, str | None] = {}
     if not kinds:
         return found
-    for thing in gc.get_objects():
-        cls = type(thing)
-        try:
-            kind = known[cls]
-        except KeyError:
-            kind = known[cls] = _kind_of(cls, kinds)
-        if kind is not None and id(thing) not in left_out:
-            found[kind].append(thing)
+    things = gc.get_objects()
+    # Few types among very many objects: both passes over the objects are kept to the least.
+    kind_of = {cls: kind for cls in set(map(type, things)) if (kind := _kind_of(cls, kinds))}
+    for thing in [thing for thing in things if type(thing) in kind_of]:
+        if id(thing) not in left_out:
+            found[kind_of[type(thing)]].append(thing)
     return found
 
 

@@ -1,9 +1,8 @@
 """Seeded random weights at the speed of memory.
 
-Constructors fill their weights one number at a time, often twice: 25 s for 1.5 billion parameters.
-Here large parameters are left unfilled by the constructor, then filled from one block of normal
-numbers, repeated at a different phase for every tensor. On Linux the pages are asked for as huge
-pages first, since touching fresh 4 KiB pages is the slowest part (12 times, measured).
+Constructors draw every weight, often twice. Here large parameters are left unfilled by the constructor, then filled from one block of normal
+numbers, repeated at a different phase for every tensor. What remains is the kernel's handing out of
+fresh pages. (Asking for them as huge pages was tried: five times slower on a virtual machine.)
 
 Buffers and fixed tables (rotary frequencies, sinusoids, position ids) are the model's own work and
 stay as its constructor made them.
@@ -11,9 +10,7 @@ stay as its constructor made them.
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,9 +22,6 @@ _BLOCK = 4 * 2**20 - 3
 
 _PHASE = 1_000_003
 """How far the block is turned from one tensor to the next (a prime)."""
-
-_HUGE_PAGE = 2 * 2**20
-_MADV_HUGEPAGE = 14
 
 _FILLS = frozenset(
     (
@@ -109,7 +103,6 @@ def _he_std(parameter: torch.Tensor) -> float:
 
 
 def _repeat_block(parameter: torch.Tensor, block: torch.Tensor, phase: int, scale: float) -> None:
-    _ask_for_huge_pages(parameter)
     flat = parameter.view(-1)
     done = 0
     while done < flat.numel():
@@ -121,14 +114,3 @@ def _repeat_block(parameter: torch.Tensor, block: torch.Tensor, phase: int, scal
             target.copy_(piece * scale)
         done += piece.numel()
         phase = 0
-
-
-def _ask_for_huge_pages(parameter: torch.Tensor) -> None:
-    """Best effort: where the kernel refuses, the memory is merely slower to touch."""
-    if parameter.device.type != "cpu" or sys.platform != "linux":
-        return
-    start = -(-parameter.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
-    end = (parameter.data_ptr() + parameter.nbytes) // _HUGE_PAGE * _HUGE_PAGE
-    if end > start:
-        libc = ctypes.CDLL(None)
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_HUGEPAGE)

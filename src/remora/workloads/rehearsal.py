@@ -72,7 +72,7 @@ def _bytes(leaves: Iterable[object]) -> int:
     return sum(storages.values())
 
 
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _LiveBytes(TorchDispatchMode):
     """Counts the bytes of all storages alive, and their peak.
 
     Working out a result's shape takes PyTorch longer than many a real kernel, and layers repeat:

@@ -51,7 +51,7 @@ class TrainSession(Session):
         batch = self._batches[self._steps % len(self._batches)]
         self._steps += 1
         loss = self._loss(self.model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         return Outcome(loss)
@@ -89,5 +89,5 @@ def default_generator(device: torch.device) -> torch.Generator:
     """The generator that dropout on ``device`` draws from."""
     if device.type != "cuda":
         return torch.default_generator
-    torch.cuda.init()  # type: ignore[no-untyped-call]
+    torch.cuda.init()
     return torch.cuda.default_generators[device.index or 0]

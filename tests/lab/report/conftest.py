@@ -207,11 +207,10 @@ def _comparison(arm: Arm, made: Made, cells: dict[str, Cell]) -> Comparison | No
                         level=0.95, method="t on within-block log ratios")  # fmt: skip
     void = made.verdict == "void"
     sentence = {
-        "no cost": f"{arm.label} costs nothing beyond the margin of 5 %: {ratio:.3f}× native.",
-        "costs": f"{arm.label} makes a step {(ratio - 1) * 100:.1f} % slower.",
-        "undecided": f"{arm.label}: undecided. {ratio:.3f}× native; the interval reaches past "
-        "the margin, and 12 blocks would settle it.",
-        "void": f"{arm.label} cannot be compared: its work differed from native’s.",
+        "no cost": f"no cost within ±5 %: {(ratio - 1) * 100:.1f} %",
+        "costs": f"costs {(ratio - 1) * 100:.1f} %",
+        "undecided": "undecided: 12 blocks would tell a cost of 5 %",
+        "void": "void: its work differed from native’s",
     }[made.verdict]
     p = 0.31 if made.verdict in ("no cost", "undecided") else 0.00012
     return Comparison(

@@ -61,8 +61,8 @@ def _workload(name: str, rows: Sequence[ArmRow], analysis: Analysis) -> str:
 
 
 def _sentences(rows: Sequence[ArmRow]) -> list[str]:
-    found = answers(rows)
-    return ["\n".join(f"- {escape(sentence)}" for sentence in found)] if found else []
+    lines = [f"- **{escape(arm)}** {escape(sentence)}" for arm, sentence in answers(rows)]
+    return ["\n".join(lines)] if lines else []
 
 
 def table_markdown(table: TextTable) -> str:

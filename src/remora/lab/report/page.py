@@ -80,6 +80,11 @@ class WorkloadView:
         )
 
     @property
+    def remarks(self) -> bool:
+        """Whether an arm never settled or did unequal work."""
+        return any(arm.row.cell.unsettled or arm.chip.words == "void" for arm in self.arms)
+
+    @property
     def unsettled(self) -> tuple[ArmView, ...]:
         """Arms with trials that never reached a steady state."""
         return tuple(arm for arm in self.arms if arm.row.cell.unsettled)

@@ -177,6 +177,8 @@ def verdict_text(row: ArmRow) -> str:
         return row.comparison.verdict
     if row.arm.role == "baseline" and row.ran:
         return "baseline"
+    if row.arm.role == "again" and row.ran:
+        return "noise floor"
     if row.failure is not None:
         return "failed"
     return "not compared" if row.ran else "not run"
@@ -280,6 +282,8 @@ def answered(row: ArmRow) -> bool:
     return row.comparison is not None and row.arm.role in ("system", "injected")
 
 
-def answers(rows: Sequence[ArmRow]) -> list[str]:
-    """The verdict sentences that answer the question."""
-    return [row.comparison.sentence for row in rows if answered(row) and row.comparison]
+def answers(rows: Sequence[ArmRow]) -> list[tuple[str, str]]:
+    """Arm and verdict sentence, for the arms that answer the question."""
+    return [
+        (row.arm.label, row.comparison.sentence) for row in rows if answered(row) and row.comparison
+    ]

@@ -1,17 +1,17 @@
 """What may be said of measured times: pure functions on arrays, checked by simulation.
 
 Trials are the unit throughout: a trial's steps are summarised before anything is tested. The
-order is describe → warm-up → ratios → floor → verdict → sentence; power plans the blocks, compare
+order is describe, warm-up, ratios, floor, verdict, wording; planning proposes blocks, comparison
 sets two results side by side. docs/statistics.md has the method and its simulated error rates.
 """
 
-from remora.lab.statistics.compare import Change, Difference, compare, compare_table
+from remora.lab.statistics.comparison import Change, Difference, compare, compare_table
 from remora.lab.statistics.describe import outliers, spread
 from remora.lab.statistics.effect import cliffs_delta, hedges_g
 from remora.lab.statistics.floor import Floor, noise_floor
 from remora.lab.statistics.judgement import Judgement
 from remora.lab.statistics.multiple import holm
-from remora.lab.statistics.power import (
+from remora.lab.statistics.planning import (
     blocks_for_no_cost,
     blocks_needed,
     blocks_to_tell,
@@ -27,10 +27,10 @@ from remora.lab.statistics.ratios import (
     p_value,
     recovered,
 )
-from remora.lab.statistics.sentence import sentence
 from remora.lab.statistics.tails import tail
 from remora.lab.statistics.verdict import decide, judge, judge_table
 from remora.lab.statistics.warmup import settled_from
+from remora.lab.statistics.wording import sentence
 
 __all__ = [
     "Change",

@@ -12,16 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special, stats
 
 from remora.lab.statistics.arrays import FloatArray
-from remora.lab.statistics.power import minimum_detectable_effect
+from remora.lab.statistics.planning import minimum_detectable_effect
 from remora.lab.statistics.ratios import log_ratios, mean_interval, recovered
 from remora.lab.statistics.tails import tail
 from remora.lab.statistics.verdict import judge_table
 from remora.lab.statistics.warmup import settled_from
 
-Shape = Callable[[FloatArray], FloatArray]
+Shape = Callable[[FloatArray], NDArray[np.floating]]
 """From place in the run (0 to 1) to log step time."""
 
 

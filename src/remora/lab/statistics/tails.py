@@ -32,7 +32,8 @@ def tail(steps_by_trial: Sequence[Numbers], quantile: float, level: float = 0.95
     trials = [finite(steps, "steps") for steps in steps_by_trial if len(steps)]
     name = f"p{100 * quantile:g}"
     if len(trials) < 2:
-        return _invalid(quantile, f"{name} needs at least 2 trials; there are {len(trials)}")
+        there = "there is 1" if trials else "there are 0"
+        return _invalid(quantile, f"{name} needs at least 2 trials; {there}")
     pooled = np.sort(np.concatenate(trials))
     value = float(np.quantile(pooled, quantile, method="inverted_cdf"))
     effective = effective_steps([steps > value for steps in trials], level)

@@ -124,7 +124,7 @@ def power_of_no_cost(
     margin: float, sd: float, blocks: int, *, level: float = 0.95, arms: int = 1
 ) -> float:
     """The chance that an arm that truly costs nothing gets the verdict "no cost"."""
-    draws = _experiments(_checked(blocks))
+    draws = experiments(_checked(blocks))
     reach = draws.arm_error * _critical(1 - (1 - level) / arms, blocks)
     return float(np.mean(_positive(sd) * (np.abs(draws.arm_mean) + reach) < log_margin(margin)))
 
@@ -140,7 +140,7 @@ def blocks_for_no_cost(
     )
 
 
-class _Experiments:
+class Experiments:
     """Means and standard errors of log ratios with unit deviation, one entry an experiment."""
 
     def __init__(self, blocks: int) -> None:
@@ -164,13 +164,14 @@ def _chi_square(rng: np.random.Generator, freedom: int) -> FloatArray:
 
 
 @lru_cache(maxsize=16)
-def _experiments(blocks: int) -> _Experiments:
-    return _Experiments(blocks)
+def experiments(blocks: int) -> Experiments:
+    """The drawn experiments of so many blocks (at least two): the same on every call."""
+    return Experiments(blocks)
 
 
 def _least_effects(sd: float, blocks: int, margin: float, level: float, arms: int) -> FloatArray:
     """For each drawn experiment, the log effect above which its verdict would be "costs"."""
-    draws = _experiments(_checked(blocks))
+    draws = experiments(_checked(blocks))
     alpha = (1 - share(level, "level")) / arms
     critical = _critical(1 - alpha / 2, blocks)
     deviation = _positive(sd)

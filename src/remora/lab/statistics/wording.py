@@ -9,9 +9,9 @@ from remora.lab.statistics.judgement import Judgement
 def sentence(judgement: Judgement, blocks_wanted: int | None = None) -> str:
     """The verdict as a report prints it.
 
-    ``blocks_wanted`` is how many blocks would tell a cost of the margin's size (see
-    :func:`remora.lab.statistics.power.blocks_to_tell`); the undecided say so where it is more than
-    they have.
+    ``blocks_wanted`` is how many blocks would tell a cost of the margin's size
+    (:func:`remora.lab.statistics.planning.blocks_to_tell`); the undecided name it where it is more
+    than they have.
 
     For example ``costs 12.4 % (95 % interval 10.1 to 14.8 %; noise floor 2.0 %)`` or
     ``undecided: −0.5 to 3.9 %; 14 blocks would tell a cost of 2 %``.

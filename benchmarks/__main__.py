@@ -1,0 +1,41 @@
+"""``make bench``: measure what Remora itself costs and write ``docs/performance.md``.
+
+``python -m benchmarks tap lab`` runs only those named.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from benchmarks import lab, tap
+from benchmarks.page import PAGE, machine, replace_section
+
+SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
+    "tap": ("The tap: pay for what you watch", tap.section),
+    "lab": ("The lab: processes and files", lab.section),
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks called ``names``, or all."""
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        print(f"unknown benchmark {unknown[0]!r}; choose from: {', '.join(SECTIONS)}")
+        return 2
+    for name in names or SECTIONS:
+        title, section = SECTIONS[name]
+        print(f"measuring {name} …", flush=True)
+        body = section()
+        print(body)
+        replace_section(name, title, f"{machine()}\n\n{body}")
+    print(f"written to {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
