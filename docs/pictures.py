@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def photograph(page: Path, picture: Path) -> None:
 
 def sample(analysis: Analysis) -> str:
     """The verdicts as Markdown, and where they were measured."""
-    return "\n".join([_conditions(analysis), "", *_rows(analysis)])
+    return "\n".join([textwrap.fill(_conditions(analysis), 100), "", *_rows(analysis)])
 
 
 def _conditions(analysis: Analysis) -> str:
