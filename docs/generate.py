@@ -82,7 +82,7 @@ def _systems() -> str:
     for name in systems.names():
         system = systems.find(name)
         if system.__module__.startswith("remora."):
-            options = ", ".join(f"`{f.name}={f.default}`" for f in fields(system))  # type: ignore[arg-type]
+            options = ", ".join(f"`{f.name}={f.default}`" for f in fields(system))
             rows.append((f"`{name}`", system.title, options or "–"))
     return table(("name", "what it is", "settings and their defaults"), rows)
 
