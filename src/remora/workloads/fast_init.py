@@ -2,8 +2,8 @@
 
 Constructors draw every weight, often twice. Here large parameters are left unfilled by the
 constructor, then filled from one block of normal numbers, repeated at a different phase for every
-tensor. What remains is the kernel's handing out of fresh pages. (Asking for huge pages was tried:
-five times slower on a virtual machine.)
+tensor. What remains is the kernel's handing out of fresh pages. (Asking for them as huge pages was
+tried: five times slower on a virtual machine.)
 
 Buffers and fixed tables (rotary frequencies, sinusoids, position ids) are the model's own work and
 stay as its constructor made them.
