@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +41,15 @@ def test_order_is_a_function_of_seed_and_block_alone() -> None:
     assert once == schedule(ARMS, range(8), 7, make_spec(ARMS[0]))
     assert once[5 * len(ARMS) :] == schedule(ARMS, range(5, 8), 7, make_spec(ARMS[0]))
     assert once != schedule(ARMS, range(8), 8, make_spec(ARMS[0]))
+
+
+def test_a_workloads_arms_run_one_after_another_in_either_order() -> None:
+    both = [*ARMS, *arms_of("gpt2-train", [("idle", {})], ())]
+    orders = [[arm.workload for arm in block_order(both, block, 0)] for block in range(40)]
+    runs = {tuple(dict.fromkeys(order)) for order in orders}
+    assert runs == {("vgg16-train", "gpt2-train"), ("gpt2-train", "vgg16-train")}
+    for order in orders:
+        assert sum(a != b for a, b in pairwise(order)) == 1
 
 
 def test_every_arm_is_first_about_equally_often() -> None:

@@ -35,6 +35,7 @@ class Screen:
         self.began = time.monotonic()
         self.plan: Plan | None = None
         self.seconds: list[float] = []
+        self.done_before = 0
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -90,6 +91,8 @@ class Screen:
 
     def _planned(self, event: Planned) -> None:
         first, self.plan = self.plan is None, event.plan
+        if first:
+            self.done_before = event.done
         self.progress.update(self.task, total=len(event.plan.trials), completed=event.done)
         arms, blocks = len(event.plan.arms), event.plan.blocks
         if first:
@@ -122,7 +125,9 @@ class Screen:
         """Time left, by the mean trial so far, or by the budget when that is nearer."""
         if self.plan is None or not self.seconds:
             return ""
-        todo = max(0, len(self.plan.trials) - len(self.seconds))
+        todo = len(self.plan.trials) - self.done_before - len(self.seconds)
+        if todo <= 0:
+            return "now the report"
         seconds = todo * sum(self.seconds) / len(self.seconds)
         if self.budget_s is not None:
             spent = time.monotonic() - self.began

@@ -27,7 +27,7 @@ DESIGN = Design(
         ("dcp-async", {"every": 5}),
     ),
     efforts={
-        "quick": Effort(seconds=1.6, blocks=12, budget_s=290, timeout_s=90, executor="forkserver"),
+        "quick": Effort(seconds=1.6, blocks=12, budget_s=300, timeout_s=90, executor="forkserver"),
         "standard": Effort(seconds=20, blocks=10, timeout_s=900),
         "paper": Effort(seconds=60, blocks=10, timeout_s=3600),
     },

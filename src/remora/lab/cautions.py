@@ -54,11 +54,12 @@ def _about_arms(cells: Sequence[Cell]) -> Iterator[str]:
         if cell.failures:
             reason = next(iter(cell.failures.values())).message
             yield f"{cell.arm.name}: {len(cell.failures)} trials failed ({reason})"
-        if cell.unsettled:
-            yield (
-                f"{cell.arm.name}: {len(cell.unsettled)} of {len(cell.trials)} trials never "
-                "reached a steady state; their second half was used"
-            )
+    unsettled = sum(len(cell.unsettled) for cell in cells)
+    if unsettled:
+        yield (
+            f"{unsettled} of {sum(len(cell.trials) for cell in cells)} trials never reached a "
+            "steady state; their second half was used, and the tables say which arms they are of"
+        )
 
 
 def _about_noise(noise: Sequence[NoiseFloor]) -> Iterator[str]:

@@ -197,11 +197,8 @@ class Replanner:
         """The plan, revised once after the pilot; the same object when there is nothing new."""
         if plan.pilot is not None or blocks_done < min(self.pilot_blocks, plan.blocks):
             return plan
-        noise = again_log_ratios(trials)
-        deviations = [sd for ratios in noise.values() if (sd := planning_sd(ratios)) is not None]
-        if not deviations:
-            return plan
-        return self._revised(plan, blocks_done, max(deviations), budget)
+        sd = planning_sd(*again_log_ratios(trials).values())
+        return plan if sd is None else self._revised(plan, blocks_done, sd, budget)
 
     def _revised(self, plan: Plan, blocks_done: int, sd: float, budget: Budget) -> Plan:
         affordable = self._affordable(plan, blocks_done, budget)

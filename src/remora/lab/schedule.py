@@ -41,9 +41,20 @@ def arms_of(
 
 
 def block_order(arms: Sequence[Arm], block: int, seed: int) -> list[Arm]:
-    """The arms of block ``block`` in its random order: a function of the seed alone."""
-    order = list(arms)
-    random.Random(f"{seed}/{block}").shuffle(order)
+    """The arms of block ``block`` in its random order: a function of the seed alone.
+
+    Arms are compared within a workload only, so a workload's arms run one after another: what is
+    compared lies close in time, and a machine that drifts over minutes disturbs it less. Workloads
+    come in random order, and so do the arms of each.
+    """
+    rng = random.Random(f"{seed}/{block}")
+    workloads = list(dict.fromkeys(arm.workload for arm in arms))
+    rng.shuffle(workloads)
+    order = []
+    for workload in workloads:
+        mine = [arm for arm in arms if arm.workload == workload]
+        rng.shuffle(mine)
+        order += mine
     return order
 
 

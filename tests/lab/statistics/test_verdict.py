@@ -158,6 +158,13 @@ def test_planning_deviation_is_the_upper_confidence_limit() -> None:
     values = [-2.0, -1.0, 0.0, 1.0, 2.0]
     assert planning_sd(values) == pytest.approx(math.sqrt(10 / 1.6488), rel=1e-4)
     assert planning_sd([0.1]) is None
+    assert planning_sd() is None
+
+
+def test_the_noise_of_several_workloads_is_pooled() -> None:
+    one, other = [1.0, 2.0, 3.0], [11.0, 14.0, 17.0]  # variances 1 and 9, pooled 5
+    assert planning_sd(one, other) == pytest.approx(math.sqrt(4 * 5 / 1.6488), rel=1e-4)
+    assert planning_sd(one, [7.0]) == planning_sd(one)
 
 
 def test_drawn_experiments_are_those_of_two_arms_over_one_native() -> None:

@@ -31,20 +31,24 @@ _SHARED_NATIVE = 0.5
 """Correlation of log(arm / native) and log(again / native) where all three vary alike."""
 
 
-def planning_sd(again: Numbers, confidence: float = 0.8) -> float | None:
+def planning_sd(*again: Numbers, confidence: float = 0.8) -> float | None:
     """The upper confidence limit of the A/A log ratios' standard deviation; None below two blocks.
+
+    Several sets (one a workload) are pooled: noise is the machine's more than the workload's, and
+    a short pilot has few blocks to tell it from.
 
     A pilot of few blocks underestimates the deviation more often than not, and the plan would
     promise too much. The limit from the χ² distribution is above the truth in ``confidence`` of
     pilots: the estimate times 2.1 with 3 blocks, 1.6 with 5, 1.3 with 10 (Browne 1995, "On the
     use of a pilot sample for sample size determination", Statistics in Medicine 14).
     """
-    values = finite(again, "again")
-    if values.size < 2:
+    sets = [finite(one, "again") for one in again]
+    freedom = sum(max(0, one.size - 1) for one in sets)
+    if freedom == 0:
         return None
-    freedom = values.size - 1
+    squares = sum(float(((one - one.mean()) ** 2).sum()) for one in sets if one.size)
     quantile = float(special.chdtri(freedom, share(confidence, "confidence")))
-    return float(values.std(ddof=1)) * math.sqrt(freedom / quantile)
+    return math.sqrt(squares / quantile)
 
 
 def power(
