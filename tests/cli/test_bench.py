@@ -92,6 +92,8 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("bench", "quick", "--threads", "4096"), "does not suit this machine"),
     (("bench", "quick", "--every", "0"), "choose 1 or more"),
     (("bench", "quick", "--only", "a/b"), "--only goes with --resume"),
+    (("bench", "quick", "--budget", "0"), "--budget 0 is no time to measure in"),
+    (("bench", "quick", "--resume", "r", "--mde", "2%"), "--mde cannot change a run"),
     (("bench", "quick", "--resume", "nowhere"), "there is no results folder nowhere"),
     (("bench", "quick", "--out", "/proc/r", "--blocks", "2"), "cannot write results to /proc/r"),
     (("bench", "quick", "--workload", "gpt2-xl-train", "--scale", "paper"), "gpt2-xl-train at pap"),

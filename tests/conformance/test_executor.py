@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,11 +95,24 @@ def test_a_trial_that_takes_too_long_is_killed(isolating: Executor, tmp_path: Pa
 
 
 def test_trials_share_no_process(isolating: Executor, tmp_path: Path) -> None:
-    before = os.getpid(), len(psutil.Process().children())
+    children = len(psutil.Process().children())
+    pids = {os.getpid()}
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        assert isolating.run(job(tmp_path / name, spec()), timeout_s=120).exit_code == 0
-    assert (os.getpid(), len(psutil.Process().children())) == before
+        wrong = spec("no-such-model-train")
+        arm = msgspec.structs.replace(wrong.arm, workload=f"no-such-{name}")
+        asked = job(tmp_path / name, msgspec.structs.replace(wrong, arm=arm))
+        asked = msgspec.structs.replace(asked, result="/proc/self/there-is-no-such-file")
+        isolating.run(asked, timeout_s=120)
+        found = re.search(r"/proc/(\d+)|\.there-is-no-such-file\.(\d+)\.tmp", _log(tmp_path / name))
+        assert found is not None
+        pids.add(int(found[1] or found[2]))
+    assert len(pids) == 3
+    assert len(psutil.Process().children()) == children
+
+
+def _log(directory: Path) -> str:
+    return (directory / "a.log").read_text()
 
 
 ORPHAN = """

@@ -51,6 +51,27 @@ def test_changes_and_their_exit_codes(
     assert (found.change, found.exit_code) == (change, code)
 
 
+def test_an_arm_that_broke_is_undecided_and_one_not_planned_is_named(make: Make) -> None:
+    a, b = make("a"), make("b")
+    for path in b.trials_path.glob("*idle*"):
+        path.unlink()
+    found = compare_folders(a, b, margin=0.05)
+    assert [(row.arm, row.change) for row in found.rows] == [("vgg16-train/idle", "undecided")]
+    assert found.exit_code == 3
+
+
+def test_other_settings_are_refused(make: Make) -> None:
+    a = make("a", settings={"idle": {"every": 5}})
+    b = make("b", settings={"idle": {"every": 50}})
+    with pytest.raises(BadValue, match="the settings of idle differ"):
+        compare_folders(a, b, margin=0.05)
+
+
+def test_a_change_below_the_noise_floor_is_not_claimed(make: Make) -> None:
+    found = compare_folders(make("a", noise=0.15), make("b", 60.0, noise=0.15), margin=0.05)
+    assert found.change == "undecided"
+
+
 def test_other_conditions_are_refused_unless_forced(make: Make) -> None:
     a, b = make("a"), make("b")
     pair = b.environment()

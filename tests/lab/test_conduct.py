@@ -10,9 +10,11 @@ import pytest
 from tests.lab.builders import Rig, make_plan, make_trial, raising
 
 from remora.core.errors import ResultsUnusable, UnknownName
+from remora.lab import environment
 from remora.lab.events import GivenUp, PilotRead, Planned, Stopped, TrialEnded, TrialStarted
 from remora.lab.executors.contract import Ended
 from remora.lab.folder import Folder
+from remora.lab.planning import with_blocks
 from remora.lab.worker import Job
 
 Make = Callable[..., Rig]
@@ -79,6 +81,26 @@ def test_a_budget_is_kept(rig: Make) -> None:
     assert plan.blocks == 3  # 3 arms × 2 s: three blocks fit into 20 s with the margin
     assert made.folder.plan().blocks == 3
     assert made.events[-1] == Stopped("the time budget is spent")
+
+
+def test_a_trial_that_the_budget_cut_short_says_nothing_of_its_arm(rig: Make) -> None:
+    made = rig(make_plan(blocks=2), seconds=2.0)
+    made.executor.behaviours = {"torch-save": lambda job: Ended(-9, timed_out=True)}
+    plan = made.conductor().run(budget_s=30)
+    assert all(trial.failure is None for trial in made.folder.trials()[0])
+    assert made.events[-1] == Stopped("the time budget is spent")
+    assert plan.blocks >= 1
+    made.executor.behaviours = {}
+    made.conductor().run()
+    assert {t.spec.id for t in made.folder.trials()[0]} == {s.id for s in plan.trials}
+
+
+def test_a_run_that_a_budget_stopped_can_be_continued(rig: Make) -> None:
+    made = rig(make_plan(blocks=50), seconds=2.0)
+    stopped = made.conductor().run(budget_s=20)
+    made.folder.write_plan(with_blocks(stopped, 5))
+    assert made.conductor().run().blocks == 5
+    assert len(made.folder.trials()[0]) == 15
 
 
 def test_a_trial_may_not_outlast_the_budget(rig: Make) -> None:
@@ -172,6 +194,31 @@ def test_a_wanted_effect_sets_the_number_of_blocks_within_the_budget(rig: Make) 
     assert revised.blocks == min(revised.pilot.blocks_for_wanted, 166)
     assert revised.blocks > 4
     assert len(made.folder.trials()[0]) == 3 * revised.blocks
+
+
+def test_an_effect_out_of_reach_leaves_the_plan_as_it_was(rig: Make) -> None:
+    plan = msgspec.structs.replace(make_plan(blocks=4), wanted_mde=1e-5, margin=1e-6)
+    revised = rig(plan).conductor(replan=True).run()
+    assert revised.pilot is not None
+    assert revised.pilot.blocks_for_wanted is None
+    assert revised.blocks == 4
+
+
+def test_the_users_own_limit_on_blocks_holds(rig: Make) -> None:
+    plan = make_plan(blocks=4)
+    wanted = msgspec.structs.replace(plan, wanted_mde=0.02, margin=0.01, most_blocks=4)
+    assert rig(wanted).conductor(replan=True).run().blocks == 4
+
+
+def test_a_kernel_that_kills_for_memory_is_told(rig: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = iter(range(100))
+    monkeypatch.setattr(environment, "oom_kills", lambda: next(kills))
+    made = rig(make_plan(blocks=1))
+    made.executor.behaviours = {"torch-save": lambda job: Ended(-signal.SIGKILL)}
+    made.conductor().run()
+    (failure,) = [t.failure for t in made.folder.trials()[0] if t.failure]
+    assert failure.kind == "out-of-memory"
+    assert "use a smaller --scale" in failure.message
 
 
 def test_two_writers_are_refused(rig: Make) -> None:

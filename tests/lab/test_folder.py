@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -92,13 +94,31 @@ def test_leftovers_of_a_killed_writer_are_not_read(folder: Folder) -> None:
 
 
 def test_a_lock_dies_with_its_holder(folder: Folder) -> None:
-    with folder.locked():
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-    with folder.locked():
-        pass
+    code = (
+        "import sys, time; from pathlib import Path; from remora.lab.folder import Folder\n"
+        "with Folder(Path(sys.argv[1])).locked(): print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(folder.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(ResultsUnusable, match="another process"), folder.locked():
+            pass
+        holder.kill()
+        holder.wait()
+        with folder.locked():
+            pass
+
+
+def test_a_full_disk_is_told_in_one_line(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    before = folder.trials()
+    with pytest.raises(ResultsUnusable, match=r"No space left on device.*--resume"):
+        folder.write_trial(make_trial(make_plan().trials[0], 99.0))
+    assert folder.trials() == before
 
 
 def test_a_thousand_trials_load_in_under_a_second(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ INTERRUPTED = 130
 def bench(
     experiment: Annotated[str, typer.Argument(help="Which experiment; `remora list` shows them.")],
     scale: Annotated[str | None, typer.Option(help="quick, standard or paper.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:0.")] = "cpu",
+    device: Annotated[str | None, typer.Option(help="cpu (the default), cuda or cuda:0.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (default: a new one below here).")
     ] = None,
@@ -62,8 +62,10 @@ def bench(
     margin: Annotated[
         str | None, typer.Option(help="Overheads within this count as no cost, such as 5%.")
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of each trial.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of weights, data and order.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Threads of each trial (default 1).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of weights, data and order (default 0).")
+    ] = None,
     executor: Annotated[
         str | None, typer.Option(help="spawn, forkserver or in-process (to debug).")
     ] = None,
@@ -74,14 +76,24 @@ def bench(
     """Run an experiment, block by block, and write its report.
 
     Results go to a folder of their own. A run that is killed or interrupted goes on with
-    --resume FOLDER and loses at most the trial in flight. Exit code 1 when an arm failed whole.
+    --resume FOLDER and loses at most the trial in flight. Exit code 1 when nothing was measured
+    of some arm.
     """
+    from remora.lab.packages import require_lab_packages
+
+    require_lab_packages()
     from remora.experiments import registry
     from remora.lab.design import Request
 
+    if resume is not None:
+        _refuse_with_resume(
+            scale=scale, device=device, out=out, workload=workload, system=system, mde=mde,
+            inject=inject, every=every, seconds=seconds, margin=margin, threads=threads, seed=seed,
+            data=data,
+        )  # fmt: skip
     request = Request(
         scale=scale,
-        device=device,
+        device=device or "cpu",
         workloads=tuple(workload or ()),
         systems=tuple(system or ()),
         blocks=blocks,
@@ -91,8 +103,8 @@ def bench(
         mde=parse_fraction(mde) if mde else None,
         inject=tuple(parse_fraction(each) for each in inject or ()),
         every=every,
-        threads=threads,
-        seed=seed,
+        threads=1 if threads is None else threads,
+        seed=seed or 0,
         margin=parse_fraction(margin) if margin else None,
         executor=executor,
         data=str(data.resolve()) if data else None,
@@ -101,7 +113,7 @@ def bench(
     if resume is None and only:
         raise BadValue("--only goes with --resume FOLDER; to choose arms use --workload, --system")
     if resume is not None:
-        folder = _reopen(resume, design, blocks)
+        folder = _reopen(resume, design, request)
     else:
         folder = _begin(design, request, out)
     _conduct(folder, request, only or [])
@@ -116,19 +128,34 @@ def _begin(design: Design, request: Request, out: Path | None) -> Folder:
     return Folder.create(out or Path("remora-results") / f"{design.name}-{stamp}", plan)
 
 
-def _reopen(path: Path, design: Design, blocks: int | None) -> Folder:
+def _refuse_with_resume(**options: object) -> None:
+    """What a folder was begun with cannot be changed half-way."""
+    given = [f"--{name}" for name, value in options.items() if value not in (None, [])]
+    if given:
+        raise BadValue(
+            f"{', '.join(given)} cannot change a run that was begun otherwise; with --resume go "
+            "--only, --budget, --blocks, --timeout and --executor"
+        )
+
+
+def _reopen(path: Path, design: Design, request: Request) -> Folder:
     from remora.lab.folder import Folder
-    from remora.lab.planning import with_blocks
+    from remora.lab.planning import with_blocks, with_timeout
 
     folder = Folder.open(path)
-    plan = folder.plan()
-    if plan.experiment != design.name:
-        raise BadValue(
-            f"{path} holds the experiment {plan.experiment!r}; "
-            f"resume it with: remora bench {plan.experiment} --resume {path}"
-        )
-    if blocks is not None and blocks > plan.blocks:
-        folder.write_plan(with_blocks(plan, blocks))
+    with folder.locked():
+        plan = folder.plan()
+        if plan.experiment != design.name:
+            raise BadValue(
+                f"{path} holds the experiment {plan.experiment!r}; "
+                f"resume it with: remora bench {plan.experiment} --resume {path}"
+            )
+        if request.blocks is not None and request.blocks > plan.blocks:
+            plan = with_blocks(plan, request.blocks)
+        if request.timeout_s is not None:
+            plan = with_timeout(plan, request.timeout_s)
+        if plan != folder.plan():
+            folder.write_plan(plan)
     return folder
 
 
@@ -165,7 +192,7 @@ def _report(folder: Folder, plan: Plan) -> None:
     analysis, trials = analyse_folder(folder)
     rendered = render(folder.path, analysis, trials)
     print_summary(analysis, rendered)
-    failed = [cell.arm.name for cell in analysis.cells if cell.failures and not cell.trials]
-    if failed:
-        print(f"remora: nothing was measured of {', '.join(failed)}", file=sys.stderr)
+    nothing = [cell.arm.name for cell in analysis.cells if not cell.trials]
+    if nothing:
+        print(f"remora: nothing was measured of {', '.join(nothing)}", file=sys.stderr)
         raise typer.Exit(1)

@@ -28,6 +28,9 @@ def compare(
 
     Exit code 0: the same or better; 1: worse; 3: undecided.
     """
+    from remora.lab.packages import require_lab_packages
+
+    require_lab_packages()
     from remora.lab.compare import compare_folders
     from remora.lab.folder import Folder
 

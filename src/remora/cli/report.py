@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 def report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -> None:
     """Write the report of a results folder, from what lies in it and nothing else."""
+    from remora.lab.packages import require_lab_packages
+
+    require_lab_packages()
     from remora.lab.analysis import analyse_folder
     from remora.lab.folder import Folder
     from remora.lab.report import render
@@ -29,17 +32,19 @@ def report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) ->
 def print_summary(analysis: Analysis, rendered: Rendered, console: Console | None = None) -> None:
     """The verdicts as a table, the warnings, and where the page lies."""
     console = console or plain_console()
-    for noise in analysis.noise:
-        rows = [each for each in analysis.comparisons if each.workload == noise.workload]
-        console.print(_table(noise.workload, noise.floor, rows))
+    floors = {noise.workload: noise.floor for noise in analysis.noise}
+    for workload in dict.fromkeys(arm.workload for arm in analysis.plan.arms):
+        rows = [each for each in analysis.comparisons if each.workload == workload]
+        console.print(_table(workload, floors.get(workload), rows))
     for warning in analysis.warnings:
         console.print(f"note: {warning}")
     console.print(f"report: {rendered.page.resolve().as_uri()}", soft_wrap=True)
 
 
-def _table(workload: str, floor: float, rows: list[Comparison]) -> Table:
+def _table(workload: str, floor: float | None, rows: list[Comparison]) -> Table:
+    known = "unknown" if floor is None else f"{floor * 100:.1f} %"
     table = Table(
-        title=f"{workload}  (noise floor {floor * 100:.1f} %)",
+        title=f"{workload}  (noise floor {known})",
         title_justify="left",
         title_style="bold",
     )

@@ -17,10 +17,6 @@ class Clock(Protocol):
         """Nanoseconds of CPU that this process, all its threads, has used."""
         ...
 
-    def sleep(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
-        ...
-
 
 class SystemClock:
     """The machine's own clock."""
@@ -30,9 +26,6 @@ class SystemClock:
 
     def cpu_ns(self) -> int:
         return time.process_time_ns()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 class ManualClock:
@@ -49,6 +42,3 @@ class ManualClock:
 
     def cpu_ns(self) -> int:
         return self.now_ns
-
-    def sleep(self, seconds: float) -> None:
-        self.advance(round(seconds * 1e9))

@@ -1,16 +1,16 @@
 """Every error Remora raises on purpose.
 
     RemoraError
-    ├── UserError                 exit 2, one line, no traceback: the user can mend it
-    │   ├── UnknownName           a name that is not in a list we can show
-    │   ├── BadValue              a value of the wrong type or outside its range
-    │   ├── Unavailable           a package or device that is not here, and what brings it
-    │   ├── TooLarge              a workload that cannot fit, with the arithmetic
-    │   ├── ResultsUnusable       a results folder that cannot be read or written
-    │   ├── EnvironmentsDiffer    results measured under conditions that do not compare
-    │   └── ScriptUnusable        a script to run that is not there or cannot be read
-    └── Defect                    exit 1, traceback: ours to mend
+    └── UserError                 exit 2, one line, no traceback: the user can mend it
+        ├── UnknownName           a name that is not in a list we can show
+        ├── BadValue              a value of the wrong type or outside its range
+        ├── Unavailable           a package or device that is not here, and what brings it
+        ├── TooLarge              a workload that cannot fit, with the arithmetic
+        ├── ResultsUnusable       a results folder that cannot be read or written
+        ├── EnvironmentsDiffer    results measured under conditions that do not compare
+        └── ScriptUnusable        a script to run that is not there or cannot be read
 
+Anything else that reaches the command line is a defect of ours: exit 1, with a traceback.
 A message says what is wrong, then the valid choices, then the next step, in one line.
 """
 
@@ -69,7 +69,3 @@ class EnvironmentsDiffer(UserError):
 
 class ScriptUnusable(UserError):
     """A script that does not exist or cannot be read."""
-
-
-class Defect(RemoraError):
-    """A broken promise of our own."""

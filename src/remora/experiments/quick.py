@@ -31,5 +31,5 @@ DESIGN = Design(
         "standard": Effort(seconds=20, blocks=10, timeout_s=900),
         "paper": Effort(seconds=60, blocks=10, timeout_s=3600),
     },
-    margin=0.05,
+    margin=0.05,  # a twentieth of a training run is about what its users notice and ask about
 )

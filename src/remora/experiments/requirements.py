@@ -7,10 +7,9 @@ from importlib.util import find_spec
 
 from remora.experiments import registry
 from remora.lab.design import Design
+from remora.lab.packages import PACKAGES, REMEDY
 from remora.systems import registry as systems
 from remora.workloads import registry as workloads
-
-_LAB_PACKAGES = ("scipy", "matplotlib", "jinja2")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def requirements() -> list[Requirement]:
 
 
 def _of(design: Design) -> list[Requirement]:
-    needs = dict.fromkeys(_LAB_PACKAGES, "pip install 'remora[lab]'")
+    needs = dict.fromkeys(PACKAGES, REMEDY)
     for name in dict.fromkeys(n for names in design.workloads.values() for n in names):
         needs |= dict.fromkeys(workloads.get(name).packages, "pip install 'remora[models]'")
     for name, options in design.systems:

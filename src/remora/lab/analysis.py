@@ -45,8 +45,9 @@ _COSTS: dict[str, Callable[[Measured], float | None]] = {
     "gpu_utilization": lambda s: s.costs.gpu_utilization,
     "gpu_peak_mib": lambda s: _over(s.costs.gpu_peak_bytes, _MIB),
 }
+P95 = "p95 step time"
 _COMPARED_COSTS: dict[str, Callable[[Measured], float]] = {
-    "p95 step time": lambda s: float(np.quantile(s.counted_ns, 0.95)),
+    P95: lambda s: float(np.quantile(s.counted_ns, 0.95)),
     "CPU time a step": lambda s: s.cpu_ns_per_step,
     "peak RSS": lambda s: float(s.costs.peak_rss_bytes),
     "start-up": lambda s: float(s.start_up_ns),
@@ -231,8 +232,15 @@ class _Table:
         found = []
         for quantity, read in _COMPARED_COSTS.items():
             logs = log_ratios(row.pairs, read)
-            if len(logs):
+            if len(logs) and (quantity != P95 or _p95_is_valid(row.pairs)):
                 interval = mean_interval(logs, self.plan.level, self.plan.seed)
                 ratio = float(np.exp(logs.mean()))
                 found.append(CostRatio(quantity=quantity, ratio=ratio, interval=interval))
         return found
+
+
+def _p95_is_valid(pairs: Sequence[tuple[Measured, Measured]]) -> bool:
+    """Whether both arms have steps enough to bound their p95 (rule 8)."""
+    return all(
+        tail([each.counted_ns for each in arm], 0.95).valid for arm in zip(*pairs, strict=True)
+    )

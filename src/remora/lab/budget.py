@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from remora.core.clock import Clock
 
 _MARGIN = 1.1
-"""A block is expected to take this many times the longest block so far."""
+"""What is still to run is expected to take this many times the mean so far."""
 
 
 @dataclass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 
 from remora.lab import environment as environments
 from remora.lab.results import Cell, EnvironmentPair, NoiseFloor, Plan, Trial
 
 FEW_BLOCKS = 5
 STEAL_SHARE = 0.02
+APART = timedelta(hours=1)
 
 
 def of(
@@ -73,6 +75,11 @@ def _about_noise(noise: Sequence[NoiseFloor]) -> Iterator[str]:
 
 
 def _about_machine(environment: EnvironmentPair, trials: Sequence[Trial]) -> Iterator[str]:
+    if apart := _blocks_run_apart(trials):
+        yield (
+            f"{apart} blocks hold trials run more than an hour apart (a resumed run): their ratios "
+            "may compare the machine of one hour with that of another"
+        )
     steals = [trial.steal_share for trial in trials if trial.steal_share is not None]
     if steals and max(steals) > STEAL_SHARE:
         stolen = sum(steal > STEAL_SHARE for steal in steals)
@@ -84,3 +91,11 @@ def _about_machine(environment: EnvironmentPair, trials: Sequence[Trial]) -> Ite
         changed = environments.differences(environment.before, environment.after)
         if changed:
             yield f"the machine changed during the run: {'; '.join(changed)}"
+
+
+def _blocks_run_apart(trials: Sequence[Trial]) -> int:
+    """How many blocks were not run in one go."""
+    started: dict[int, list[datetime]] = {}
+    for trial in trials:
+        started.setdefault(trial.spec.block, []).append(datetime.fromisoformat(trial.started))
+    return sum(max(times) - min(times) > APART for times in started.values())

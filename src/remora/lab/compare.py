@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from remora.core.errors import BadValue, EnvironmentsDiffer, ResultsUnusable
 from remora.lab.environment import differences
+from remora.lab.equal_work import equal_work
 from remora.lab.folder import Folder
 from remora.lab.results import Interval, Plan
+from remora.lab.schedule import NATIVE
 from remora.lab.statistics.comparison import compare_table
-from remora.lab.summary import by_arm, log_ratios, paired
+from remora.lab.statistics.floor import noise_floor
+from remora.lab.summary import Floats, again_log_ratios, by_arm, log_ratios, paired
 
 Change = Literal["same", "better", "worse", "undecided"]
 EXIT_CODES: Mapping[Change, int] = {"same": 0, "better": 0, "worse": 1, "undecided": 3}
@@ -58,11 +63,14 @@ def compare_folders(
     """Compare every arm's ratio to native between ``a`` (before) and ``b`` (after).
 
     Ratios to native of the same blocks are compared, so that a machine that is slower today does
-    not count against the code. Arms within ±``margin`` are the same.
+    not count against the code. Arms within ±``margin`` are the same; a change is claimed only
+    above the larger of both noise floors; an arm that B planned and could not measure, or whose
+    work was not equal, is undecided.
 
     Raises:
         EnvironmentsDiffer: machine, versions, device or threads differ and ``force`` is not set.
-        BadValue: the folders hold different experiments or scales, or no arm in common.
+        BadValue: the folders hold different experiments, scales or settings, or no common arm.
+        ResultsUnusable: a trial's file is damaged.
     """
     plan_a, plan_b = a.plan(), b.plan()
     _check_plans(plan_a, plan_b)
@@ -72,14 +80,18 @@ def compare_folders(
             f"{a.path} and {b.path} were measured under different conditions "
             f"({'; '.join(found)}); measure again under the same, or compare with --force"
         )
-    ratios_a, ratios_b = _ratios(a, plan_a), _ratios(b, plan_b)
-    common = [name for name in ratios_a if name in ratios_b]
+    before, after = _Measured(a, plan_a), _Measured(b, plan_b)
+    common = [name for name in before.ratios if name in after.planned]
     if not common:
         raise BadValue(f"{a.path} and {b.path} have no measured arm in common")
     return Comparison(
-        rows=_changes({name: (ratios_a[name], ratios_b[name]) for name in common}, margin, level),
-        only_in_a=[name for name in ratios_a if name not in ratios_b],
-        only_in_b=[name for name in ratios_b if name not in ratios_a],
+        rows=[
+            row
+            for workload in before.floors
+            for row in _rows(before, after, workload, margin, level)
+        ],
+        only_in_a=[name for name in before.ratios if name not in after.planned],
+        only_in_b=[name for name in after.ratios if name not in before.planned],
         environments=found,
     )
 
@@ -89,26 +101,53 @@ def _check_plans(a: Plan, b: Plan) -> None:
         one, other = getattr(a, what), getattr(b, what)
         if one != other:
             raise BadValue(f"the {what}s differ: {one!r} against {other!r}; compare like with like")
+    for what, one, other in (("settings", a.settings, b.settings), ("sizes", a.sizes, b.sizes)):
+        for name in one.keys() & other.keys():
+            if one[name] != other[name]:
+                raise BadValue(
+                    f"the {what} of {name} differ: {one[name]} against {other[name]}; "
+                    "compare like with like"
+                )
 
 
-def _ratios(folder: Folder, plan: Plan) -> dict[str, list[float]]:
-    """The log ratios to native of every arm but native itself, one a block."""
-    trials, warnings = folder.trials()
-    if warnings:
-        raise ResultsUnusable(warnings[0])
-    arms = by_arm(trials)
-    natives = {arm.workload: arms.get(arm.name, {}) for arm in plan.arms if arm.role == "baseline"}
-    return {
-        arm.name: list(log_ratios(paired(arms[arm.name], natives[arm.workload])))
-        for arm in plan.arms
-        if arm.role == "system" and arm.name in arms
-    }
+class _Measured:
+    """One folder's overheads: the log ratios to native of every comparable system, one a block."""
+
+    def __init__(self, folder: Folder, plan: Plan) -> None:
+        trials, warnings = folder.trials()
+        if warnings:
+            raise ResultsUnusable(warnings[0])
+        arms = by_arm(trials)
+        natives = {arm.workload: arms.get(arm.name, {}) for arm in plan.arms if arm.label == NATIVE}
+        self.planned = {arm.name for arm in plan.arms if arm.role == "system"}
+        self.workload = {arm.name: arm.workload for arm in plan.arms}
+        again = again_log_ratios(trials)
+        self.floors = {
+            workload: floor.floor if (floor := noise_floor(again.get(workload, []))) else 0.0
+            for workload in natives
+        }
+        pairs = {
+            name: paired(arms.get(name, {}), natives[self.workload[name]]) for name in self.planned
+        }
+        self.ratios = {
+            arm.name: log_ratios(pairs[arm.name])
+            for arm in plan.arms
+            if pairs.get(arm.name) and equal_work(pairs[arm.name], plan.tolerance).equal
+        }
 
 
-def _changes(
-    pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]], margin: float, level: float
+def _rows(
+    before: _Measured, after: _Measured, workload: str, margin: float, level: float
 ) -> list[Changed]:
-    found = compare_table(pairs, margin, level)
+    """The arms of one workload, corrected together."""
+    nothing: Floats = np.empty(0)
+    pairs = {
+        name: (ratios, after.ratios.get(name, nothing))
+        for name, ratios in before.ratios.items()
+        if before.workload[name] == workload and name in after.planned
+    }
+    floor = max(before.floors[workload], after.floors.get(workload, 0.0))
+    found = compare_table(pairs, margin, level, floor)
     return [
         Changed(name, each.ratio, each.interval, each.p_holm, each.verdict)
         for name, each in found.items()

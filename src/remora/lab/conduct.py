@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from remora.core.clock import Clock, SystemClock
 from remora.core.errors import ResultsUnusable, UnknownName
 from remora.lab import environment
@@ -23,12 +21,12 @@ from remora.lab.events import (
     ignore,
 )
 from remora.lab.folder import Folder
-from remora.lab.planning import Replanner
+from remora.lab.planning import Replanner, with_blocks
 from remora.lab.results import EnvironmentPair, Plan, Trial, TrialSpec
 from remora.lab.trial_runner import TrialRunner
 
 GIVE_UP_AFTER = 2
-"""An arm that failed so often and never succeeded is not tried again in the same run."""
+"""An arm that failed so often in this folder and never succeeded is tried again only by name."""
 BUDGET_SPENT = "the time budget is spent"
 NOTHING_WORKS = "no arm worked in the first block"
 
@@ -86,11 +84,11 @@ class Conductor:
 
     def _record_before(self, plan: Plan) -> None:
         """The first run's "before" stays; going on under other conditions is refused."""
-        now = environment.capture(plan.threads)
+        now = environment.capture(plan.threads, plan.device)
         if not self.folder.has_environment():
             self.folder.write_environment(EnvironmentPair(before=now))
             return
-        if found := environment.differences(self.folder.environment().before, now):
+        if found := environment.changes(self.folder.environment().before, now):
             raise ResultsUnusable(
                 f"{self.folder.path} was measured under other conditions ({'; '.join(found)}); "
                 "start a new folder with --out"
@@ -98,7 +96,7 @@ class Conductor:
 
     def _record_after(self, plan: Plan) -> None:
         before = self.folder.environment().before
-        after = environment.capture(plan.threads)
+        after = environment.capture(plan.threads, plan.device)
         self.folder.write_environment(EnvironmentPair(before=before, after=after))
 
 
@@ -134,24 +132,30 @@ class _Run:
         specs = [spec for spec in self.plan.trials if spec.block == block and self._wanted(spec)]
         if specs and not self.budget.allows([spec.arm.name for spec in specs]):
             return False
-        for spec in specs:
-            if not self.budget.allows([spec.arm.name]):
-                return False
-            self._run_trial(spec)
-        return True
+        return all(self.budget.allows([spec.arm.name]) and self._run_trial(spec) for spec in specs)
 
-    def _run_trial(self, spec: TrialSpec) -> None:
+    def _run_trial(self, spec: TrialSpec) -> bool:
+        """Run one trial; False when the budget cut it short, which says nothing of the arm."""
         tell, clock = self.conductor.listener, self.conductor.clock
         tell(TrialStarted(spec))
-        began_ns = clock.wall_ns()
-        trial = self.conductor.runner.run(spec, self.budget.timeout(spec.timeout_s))
+        began_ns, limit_s = clock.wall_ns(), self.budget.timeout(spec.timeout_s)
+        trial = self.conductor.runner.run(spec, limit_s)
+        if limit_s < spec.timeout_s and trial.failure and trial.failure.kind == "timed-out":
+            self.conductor.folder.discard_trial(spec.id)
+            return False
         seconds = (clock.wall_ns() - began_ns) / 1e9
         self.done[spec.id] = trial
         self.budget.took(spec.arm.name, seconds)
-        self.attempts.add(trial)
+        self._count(trial)
         tell(TrialEnded(trial, seconds))
-        if trial.failure and self.attempts.hopeless(spec.arm.name):
-            tell(GivenUp(spec.arm.name, GIVE_UP_AFTER))
+        return True
+
+    def _count(self, trial: Trial) -> None:
+        arm = trial.spec.arm.name
+        hopeless_before = self.attempts.hopeless(arm)
+        self.attempts.add(trial)
+        if self.attempts.hopeless(arm) and not hopeless_before:
+            self.conductor.listener(GivenUp(arm, GIVE_UP_AFTER))
 
     def _wanted(self, spec: TrialSpec) -> bool:
         if spec.id in self.done:
@@ -186,12 +190,11 @@ class _Run:
             self.conductor.listener(Planned(revised, len(self.done), "after the pilot"))
 
     def _trim(self, block: int) -> None:
-        """Blocks that the budget left out are no longer planned; a part-run block stays."""
-        if self.only:
+        """Blocks the budget did not reach are no longer planned; a block begun stays, whole."""
+        begun = {spec.block for spec in self.plan.trials if spec.id in self.done}
+        if self.only or not begun:
             return
-        kept = [spec for spec in self.plan.trials if spec.block < block or spec.id in self.done]
-        blocks = max((spec.block + 1 for spec in kept), default=0)
-        self.plan = msgspec.structs.replace(self.plan, trials=kept, blocks=blocks)
+        self.plan = with_blocks(self.plan, max(block, *(each + 1 for each in begun)))
         self.conductor.folder.write_plan(self.plan)
 
 

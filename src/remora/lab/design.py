@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from remora.lab.results import Option
 
@@ -36,11 +36,10 @@ class Design:
     systems: tuple[tuple[str, Mapping[str, Option]], ...]
     efforts: Mapping[str, Effort]
     margin: float = 0.05
-    """Overheads within ±margin count as no cost; the reason stands with the experiment."""
+    """Overheads within ±margin count as no cost."""
     tolerance: float = 1e-4
     """Largest relative difference of outcomes that still counts as equal work."""
     default_scale: str = "quick"
-    notes: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)

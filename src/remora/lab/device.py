@@ -28,7 +28,7 @@ class DeviceProbe:
             return None
         try:
             return torch.cuda.utilization(self.device) / 100
-        except (ModuleNotFoundError, RuntimeError):
+        except Exception:  # a meter that is not there must not fail a trial that was measured
             return None
 
     def peak_bytes(self) -> int | None:
@@ -36,11 +36,11 @@ class DeviceProbe:
         return torch.cuda.max_memory_allocated(self.device) if self.is_cuda else None
 
 
-def cuda_description() -> dict[str, str | int | float | None]:
+def cuda_description(device: str = "cuda") -> dict[str, str | int | float | None]:
     """The CUDA device, for the environment record; empty where there is none."""
     if not torch.cuda.is_available():
         return {}
-    properties = torch.cuda.get_device_properties(0)
+    properties = torch.cuda.get_device_properties(device if "cuda" in device else "cuda")
     return {
         "name": properties.name,
         "count": torch.cuda.device_count(),

@@ -15,10 +15,10 @@ import torch
 
 import remora
 from remora.lab.device import cuda_description
+from remora.lab.executors.contract import thread_environment
 from remora.lab.results import Environment
 
 _PACKAGES = ("torch", "numpy", "transformers", "msgspec", "safetensors", "xxhash", "scipy")
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_AFFINITY")
 COMPARED = {
     "machine": ("cpu", "cores", "affinity", "memory_bytes", "governor"),
     "versions": ("python", "torch"),
@@ -27,34 +27,48 @@ COMPARED = {
 """What must agree for two results to be compared without force."""
 
 
-def capture(threads: int) -> Environment:
-    """The environment now, for trials of ``threads`` threads."""
+ALSO_FOR_ONE_FOLDER = {
+    "versions": ("remora", "numpy", "transformers"),
+    "git": ("commit",),
+}
+"""What must agree, too, for trials to stand in one folder."""
+
+
+def capture(threads: int, device: str = "cuda") -> Environment:
+    """The environment now, for trials of ``threads`` threads on ``device``."""
     return Environment(
         taken=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=_machine(),
         load=_load(),
         versions=_versions(),
-        threads={"trial_threads": threads} | {v: os.environ.get(v) for v in _THREAD_VARIABLES},
-        device=cuda_description(),
+        threads={"trial_threads": threads, **thread_environment(threads)},
+        device=cuda_description(device),
         git=_git(),
     )
 
 
 def differences(a: Environment, b: Environment) -> list[str]:
     """What differs between two environments and forbids comparing them, in words."""
-    found = []
-    for section, keys in COMPARED.items():
-        one, other = getattr(a, section), getattr(b, section)
-        found += [
-            f"{section} {key}: {one.get(key)} against {other.get(key)}"
-            for key in keys
-            if one.get(key) != other.get(key)
-        ]
+    found = _unequal(a, b, COMPARED)
     if a.threads.get("trial_threads") != b.threads.get("trial_threads"):
         found.append(
             f"threads: {a.threads.get('trial_threads')} against {b.threads.get('trial_threads')}"
         )
     return found
+
+
+def changes(before: Environment, now: Environment) -> list[str]:
+    """What forbids adding trials made ``now`` to a folder begun ``before``, in words."""
+    return differences(before, now) + _unequal(before, now, ALSO_FOR_ONE_FOLDER)
+
+
+def _unequal(a: Environment, b: Environment, compared: dict[str, tuple[str, ...]]) -> list[str]:
+    return [
+        f"{section} {key}: {getattr(a, section).get(key)} against {getattr(b, section).get(key)}"
+        for section, keys in compared.items()
+        for key in keys
+        if getattr(a, section).get(key) != getattr(b, section).get(key)
+    ]
 
 
 def steal_and_total_jiffies() -> tuple[int, int]:

@@ -52,9 +52,10 @@ class Folder:
             for each in (folder.trials_path, folder.logs_path):
                 each.mkdir(parents=True, exist_ok=True)
             folder.write_plan(plan)
-        except OSError as error:
+        except (OSError, ResultsUnusable) as error:
+            reason = getattr(error, "strerror", None) or error
             raise ResultsUnusable(
-                f"cannot write results to {path} ({error.strerror}); choose another --out"
+                f"cannot write results to {path} ({reason}); choose another --out"
             ) from error
         return folder
 
@@ -121,6 +122,10 @@ class Folder:
         """Durable before this returns: nothing measured is lost to a crash after it."""
         self._write(self.trial_path(trial.spec.id), trial)
 
+    def discard_trial(self, trial_id: str) -> None:
+        """Forget a trial, as if it had never run."""
+        self.trial_path(trial_id).unlink(missing_ok=True)
+
     def trial(self, trial_id: str) -> Trial:
         return self._read(self.trial_path(trial_id), Trial)
 
@@ -137,7 +142,13 @@ class Folder:
     # ------------------------------------------------------------ bytes
 
     def _write(self, path: Path, data: Plan | EnvironmentPair | Trial) -> None:
-        write_atomically(path, msgspec.json.encode(data))
+        try:
+            write_atomically(path, msgspec.json.encode(data))
+        except OSError as error:
+            raise ResultsUnusable(
+                f"cannot write {path} ({error.strerror}); what is there stays whole: make room or "
+                f"make it writable, then go on with --resume {self.path}"
+            ) from error
 
     def _read(self, path: Path, kind: type[T]) -> T:
         try:
@@ -153,4 +164,10 @@ class Folder:
                 )
             return msgspec.json.decode(raw, type=kind)
         except msgspec.DecodeError as error:
-            raise ResultsUnusable(f"{path} is damaged ({error}); delete it and resume") from error
+            raise ResultsUnusable(f"{path} is damaged ({error}); {_mending(path)}") from error
+
+
+def _mending(path: Path) -> str:
+    if path.parent.name == "trials":
+        return "delete it and --resume the folder to run that trial again"
+    return "it cannot be made again: run the experiment anew"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -146,7 +145,6 @@ def _whole(steps: int, period: int) -> int:
 
 def _finish(ride: Ride, probe: DeviceProbe, clock: Clock, recorder: _Recorder) -> Costs:
     """Wait for everything the system has begun, then read the meters."""
-    utilization = probe.utilization()
     cpu_ns, began_ns = clock.cpu_ns(), clock.wall_ns()
     ride.drain()
     probe.synchronize()
@@ -156,14 +154,20 @@ def _finish(ride: Ride, probe: DeviceProbe, clock: Clock, recorder: _Recorder) -
     return Costs(
         drain_ns=drain_ns,
         cpu_ns=sum(recorder.step_cpu_ns) + drain_cpu_ns,
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_rss_bytes=_peak_rss_bytes(),
         disk_bytes=moved.disk_bytes,
         wire_bytes=moved.wire_bytes,
-        gpu_utilization=utilization,
+        gpu_utilization=probe.utilization(),
         gpu_peak_bytes=probe.peak_bytes(),
     )
 
 
-def median_step_ns(trial: Trial) -> float | None:
-    """The median step of a trial, for progress lines; None when it failed."""
-    return statistics.median(trial.samples.step_ns) if trial.samples else None
+def _peak_rss_bytes() -> int:
+    """Most memory resident at once. The kernel's own high-water mark of this address space:
+    ``ru_maxrss`` survives exec, so a spawned process would report its parent's."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -44,12 +44,12 @@ def make_plan(design: Design, request: Request) -> Plan:
     effort = _effort(design.efforts[scale], request)
     _check(request, effort)
     device = parse_device(request.device)
-    names = request.workloads or design.workloads[scale]
-    chosen = [workloads.get(name) for name in names]
+    names = dict.fromkeys(request.workloads or design.workloads[scale])
+    chosen = list({w.name: w for w in map(workloads.get, names)}.values())
     for workload in chosen:
         check_fits(workload, scale, device)
     options = _system_options(design, request)
-    injections = request.inject
+    injections = tuple(dict.fromkeys(request.inject))
     arms = [arm for w in chosen for arm in arms_of(w.name, options, injections)]
     template = TrialSpec(
         id="",
@@ -80,6 +80,7 @@ def make_plan(design: Design, request: Request) -> Plan:
         tolerance=design.tolerance,
         budget_s=effort.budget_s,
         wanted_mde=request.mde,
+        most_blocks=request.blocks,
         arms=arms,
         blocks=effort.blocks,
         settings={arm.label: dict(_settings(arm)) for arm in arms},
@@ -124,10 +125,7 @@ def _scale(name: str, design: Design) -> Scale:
 
 
 def _effort(effort: Effort, request: Request) -> Effort:
-    """The design's effort with what the request changes.
-
-    A wanted effect or a longer budget leaves the number of blocks to the pilot.
-    """
+    """The design's effort with what the request changes."""
     asked = {
         "seconds": request.seconds,
         "blocks": request.blocks,
@@ -142,6 +140,9 @@ def _effort(effort: Effort, request: Request) -> Effort:
 def _check(request: Request, effort: Effort) -> None:
     if effort.blocks < 1:
         raise BadValue(f"--blocks {effort.blocks} is not a number of blocks; choose 2 or more")
+    for option, value in (("--budget", effort.budget_s), ("--timeout", effort.timeout_s)):
+        if value is not None and value <= 0:
+            raise BadValue(f"{option} {value:g} is no time to measure in; choose more than 0")
     if effort.seconds <= 0:
         raise BadValue(f"--seconds {effort.seconds:g} is not a time to measure; choose more than 0")
     if not 1 <= request.threads <= cores():
@@ -165,7 +166,7 @@ def _margin(design: Design, request: Request) -> float:
 def _system_options(design: Design, request: Request) -> list[tuple[str, dict[str, Option]]]:
     """Systems of the design, or those asked for, each with the options it takes."""
     designed = dict(design.systems)
-    wanted = request.systems or tuple(designed)
+    wanted = dict.fromkeys(request.systems or designed)
     chosen: list[tuple[str, dict[str, Option]]] = []
     for name in wanted:
         options = dict(designed.get(name, {}))
@@ -207,13 +208,13 @@ class Replanner:
             needed = blocks_needed(
                 plan.wanted_mde, sd, self.power, margin=plan.margin, level=plan.level, arms=arms
             )
-        asked = plan.blocks if plan.wanted_mde is None else (needed or MOST_BLOCKS)
-        blocks = max(blocks_done, min(asked, affordable))
+        most = plan.most_blocks or MOST_BLOCKS
+        blocks = max(blocks_done, min(needed or plan.blocks, affordable, most))
         pilot = Pilot(
             blocks=blocks_done,
             sd_log_ratio=sd,
             mde=minimum_detectable_effect(
-                sd, max(2, blocks), self.power, level=plan.level, arms=arms
+                sd, max(2, blocks), self.power, margin=plan.margin, level=plan.level, arms=arms
             ),
             power=self.power,
             wanted_mde=plan.wanted_mde,
@@ -234,6 +235,12 @@ def _judged_arms(plan: Plan) -> int:
     """Arms that share one table, and so its level."""
     counts = Counter(arm.workload for arm in plan.arms if arm.role in ("system", "injected"))
     return max(counts.values(), default=1)
+
+
+def with_timeout(plan: Plan, timeout_s: float) -> Plan:
+    """The plan with another limit for each trial."""
+    trials = [msgspec.structs.replace(spec, timeout_s=timeout_s) for spec in plan.trials]
+    return msgspec.structs.replace(plan, trials=trials)
 
 
 def with_blocks(plan: Plan, blocks: int) -> Plan:

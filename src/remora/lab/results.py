@@ -88,6 +88,8 @@ class Plan(Data, frozen=True, kw_only=True):
     budget_s: float | None = None
     wanted_mde: float | None = None
     """The smallest effect the user wants told from none, as a share."""
+    most_blocks: int | None = None
+    """The user's own limit on blocks."""
     arms: list[Arm]
     blocks: int
     settings: dict[str, dict[str, Option]]
@@ -148,7 +150,8 @@ class Costs(Data, frozen=True, kw_only=True):
     disk_bytes: int
     wire_bytes: int
     gpu_utilization: float | None = None
-    """Mean share of time the device was busy; None where unknown, never 0."""
+    """Share of time the device was busy, over NVML's last window (up to a second) at the end of
+    the run; None where unknown, never 0."""
     gpu_peak_bytes: int | None = None
 
 

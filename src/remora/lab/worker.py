@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -62,7 +63,9 @@ def _measure(job: Job, entered_ns: int) -> Trial:
 def failed(spec: TrialSpec, kind: str, message: str, log_name: str) -> Trial:
     """A trial that has no samples, and why."""
     failure = msgspec.convert({"kind": kind, "message": message, "log": log_name}, Failure)
-    return Trial(spec=spec, started=time.strftime("%Y-%m-%dT%H:%M:%S%z"), failure=failure)
+    return Trial(
+        spec=spec, started=datetime.now(UTC).isoformat(timespec="milliseconds"), failure=failure
+    )
 
 
 def _kind(error: Exception) -> str:

@@ -6,6 +6,8 @@ import time
 from abc import abstractmethod
 from pathlib import Path
 
+import torch
+
 from remora.core.errors import BadValue
 from remora.systems.contract import Moved, Ride
 from remora.workloads.contract import Outcome, Session
@@ -27,10 +29,16 @@ class CheckpointingRide(Ride):
         outcome = self.session.step()
         self.steps += 1
         if self.steps % self.period == 0:
+            self._wait_for_the_step()
             began = time.perf_counter_ns()
             self.save()
             self.stalls_ns.append(time.perf_counter_ns() - began)
         return outcome
+
+    def _wait_for_the_step(self) -> None:
+        """Let the device finish what the step launched, so that it is not counted as a stall."""
+        if self.session.device.type == "cuda":
+            torch.cuda.synchronize(self.session.device)
 
     @abstractmethod
     def save(self) -> None:

@@ -15,7 +15,7 @@ Option = int | float | str | bool
 
 @dataclass(frozen=True)
 class Requirement:
-    """A distribution a system needs and the command that brings it."""
+    """A top-level module a system imports, and the command that brings it."""
 
     package: str
     remedy: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from importlib.util import find_spec
 
-from remora.core.errors import BadValue, Unavailable, UnknownName
+from remora.core.errors import BadValue, UnknownName
 from remora.core.plugins import Registry
 from remora.systems.contract import Option, System
 from remora.systems.dcp_async import DcpAsync
@@ -66,9 +66,3 @@ def missing(system: System) -> str | None:
     packages = ", ".join(need.package for need in absent)
     remedies = " && ".join(dict.fromkeys(need.remedy for need in absent))
     return f"{system.name} needs {packages}; install with: {remedies}"
-
-
-def ensure_available(system: System) -> None:
-    """Raise :class:`Unavailable` when something ``system`` needs is not installed."""
-    if reason := missing(system):
-        raise Unavailable(reason)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +34,13 @@ class Executor(ABC):
 
     def close(self) -> None:  # noqa: B027  most hold nothing
         """Let go of what is kept between trials."""
+
+
+def kill_session(leader: int | None) -> None:
+    """Kill a trial's process and all it started; each trial leads a session of its own."""
+    if leader is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
-from remora.lab.executors.contract import Ended, Executor, thread_environment
+from remora.lab.executors.contract import Ended, Executor, kill_session, thread_environment
 from remora.lab.worker import Job, die_with_parent, redirect_output
 from remora.lab.worker import run as run_job
 
@@ -60,12 +60,13 @@ class ForkserverExecutor(Executor):
         first.join()
 
     def run(self, job: Job, timeout_s: float) -> Ended:
-        process = self._context.Process(target=_child, args=(job,), daemon=True)
+        process = self._context.Process(target=_child, args=(job,))
         process.start()
         try:
             process.join(timeout_s)
             timed_out = process.exitcode is None
         finally:
+            kill_session(process.pid)
             process.kill()
             process.join()
         exit_code = process.exitcode if process.exitcode is not None else -signal.SIGKILL

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import ClassVar
 
 import msgspec
 
-from remora.lab.executors.contract import Ended, Executor, thread_environment
+from remora.lab.executors.contract import Ended, Executor, kill_session, thread_environment
 from remora.lab.worker import Job
 
 
@@ -34,10 +35,11 @@ class SpawnExecutor(Executor):
         try:
             return self._converse(process, job, timeout_s)
         finally:
-            process.kill()
+            kill_session(process.pid)
             process.wait()
             if process.stdin:
-                process.stdin.close()
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
 
     @staticmethod
     def _converse(process: subprocess.Popen[bytes], job: Job, timeout_s: float) -> Ended:
@@ -52,5 +54,5 @@ class SpawnExecutor(Executor):
         try:
             return Ended(process.wait(timeout_s))
         except subprocess.TimeoutExpired:
-            process.kill()
+            kill_session(process.pid)
             return Ended(process.wait(), timed_out=True)
