@@ -16,7 +16,7 @@ SMALL = (
 """The smallest bench there is."""
 
 
-def run(folder: Path, *arguments: str) -> Done:
+def run(folder: Path, *arguments: str, timeout: float = 280) -> Done:
     """``remora ARGUMENTS`` in ``folder``."""
     return subprocess.run(
         [sys.executable, "-m", "remora", *arguments],
@@ -24,5 +24,5 @@ def run(folder: Path, *arguments: str) -> Done:
         env=os.environ | {"COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=timeout,
     )

@@ -204,3 +204,21 @@ def test_kill_9_loses_at_most_the_trial_in_flight(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_kill_9_many_times(tmp_path: Path) -> None:
     kill_and_resume(tmp_path, kills=25, seed=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_known_overhead_is_recovered_by_a_real_run(tmp_path: Path) -> None:
+    known = {"native +5%": 1.05, "native +20%": 1.20}
+    arguments = ("--inject", "5%", "--inject", "20%", "--seconds", "0.5", "--blocks", "20")
+    done = run(tmp_path, *SMALL, *arguments, "--system", "idle", "--out", "r", timeout=800)
+    assert done.returncode == 0, done.stderr
+    analysis = json.loads((tmp_path / "r" / "report" / "results.json").read_text())
+    for row in analysis["comparisons"]:
+        if row["label"] in known:
+            low, high = row["interval"]["low"], row["interval"]["high"]
+            slack = (
+                high - low
+            ) / 2  # 95 % intervals miss one time in twenty; twice the width never
+            assert low - slack <= known[row["label"]] <= high + slack
+            assert row["ratio"] == pytest.approx(known[row["label"]], rel=0.06)
