@@ -38,6 +38,9 @@ from remora.tap.subscription import Admit, Subscription
 from remora.tap.wrap import After, Before, Failed, Watcher, unwatch, watch
 
 
+_ABSENT = object()
+
+
 class Calls:
     """Watch calls. ``job.calls`` is one of these."""
 
@@ -100,8 +103,11 @@ class Calls:
                 tokens[step.optimizer] = watcher.enter(step.args, step.kwargs)
 
         def after(step: Step) -> None:
-            if concerns(step.optimizer):
-                watcher.leave(tokens.pop(step.optimizer, None), None)
+            if (
+                concerns(step.optimizer)
+                and (token := tokens.pop(step.optimizer, _ABSENT)) is not _ABSENT
+            ):
+                watcher.leave(token, None)
 
         inner = self._steps.subscribe(self._imports, watcher.admit, after, before)
         return inner.remove
