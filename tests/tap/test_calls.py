@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import io
@@ -20,6 +21,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from remora.core.errors import BadValue, UnknownName
 from remora.tap.job import Job
@@ -465,3 +467,56 @@ def test_what_the_program_put_there_meanwhile_stays(job: Job, ours: Any, log: Lo
     subscription.remove()
 
     assert ours.Base.__dict__["method"] is replacement
+
+
+class _Passing(TorchFunctionMode):
+    """Hands every call on, as modes do."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+class _Kind(torch.Tensor):
+    """A tensor subclass, to which torch hands calls over as well."""
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("torch.nn.functional.dropout", lambda x: nn.functional.dropout(x, 0.5)),
+        ("torch.nn.functional.gelu", lambda x: nn.functional.gelu(x)),
+        ("torch.Tensor.add", lambda x: x.add(x)),
+        ("torch.Tensor.norm", lambda x: x.norm()),
+        ("torch.add", lambda x: torch.add(x, x)),
+        ("torch.ones", lambda x: torch.ones(2)),
+    ],
+)
+@pytest.mark.parametrize(
+    "mode", [lambda: torch.device("cpu"), _Passing, contextlib.nullcontext], ids=str
+)
+@pytest.mark.parametrize("kind", [torch.Tensor, _Kind])
+def test_a_call_that_torch_hands_to_a_mode_counts_once(
+    job: Job, name: str, call: Any, mode: Any, kind: Any
+) -> None:
+    seen: list[str] = []
+    job.calls.watch(
+        name, before=lambda *_: seen.append("before"), after=lambda *_: seen.append("after")
+    )
+    x = torch.ones(2).as_subclass(kind)
+    seen.clear()
+    with mode():
+        call(x)
+        call(x)
+
+    assert seen == ["before", "after"] * 2
+
+
+def test_a_function_of_torch_that_calls_itself_counts_each(job: Job) -> None:
+    seen: list[int] = []
+    job.calls.watch(
+        "torch.utils._pytree.tree_map", before=lambda args, kwargs: seen.append(len(args))
+    )
+    pytree = torch.utils._pytree
+    pytree.tree_map(lambda leaf: pytree.tree_map(abs, leaf), [-1, -2])
+
+    assert len(seen) == 3

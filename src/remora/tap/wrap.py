@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from remora.core.errors import BadValue
+from remora.tap.dispatch import Dispatched, may_come_back
 from remora.tap.names import Place
 from remora.tap.subscription import Subscription
 
@@ -153,36 +154,42 @@ def _function_of(place: Place) -> Any:
 def _wrap(site: Site) -> Any:
     """The wrapper. Written out rather than composed: every call in it is paid by the program."""
     original, busy, ident_of = site.original, _busy, get_ident
+    mark, unmark = busy.add, busy.discard
     compiling = _compiling_check()
+    dispatched = Dispatched(original) if may_come_back(original, site.place.owner) else None
+    call = dispatched or original
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        if compiling() or (ident := ident_of()) in busy:
+        if (
+            compiling()
+            or (ident := ident_of()) in busy
+            or (dispatched is not None and dispatched.is_coming_back())
+        ):
             return original(*args, **kwargs)
         if (only := site.only) is None:
-            return _call_watched(site.watchers, original, args, kwargs)
-        before, after, subscription = only.before, only.after, only.subscription
+            return _call_watched(site.watchers, call, args, kwargs)
         token = None
-        if before is not None:
-            busy.add(ident)
+        if (before := only.before) is not None:
+            mark(ident)
             try:
                 token = before(args, kwargs)
             except Exception as error:
-                subscription.fail(error)
+                only.subscription.fail(error)
             finally:
-                busy.discard(ident)
+                unmark(ident)
         try:
-            result = original(*args, **kwargs)
+            result = call(*args, **kwargs) if kwargs else call(*args)  # torch takes none faster
         except BaseException as error:
             only.fell(token, error)
             raise
-        if after is not None and subscription.live:
-            busy.add(ident)
+        if (after := only.after) is not None and only.subscription.live:
+            mark(ident)
             try:
                 after(token, result)
             except Exception as error:
-                subscription.fail(error)
+                only.subscription.fail(error)
             finally:
-                busy.discard(ident)
+                unmark(ident)
         return result
 
     return functools.wraps(original)(watched)
