@@ -10,7 +10,10 @@ What to know:
 - A reference taken before the watch began and kept elsewhere than in a module (a partial, an
   instance, a closure) still calls the bare function. One taken during the watch passes straight
   through to it once the watch has ended.
-- A generator or coroutine function is watched where it is called, not while it runs.
+- A generator or coroutine function is watched where it begins to run, not while it runs.
+- A function that an object took before the watch, also one a module of torch holds as a default
+  (``TransformerEncoderLayer.activation``), cannot be pickled by name during it: the name then
+  stands for the wrapper.
 - ``torch.compile`` traces through the wrapper to the function itself; a call that the compiled
   graph has replaced is not made and not seen, but for one the compiler may make while tracing.
 - ``step`` of an optimizer class is seen through torch's step hooks, since torch itself replaces

@@ -13,12 +13,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import get_ident
-from types import ModuleType
+from types import BuiltinFunctionType, MethodType, ModuleType
 from typing import Any
 
 from remora.core.errors import BadValue
 from remora.tap.dispatch import Dispatched, may_come_back
 from remora.tap.names import Place
+from remora.tap.shapes import shaped
 from remora.tap.subscription import Subscription
 
 Before = Callable[[tuple[Any, ...], dict[str, Any]], Any]
@@ -192,7 +193,7 @@ def _wrap(site: Site) -> Any:
                 unmark(ident)
         return result
 
-    return functools.wraps(original)(watched)
+    return functools.wraps(original)(shaped(original, watched))
 
 
 def _call_watched(
@@ -222,13 +223,19 @@ def _install(site: Site) -> None:
         _replace_in_modules(site.original, site.wrapper)
         return
     site.before_us = vars(owner).get(attribute, _ABSENT)
-    binder = (
-        type(site.place.raw) if isinstance(site.place.raw, staticmethod | classmethod) else None
-    )
     try:
-        setattr(owner, attribute, binder(site.wrapper) if binder else site.wrapper)
+        setattr(owner, attribute, _binding_like(site.place.raw)(site.wrapper))
     except TypeError as error:
         raise BadValue(f"{site.place.name!r} cannot be watched: {error}") from None
+
+
+def _binding_like(raw: Any) -> Callable[[Any], Any]:
+    """What makes a function in a class bind, or not bind, to instances as ``raw`` does."""
+    if isinstance(raw, staticmethod | classmethod):
+        return type(raw)
+    if isinstance(raw, BuiltinFunctionType | MethodType):
+        return staticmethod
+    return lambda function: function
 
 
 def _restore(site: Site) -> None:
