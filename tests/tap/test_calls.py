@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 import inspect
 import io
@@ -20,11 +22,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from remora.core.errors import BadValue, UnknownName
 from remora.tap.job import Job
 
 SOURCE = """
+    import math
+
     def double(x, *, plus=0):
         "Twice."
         return 2 * x + plus
@@ -37,6 +42,23 @@ SOURCE = """
 
     def counts(n):
         yield from range(n)
+
+    async def awaits(x):
+        return x + 1
+
+    CLOSED = []
+
+    async def streams(x):
+        try:
+            sent = yield x
+            if sent is not None:
+                try:
+                    yield sent
+                except KeyError:
+                    yield "thrown"
+        finally:
+            if x:
+                CLOSED.append("closed")
 
     class Base:
         def method(self, x):
@@ -60,6 +82,10 @@ SOURCE = """
     class Grandchild(Child):
         def method(self, x):
             return super().method(x) * 10
+
+    class Borrower:
+        root = math.sqrt
+        add = Base().method
 
     CONSTANT = 5
 """
@@ -362,12 +388,63 @@ def test_a_failing_callback_ends_the_watch_and_not_the_call(
     assert said.getvalue().count("failed in a callback on 'watched_module.double'") == 2
 
 
-def test_a_generator_function_is_watched_where_it_is_called(job: Job, ours: Any, log: Log) -> None:
+def test_a_generator_function_is_watched_where_it_begins(job: Job, ours: Any, log: Log) -> None:
     log.watch(job, "watched_module.counts")
     generator = ours.counts(2)
+    assert next(generator) == 0
     assert [line[0] for line in log.lines] == ["before", "after"]
-    assert list(generator) == [0, 1]
+    assert list(generator) == [1]
     assert len(log.lines) == 2
+
+
+KINDS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+@pytest.mark.parametrize("name", ["double", "counts", "awaits", "streams"])
+def test_a_watched_function_is_of_the_same_kind(job: Job, ours: Any, log: Log, name: str) -> None:
+    bare = [is_kind(getattr(ours, name)) for is_kind in KINDS]
+    log.watch(job, f"watched_module.{name}")
+
+    assert [is_kind(getattr(ours, name)) for is_kind in KINDS] == bare
+
+
+def test_a_coroutine_function_is_awaited(job: Job, ours: Any, log: Log) -> None:
+    log.watch(job, "watched_module.awaits")
+
+    assert asyncio.run(ours.awaits(3)) == 4
+    assert [line[:2] for line in log.lines] == [("before", 3), ("after", 3)]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_async_generator_takes_what_is_sent_and_thrown(
+    job: Job, ours: Any, log: Log, watched: bool
+) -> None:
+    async def use() -> list[Any]:
+        stream = ours.streams(1)
+        got = [await anext(stream), await stream.asend(5), await stream.athrow(KeyError("x"))]
+        await stream.aclose()
+        return [*got, *[item async for item in ours.streams(0)], ours.CLOSED]
+
+    if watched:
+        log.watch(job, "watched_module.streams")
+
+    assert asyncio.run(use()) == [1, 5, "thrown", 0, ["closed"]]
+    assert len(log.lines) == (4 if watched else 0)
+
+
+def test_a_builtin_or_bound_method_in_a_class_does_not_bind(job: Job, ours: Any, log: Log) -> None:
+    before = dict(vars(ours.Borrower))
+    for name in ("root", "add"):
+        log.watch(job, f"watched_module.Borrower.{name}")
+    borrower = ours.Borrower()
+
+    assert (borrower.root(9.0), ours.Borrower.root(4.0)) == (3.0, 2.0)
+    assert (borrower.add(1), ours.Borrower.add(2)) == (2, 3)
+    assert [line[:2] for line in log.lines if line[0] == "before"] == [
+        ("before", 9.0), ("before", 4.0), ("before", 1), ("before", 2),
+    ]  # fmt: skip
+    job.detach_all()
+    assert dict(vars(ours.Borrower)) == before
 
 
 @pytest.mark.parametrize(
@@ -465,3 +542,56 @@ def test_what_the_program_put_there_meanwhile_stays(job: Job, ours: Any, log: Lo
     subscription.remove()
 
     assert ours.Base.__dict__["method"] is replacement
+
+
+class _Passing(TorchFunctionMode):
+    """Hands every call on, as modes do."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+class _Kind(torch.Tensor):
+    """A tensor subclass, to which torch hands calls over as well."""
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("torch.nn.functional.dropout", lambda x: nn.functional.dropout(x, 0.5)),
+        ("torch.nn.functional.gelu", lambda x: nn.functional.gelu(x)),
+        ("torch.Tensor.add", lambda x: x.add(x)),
+        ("torch.Tensor.norm", lambda x: x.norm()),
+        ("torch.add", lambda x: torch.add(x, x)),
+        ("torch.ones", lambda x: torch.ones(2)),
+    ],
+)
+@pytest.mark.parametrize(
+    "mode", [lambda: torch.device("cpu"), _Passing, contextlib.nullcontext], ids=str
+)
+@pytest.mark.parametrize("kind", [torch.Tensor, _Kind])
+def test_a_call_that_torch_hands_to_a_mode_counts_once(
+    job: Job, name: str, call: Any, mode: Any, kind: Any
+) -> None:
+    seen: list[str] = []
+    job.calls.watch(
+        name, before=lambda *_: seen.append("before"), after=lambda *_: seen.append("after")
+    )
+    x = torch.ones(2).as_subclass(kind)
+    seen.clear()
+    with mode():
+        call(x)
+        call(x)
+
+    assert seen == ["before", "after"] * 2
+
+
+def test_a_function_of_torch_that_calls_itself_counts_each(job: Job) -> None:
+    seen: list[int] = []
+    job.calls.watch(
+        "torch.utils._pytree.tree_map", before=lambda args, kwargs: seen.append(len(args))
+    )
+    pytree = torch.utils._pytree
+    pytree.tree_map(lambda leaf: pytree.tree_map(abs, leaf), [-1, -2])
+
+    assert len(seen) == 3

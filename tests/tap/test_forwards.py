@@ -237,3 +237,40 @@ def test_a_stored_model_loads_where_there_is_no_remora(job: Job, model: nn.Modul
     assert b"remora" not in data
     assert torch.equal(pickle.loads(data)(X), model(X))
     assert torch.equal(torch.load(whole, weights_only=False)(X), model(X))
+
+
+def test_a_shallow_copy_and_a_replica_leave_the_originals_hooks(job: Job, model: nn.Module) -> None:
+    seen: list[Forward] = []
+    job.steps.subscribe_forward(seen.append, before=seen.append)
+    model(X)
+    shallow = copy.copy(model)
+    replica = model._replicate_for_data_parallel()
+    for _ in range(3):
+        shallow(X)
+        replica(X)
+    seen.clear()
+    model(X)
+
+    assert [one.module for one in seen] == [model, model]
+
+
+def test_a_subscriber_of_the_end_alone_costs_one_hook(job: Job, model: nn.Module) -> None:
+    job.steps.subscribe_forward(lambda f: None)
+    model(X)
+    assert (len(model._forward_pre_hooks), len(model._forward_hooks)) == (0, 1)
+
+    begun: list[int] = []
+    job.steps.subscribe_forward(before=lambda f: begun.append(f.number))
+    model(X)
+    assert begun == [1]
+
+
+def test_a_root_called_again_in_backward_counts_once(job: Job, model: nn.Module) -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    seen: list[Forward] = []
+    job.steps.subscribe_forward(seen.append)
+    for _ in range(3):
+        checkpoint(model, X, use_reentrant=False).sum().backward()
+
+    assert kinds(seen) == ["Sequential"] * 3

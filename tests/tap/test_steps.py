@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import optimizer as torch_optimizer
 
 from remora.tap.job import Job
-from remora.tap.steps import Step
+from remora.tap.steps import Step, _may_nest
 from remora.tap.subscription import Subscription
 
 Stepper = Callable[[torch.optim.Optimizer], None]
@@ -55,10 +55,14 @@ def test_before_and_after_come_in_order_with_one_number(
 
 def test_hooks_are_there_only_while_somebody_is_subscribed(job: Job) -> None:
     assert hooks() == 0
-    first, second = job.steps.subscribe(print), job.steps.subscribe(print)
+    first, second = job.steps.subscribe(print), job.steps.subscribe(before=print)
     assert hooks() == 2
+    second.remove()
+    assert hooks() == 1
     first.remove()
-    assert hooks() == 2
+    assert hooks() == 0
+    second = job.steps.subscribe(print)
+    assert hooks() == 1  # before a step nobody is to be told
     second.remove()
     second.remove()
     assert hooks() == 0
@@ -226,3 +230,50 @@ def test_what_step_was_given_is_told(job: Job) -> None:
 
     assert seen[0].args == (optimizer,)
     assert seen[0].kwargs == {"closure": None}
+
+
+def test_the_stack_is_read_only_where_a_step_can_call_another() -> None:
+    class Child(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    class Plain(torch.optim.Optimizer):
+        def step(self, closure: Any = None) -> Any:
+            return None
+
+    assert [_may_nest(cls) for cls in (Child, Plain, torch.optim.SGD)] == [True, False, False]
+
+
+def test_a_step_under_way_at_the_subscription_ends_with_an_after_alone(job: Job) -> None:
+    log: list[str] = []
+
+    def closure() -> float:
+        if not job.steps.count and not log:
+            job.steps.subscribe(lambda s: log.append("after"), lambda s: log.append("before"))
+        return 0.0
+
+    optimizer = torch.optim.SGD([parameter()], lr=0.1)
+    optimizer.step(closure)
+    optimizer.step(closure)
+
+    assert log == ["after", "before", "after"]
+
+
+def test_a_watch_that_begins_within_a_step_is_told_of_the_next(job: Job) -> None:
+    log: list[object] = []
+
+    def closure() -> float:
+        if not log:
+            log.append("begun")
+            job.calls.watch(
+                "torch.optim.SGD.step",
+                before=lambda args, kwargs: "token",
+                after=lambda token, result: log.append(token),
+            )
+        return 0.0
+
+    optimizer = torch.optim.SGD([parameter()], lr=0.1)
+    optimizer.step(closure)
+    optimizer.step(closure)
+
+    assert log == ["begun", "token"]

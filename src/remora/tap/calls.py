@@ -10,7 +10,10 @@ What to know:
 - A reference taken before the watch began and kept elsewhere than in a module (a partial, an
   instance, a closure) still calls the bare function. One taken during the watch passes straight
   through to it once the watch has ended.
-- A generator or coroutine function is watched where it is called, not while it runs.
+- A generator or coroutine function is watched where it begins to run, not while it runs.
+- A function that an object took before the watch, also one a module of torch holds as a default
+  (``TransformerEncoderLayer.activation``), cannot be pickled by name during it: the name then
+  stands for the wrapper.
 - ``torch.compile`` traces through the wrapper to the function itself; a call that the compiled
   graph has replaced is not made and not seen, but for one the compiler may make while tracing.
 - ``step`` of an optimizer class is seen through torch's step hooks, since torch itself replaces
@@ -36,6 +39,9 @@ from remora.tap.names import Place, find
 from remora.tap.steps import OptimizerSteps, Step
 from remora.tap.subscription import Admit, Subscription
 from remora.tap.wrap import After, Before, Failed, Watcher, unwatch, watch
+
+
+_ABSENT = object()
 
 
 class Calls:
@@ -100,8 +106,11 @@ class Calls:
                 tokens[step.optimizer] = watcher.enter(step.args, step.kwargs)
 
         def after(step: Step) -> None:
-            if concerns(step.optimizer):
-                watcher.leave(tokens.pop(step.optimizer, None), None)
+            if (
+                concerns(step.optimizer)
+                and (token := tokens.pop(step.optimizer, _ABSENT)) is not _ABSENT
+            ):
+                watcher.leave(token, None)
 
         inner = self._steps.subscribe(self._imports, watcher.admit, after, before)
         return inner.remove

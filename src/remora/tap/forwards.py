@@ -7,7 +7,9 @@ call only, and each root found gets hooks of its own. Discovery is armed again a
 A root called first at a moment when discovery is not armed is seen from the next arming on.
 
 What is a root is read off the stack, not counted up and down, so a forward that raises leaves
-nothing behind. Left out: replicas that DataParallel makes for its devices, modules called again
+nothing behind, and a root that nobody wants to hear of before its forward needs one hook only.
+About half of what a subscription adds to a forward is torch's own path for a module with hooks.
+Left out: replicas that DataParallel makes for its devices, modules called again
 in backward (activation checkpointing), and whatever runs inside a compiled graph, so also a model
 compiled in place by ``model.compile()``; what ``torch.compile(model)`` returns is seen.
 """
@@ -19,7 +21,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from remora.tap.imports import ImportWatch
@@ -65,7 +67,6 @@ class RootForwards:
         self._interval = 1
         self._waiting: list[Callable[[], None]] = []
         self._compiled: tuple[Site, Watcher] | None = None
-        self._under_way = threading.local()
         self._lock = threading.RLock()
 
     def subscribe(
@@ -78,6 +79,8 @@ class RootForwards:
             self._before = (*self._before, _Watcher(before, subscription))
         if after is not None:
             self._after = (*self._after, _Watcher(after, subscription))
+        for root in list(self._roots.values()):
+            root.hook(bool(self._before))
         if not self._waiting:
             self._waiting.append(imports.when_imported(_MODULES, self._arm))
             self._waiting.append(imports.when_imported(_COMPILED, self._watch_compiled))
@@ -119,8 +122,8 @@ class RootForwards:
             return
         if _is_root_call(module, _enclosing_modules(sys._getframe(1))):
             root = self._meet(module)
-            if root is not None:
-                root.on_before(module, args)  # torch has listed this call's hooks, without ours
+            if root is not None and self._before:
+                self.begin(root, module, args)  # torch has listed this call's hooks, without ours
 
     def _meet(self, module: torch.nn.Module) -> _Root | None:
         """A root call begins. Returns the root if it is a new one."""
@@ -129,6 +132,7 @@ class RootForwards:
         if known is not None and known.module() is module:
             return None
         root = _Root(self, module)
+        root.hook(bool(self._before))
         with self._lock:
             self._roots[id(module)] = root
         self._interval = self._calls_until_armed = 1
@@ -160,19 +164,9 @@ class RootForwards:
     # ------------------------------------------------------------ a root's own calls
 
     def begin(self, root: _Root, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        stack: list[_Root] = self._under_way.__dict__.setdefault("stack", [])
-        if stack and not _encloses(stack[-1].module(), sys._getframe(2)):
-            stack.clear()  # left by a forward that raised
-        stack.append(root)
-        if len(stack) == 1 and self._before:
-            self._tell(self._before, Forward(module, root.calls, args, None))
+        self._tell(self._before, Forward(module, root.calls, args, None))
 
     def end(self, root: _Root, module: torch.nn.Module, args: tuple[Any, ...], out: Any) -> None:
-        stack: list[_Root] = self._under_way.__dict__.setdefault("stack", [])
-        while stack and stack.pop() is not root:
-            pass
-        if stack:
-            return  # a root of its own, here part of another
         index = root.calls
         root.calls = index + 1
         if self._after:
@@ -200,11 +194,20 @@ class _Root:
         self.calls = 0
         self.module: weakref.ref[Any] = weakref.ref(module, lambda _: tap.forget(self))
         self._tap = tap
-        self.handles: list[Any] = []
+        self._handles: dict[str, Any] = {}
+
+    def hook(self, before: bool) -> None:
+        """Hook the module's end, and its beginning if ``before``."""
+        module = self.module()
+        if module is None:
+            return
         with contextlib.suppress(RuntimeError):  # a scripted module may refuse
-            before, after = _Hook(self.on_before, self.module), _Hook(self.on_after, self.module)
-            self.handles.append(module.register_forward_pre_hook(before))
-            self.handles.append(module.register_forward_hook(after))
+            if before and "before" not in self._handles:
+                hook = _Hook(self.on_before, self.module)
+                self._handles["before"] = module.register_forward_pre_hook(hook)
+            if "after" not in self._handles:
+                hook = _Hook(self.on_after, self.module)
+                self._handles["after"] = module.register_forward_hook(hook)
 
     def on_before(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
         self._tap.begin(self, module, args)
@@ -213,7 +216,7 @@ class _Root:
         self._tap.end(self, module, args, output)
 
     def unhook(self) -> None:
-        for handle in self.handles:
+        for handle in self._handles.values():
             handle.remove()
 
 
@@ -222,22 +225,44 @@ class _Hook:
 
     ``copy.deepcopy(model)`` copies the hooks as well; the copy's takes itself out when first
     called. ``torch.save(model)`` stores in its place a callable of the standard library that does
-    nothing, so that the file loads where there is no Remora.
+    nothing, so that the file loads where there is no Remora. A shallow copy, and DataParallel's
+    replicas, share the hooks of the original: there they do nothing.
     """
 
     def __init__(self, call: Callable[..., None], module: weakref.ref[Any]) -> None:
         self._call, self._module = call, module
         self._is_compiling = sys.modules["torch.compiler"].is_compiling
+        self._call_impl = _call_impl()
+        self._backward_id = sys.modules["torch"]._C._current_graph_task_id
 
     def __call__(self, module: torch.nn.Module, *args: Any) -> None:
         if self._is_compiling():
             return
-        if module is self._module():
+        if module is not self._module():
+            self._leave(module)
+        elif self._backward_id() == -1 and not self._is_nested(sys._getframe(1)):
             self._call(module, *args)
-            return
-        for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            for key in [key for key, hook in hooks.items() if hook is self]:
-                del hooks[key]
+
+    def _is_nested(self, frame: FrameType | None) -> bool:
+        """Whether the module call that ``frame`` serves is part of another module's."""
+        code = self._call_impl
+        own = True
+        while frame is not None:
+            if frame.f_code is code:
+                if not own:
+                    return True
+                own = False
+            frame = frame.f_back
+        return False
+
+    def _leave(self, module: torch.nn.Module) -> None:
+        original = self._module()
+        for name in ("_forward_pre_hooks", "_forward_hooks"):
+            hooks = getattr(module, name)
+            if getattr(module, "_is_replica", False) or hooks is getattr(original, name, None):
+                continue
+            for key in [key for key, hook in list(hooks.items()) if hook is self]:
+                hooks.pop(key, None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
         return self
@@ -254,10 +279,6 @@ def _is_root_call(module: torch.nn.Module, enclosing: Iterator[object]) -> bool:
     return next(enclosing, None) is None
 
 
-def _encloses(module: object, frame: FrameType) -> bool:
-    return any(enclosing is module for enclosing in _enclosing_modules(frame))
-
-
 def _enclosing_modules(frame: FrameType) -> Iterator[object]:
     """The modules whose calls enclose the module call that ``frame`` serves, innermost first."""
     modules = _modules_on(frame)
@@ -267,13 +288,18 @@ def _enclosing_modules(frame: FrameType) -> Iterator[object]:
 
 def _modules_on(frame: FrameType | None) -> Iterator[object]:
     """The modules being called on this stack, innermost first."""
-    from torch.nn import Module
-
-    code = Module._call_impl.__code__
+    code = _call_impl()
     while frame is not None:
         if frame.f_code is code:
             yield frame.f_locals.get("self")
         frame = frame.f_back
+
+
+def _call_impl() -> CodeType:
+    """What every call of a module runs."""
+    from torch.nn import Module
+
+    return Module._call_impl.__code__
 
 
 def _compiling() -> bool:

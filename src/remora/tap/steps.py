@@ -1,8 +1,9 @@
 """The step tap: where one optimizer step ends and the next begins.
 
 Optimizer steps are seen through torch's own global optimizer hooks, registered while somebody is
-subscribed and not otherwise. A step counts when it has completed: one that raises, or that a
-GradScaler skips, does not.
+subscribed and not otherwise, and of the two only those that somebody needs. A step counts when its
+call has returned: one that raises does not, nor one that a GradScaler does not call. Where the
+optimizer is fused, a GradScaler always calls it and its kernel skips the update; that one counts.
 
 The job's step count is the largest count any single optimizer has reached, so a GAN, whose
 discriminator and generator each step once an iteration, counts iterations. Where one optimizer
@@ -65,8 +66,9 @@ class Steps:
     ) -> Subscription:
         """Be called around every optimizer step, of every optimizer and thread.
 
-        Steps taken while nobody is subscribed are not counted. Inside ``torch.compile`` an
-        optimizer's step has no hooks, so it is not seen.
+        Steps taken while nobody is subscribed are not counted. One that is under way at the
+        subscription ends with an ``after`` alone. Inside ``torch.compile`` an optimizer's step has
+        no hooks, so it is not seen.
         """
         return self._steps.subscribe(self._imports, self._admit, after, before)
 
@@ -82,13 +84,13 @@ class Steps:
 class _Progress:
     """How far one optimizer has come. Holds the optimizer weakly."""
 
-    __slots__ = ("alive", "nested", "steps", "under_way")
+    __slots__ = ("alive", "may_nest", "steps")
 
-    def __init__(self, alive: weakref.ref[Any]) -> None:
+    def __init__(self, alive: weakref.ref[Any], may_nest: bool) -> None:
         self.alive = alive
+        self.may_nest = may_nest
+        """Whether its step may call another that torch hooks as well: its parent class's."""
         self.steps = 0
-        self.under_way = False
-        self.nested = 0
 
 
 class _Watcher(NamedTuple):
@@ -106,7 +108,8 @@ class OptimizerSteps:
         self._after: tuple[_Watcher, ...] = ()
         self._waiting: dict[Subscription, Callable[[], None]] = {}
         self._hooks: dict[str, tuple[OrderedDict[int, Any], int]] = {}
-        self._calling: list[None] = []  # one entry a callback round under way, in any thread
+        self._calling: list[None] = []
+        """One entry a callback round under way, in any thread."""
 
     def subscribe(
         self, imports: ImportWatch, admit: Admit, after: Callback | None, before: Callback | None
@@ -134,62 +137,61 @@ class OptimizerSteps:
     # ------------------------------------------------------------ torch's hooks
 
     def _register(self) -> None:
-        if not (self._before or self._after):
-            return
         from torch.optim import optimizer as torch_steps
 
-        if "before" not in self._hooks:
+        if self._before and "before" not in self._hooks:
             handle = torch_steps.register_optimizer_step_pre_hook(self._on_before)
             self._hooks["before"] = torch_steps._global_optimizer_pre_hooks, handle.id  # type: ignore[assignment]
-        if "after" not in self._hooks:
+        if (self._before or self._after) and "after" not in self._hooks:
             handle = torch_steps.register_optimizer_step_post_hook(self._on_after)
             self._hooks["after"] = torch_steps._global_optimizer_post_hooks, handle.id  # type: ignore[assignment]
 
     def _settle(self) -> None:
-        """Remove the hooks once nobody needs them.
+        """Remove the hooks that nobody needs.
 
         torch walks the very dictionary a hook lives in, so a hook that is running may be taken
         out only if it is the last: the walk is then already past every other. Elsewhere it stays,
         doing nothing, until the next subscribe or remove.
         """
-        if self._before or self._after:
-            return
+        needed = {"before": self._before, "after": self._after or self._before}
         for phase, (hooks, key) in list(self._hooks.items()):
+            if needed[phase]:
+                continue
             if not self._calling or next(reversed(hooks), None) == key:
                 hooks.pop(key, None)
                 del self._hooks[phase]
 
+    # What follows is paid at every step of the program: it is written out rather than composed.
+
     def _on_before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Any) -> None:
         progress = self._progress.get(id(optimizer)) or self._meet(optimizer)
-        if progress.under_way and _within_step_of(optimizer):
-            progress.nested += 1
+        if progress.may_nest and _within_step_of(optimizer):
             return
-        progress.under_way, progress.nested = True, 0
-        if self._before:
-            number, total = progress.steps, self.total
-            step = _new(Step, (optimizer, number, total, number >= total, args, kwargs))
-            self._tell(self._before, step)
-
-    def _on_after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Any) -> None:
-        progress = self._progress.get(id(optimizer))
-        if progress is None or not progress.under_way:
-            return  # subscribed in the middle of this step
-        if progress.nested:
-            progress.nested -= 1
-            return
-        progress.under_way = False
-        number = progress.steps
-        progress.steps = number + 1
-        total = self.total
-        if advances := number >= total:
-            self.total = total = number + 1
-        if self._after:
-            self._tell(self._after, _new(Step, (optimizer, number, total, advances, args, kwargs)))
-
-    def _tell(self, watchers: tuple[_Watcher, ...], step: Step) -> None:
+        number, total = progress.steps, self.total
+        step = _new(Step, (optimizer, number, total, number >= total, args, kwargs))
         self._calling.append(None)
         try:
-            for callback, subscription in watchers:
+            for callback, subscription in self._before:
+                if subscription.live:
+                    try:
+                        callback(step)
+                    except Exception as error:
+                        subscription.fail(error)
+        finally:
+            self._calling.pop()
+
+    def _on_after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Any) -> None:
+        progress = self._progress.get(id(optimizer)) or self._meet(optimizer)
+        if progress.may_nest and _within_step_of(optimizer):
+            return
+        number, total = progress.steps, self.total
+        progress.steps = number + 1
+        if advances := number >= total:
+            self.total = total = number + 1
+        step = _new(Step, (optimizer, number, total, advances, args, kwargs))
+        self._calling.append(None)
+        try:
+            for callback, subscription in self._after:
                 if subscription.live:
                     try:
                         callback(step)
@@ -205,15 +207,22 @@ class OptimizerSteps:
             if (found := progress.get(key)) is not None and found.alive is reference:
                 del progress[key]
 
-        progress[key] = met = _Progress(weakref.ref(optimizer, forget))
+        progress[key] = met = _Progress(weakref.ref(optimizer, forget), _may_nest(type(optimizer)))
         return met
 
 
-def _within_step_of(optimizer: Optimizer) -> bool:
-    """Whether torch's step wrapper for ``optimizer`` is already on this thread's stack.
+def _may_nest(cls: type) -> bool:
+    """Whether more than one class of ``cls``'s line, torch's base excepted, has a ``step``."""
+    from torch.optim import Optimizer
 
-    Asked only when the last step has not ended: either this one is nested in it (a subclass whose
-    ``step`` calls its parent's) or it raised.
+    return sum("step" in vars(base) for base in cls.__mro__ if base is not Optimizer) > 1
+
+
+def _within_step_of(optimizer: Optimizer) -> bool:
+    """Whether the hooked step that is calling us is nested in another of the same optimizer.
+
+    So it is where a subclass's ``step`` calls its parent's. Read off the stack, so that a step
+    that raised leaves nothing behind.
     """
     wrapper = sys._getframe(2)
     frame = wrapper.f_back
