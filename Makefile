@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # torch first and by its exact pin: a range would bring several GB of CUDA packages.
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Two workers, a file to a worker: fixtures that cost are made once, and two cores are busy.
+PARALLEL := -n 2 --dist loadfile
 
 .PHONY: help install demo test test-all lint types format bench docs gpu-check clean
 
@@ -33,10 +35,10 @@ format: $(STAMP)  ## let ruff rewrite
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 test: lint types  ## lint, types and tests
-	@$(BIN)/pytest -q -m "not slow and not cuda"
+	@$(BIN)/pytest -q $(PARALLEL) -m "not slow and not cuda"
 
 test-all: lint types  ## the slow suites too
-	@$(BIN)/pytest -q -m "not cuda"
+	@$(BIN)/pytest -q -m "not cuda"  # one after another: some of these measure
 
 bench: $(STAMP)  ## measure our own cost and write docs/performance.md
 	@$(BIN)/python -m benchmarks
