@@ -40,7 +40,6 @@ from remora.tap.steps import OptimizerSteps, Step
 from remora.tap.subscription import Admit, Subscription
 from remora.tap.wrap import After, Before, Failed, Watcher, unwatch, watch
 
-
 _ABSENT = object()
 
 
