@@ -211,6 +211,7 @@ def test_under_torchrun(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
+        assert done.stderr.count(f"remora: observed (rank {rank})\n") == 1
         assert done.stdout.count(f"rank {rank} of 2 __main__") == 1
     assert done.stderr.count("steps      3 of the optimizer") == 2
     assert "net: Linear in DistributedDataParallel, 3 parameters, trained by sgd" in done.stderr

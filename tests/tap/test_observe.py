@@ -53,6 +53,7 @@ NOTHING = Observation(
 def test_the_summary_reads_so() -> None:
     assert summary(EVERYTHING) == GOLDEN
     assert summary(NOTHING) == "remora: observed\n  steps      none seen"
+    assert summary(NOTHING, rank="1") == "remora: observed (rank 1)\n  steps      none seen"
 
 
 def test_steps_are_timed_from_end_to_end(job: Job, model: nn.Module, step: Stepper) -> None:
@@ -134,3 +135,33 @@ def test_it_keeps_no_model_alive(job: Job, make_service: Any) -> None:
     gc.collect()
 
     assert [reference() for reference in alive] == [None, None]
+
+
+def test_the_file_is_where_it_was_asked_for_though_the_program_moves(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    job.attach(Observe(json_file=Path("seen.json"), stream=io.StringIO()))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    job.finish()
+
+    assert (tmp_path / "seen.json").is_file()
+
+
+def test_forwards_are_let_go_at_the_first_step(job: Job, model: nn.Module, step: Stepper) -> None:
+    job.attach(Observe(stream=io.StringIO()))
+    model(torch.ones(2, 4))
+    assert model._forward_hooks
+    step(torch.optim.SGD(model.parameters(), lr=0.1))
+
+    assert not model._forward_hooks
+
+
+def test_a_closed_stream_spares_a_strict_job(strict_job: Job) -> None:
+    stream = io.StringIO()
+    strict_job.attach(Observe(stream=stream))
+    stream.close()
+    strict_job.finish()
+
+    assert strict_job.services == ()
