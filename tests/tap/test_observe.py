@@ -31,6 +31,7 @@ EVERYTHING = Observation(
     calls={
         "torch.add": Calls(count=3600, failed=2, total_ms=72.0),
         "torch.mul": Calls(count=0, failed=0, total_ms=0.0),
+        "late.f": Calls(count=0, failed=0, total_ms=0.0, found=False),
     },
 )  # fmt: skip
 
@@ -42,7 +43,8 @@ remora: observed
   optimizer  adam: Adam, trains net
   scheduler  decay: StepLR, drives adam
   calls      torch.add: 3,600, 72 ms in all, 2 raised
-             torch.mul: never called"""
+             torch.mul: never called
+             late.f: never found"""
 
 NOTHING = Observation(
     steps=0, step_of="optimizer", step_ms_mean=None, step_ms_median=None,

@@ -33,6 +33,8 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     failed: int
     total_ms: float
     """Time inside it; a recursive call's time counts in its caller's too."""
+    found: bool = True
+    """Whether the name came to stand for a function while the program ran."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,7 +143,7 @@ class Observe(Service):
             models=models,
             optimizers=optimizers,
             schedulers=schedulers,
-            calls={name: tally.calls() for name, tally in self._tallies.items()},
+            calls={name: tally.calls(self._found(name)) for name, tally in self._tallies.items()},
         )
 
     def _on_step(self, step: Step) -> None:
@@ -155,6 +157,9 @@ class Observe(Service):
         if self._forwards.count == 0:
             self._look()
         self._forwards.mark()
+
+    def _found(self, name: str) -> bool:
+        return self._job is None or self._job.calls.found(name)
 
     def _look(self) -> None:
         if self._job is not None:
@@ -206,8 +211,9 @@ class _Tally:
         with self._lock:
             self._failed += 1
 
-    def calls(self) -> Calls:
-        return Calls(count=self._count, failed=self._failed, total_ms=self._total_ns / 1e6)
+    def calls(self, found: bool) -> Calls:
+        total_ms = self._total_ns / 1e6
+        return Calls(count=self._count, failed=self._failed, total_ms=total_ms, found=found)
 
 
 def _describe(found: FoundState) -> tuple[list[Model], list[Part], list[Part]]:
@@ -276,6 +282,8 @@ def _part_line(part: Part, verb: str) -> str:
 
 
 def _calls_line(name: str, calls: Calls) -> str:
+    if not calls.found:
+        return f"{name}: never found"
     if not calls.count:
         return f"{name}: never called"
     failed = f", {calls.failed:,} raised" if calls.failed else ""
