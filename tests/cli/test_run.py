@@ -134,6 +134,24 @@ def test_functions_of_the_script_itself(tmp_path: Path, source: str, count: int)
     assert f"{name}: {count}," in ridden.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("s.py",), "__main__.work: 1,"),
+        (("-m", "s"), "__main__.work: never found"),
+        (("folder",), "__main__.work: never found"),
+    ],
+)
+def test_a_name_that_runpy_hides_is_said_not_to_be_found(
+    tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "s.py", tmp_path / "folder" / "__main__.py"):
+        path.write_text("def work(): ...\nwork()\n")
+
+    assert says in run(tmp_path, "--watch", "__main__.work", *arguments).stderr
+
+
 def test_our_own_entry_point_is_not_the_scripts(tmp_path: Path) -> None:
     (tmp_path / "s.py").write_text("def main(): ...\nmain()\n")
 
@@ -211,6 +229,7 @@ def test_under_torchrun(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     for rank in (0, 1):
+        assert done.stderr.count(f"remora: observed (rank {rank})\n") == 1
         assert done.stdout.count(f"rank {rank} of 2 __main__") == 1
     assert done.stderr.count("steps      3 of the optimizer") == 2
     assert "net: Linear in DistributedDataParallel, 3 parameters, trained by sgd" in done.stderr

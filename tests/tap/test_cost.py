@@ -35,7 +35,7 @@ def test_a_watched_call_is_cheap(bench: Any) -> None:
     row = rows(bench, bench._python_calls(), both)[both]
 
     assert row.added_us > 0
-    assert row.low_us < 3 * bench.CALL_TARGET_US
+    assert row.added_us < 3 * bench.CALL_TARGET_US
 
 
 def test_a_watched_step_is_cheap(bench: Any, job: Job) -> None:
@@ -60,7 +60,7 @@ def test_a_watched_step_is_cheap(bench: Any, job: Job) -> None:
 def test_an_idle_job_costs_nothing(bench: Any) -> None:
     for subject in (bench._python_calls(), bench._optimizer_steps()):
         row = rows(bench, subject, "idle job")["idle job"]
-        assert row.low_us < 0.1 * row.bare_us
+        assert row.added_us < 0.25 * row.bare_us
 
 
 def test_the_interval_of_a_median_covers_it(bench: Any) -> None:

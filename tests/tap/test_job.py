@@ -182,3 +182,18 @@ def test_a_forked_child_is_left_alone(job: Job, make_service: Any, model: nn.Mod
 
     assert os.waitstatus_to_exitcode(status) == 0
     assert job.services == (service,)
+
+
+@pytest.mark.parametrize("fault", [ValueError("closed"), BrokenPipeError()])
+def test_a_stream_that_cannot_be_written_to_spares_the_program(
+    make_service: Any, fault: Exception
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise fault
+
+    job = Job(stderr=Gone())
+    service = make_service(lambda job: 1 / 0)
+    job.attach(service)
+
+    assert job.services == ()

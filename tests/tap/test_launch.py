@@ -350,4 +350,4 @@ def test_the_command_line_is_light() -> None:
     runs = [plain(Path.cwd(), "-c", code)[1].split() for _ in range(3)]
 
     assert all(run[1] == "False" for run in runs)
-    assert min(float(run[0]) for run in runs) < 300  # 90 ms where nothing else runs
+    assert min(float(run[0]) for run in runs) < 300

@@ -31,6 +31,7 @@ EVERYTHING = Observation(
     calls={
         "torch.add": Calls(count=3600, failed=2, total_ms=72.0),
         "torch.mul": Calls(count=0, failed=0, total_ms=0.0),
+        "late.f": Calls(count=0, failed=0, total_ms=0.0, found=False),
     },
 )  # fmt: skip
 
@@ -42,7 +43,8 @@ remora: observed
   optimizer  adam: Adam, trains net
   scheduler  decay: StepLR, drives adam
   calls      torch.add: 3,600, 72 ms in all, 2 raised
-             torch.mul: never called"""
+             torch.mul: never called
+             late.f: never found"""
 
 NOTHING = Observation(
     steps=0, step_of="optimizer", step_ms_mean=None, step_ms_median=None,
@@ -53,6 +55,7 @@ NOTHING = Observation(
 def test_the_summary_reads_so() -> None:
     assert summary(EVERYTHING) == GOLDEN
     assert summary(NOTHING) == "remora: observed\n  steps      none seen"
+    assert summary(NOTHING, rank="1") == "remora: observed (rank 1)\n  steps      none seen"
 
 
 def test_steps_are_timed_from_end_to_end(job: Job, model: nn.Module, step: Stepper) -> None:
@@ -134,3 +137,33 @@ def test_it_keeps_no_model_alive(job: Job, make_service: Any) -> None:
     gc.collect()
 
     assert [reference() for reference in alive] == [None, None]
+
+
+def test_the_file_is_where_it_was_asked_for_though_the_program_moves(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    job.attach(Observe(json_file=Path("seen.json"), stream=io.StringIO()))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    job.finish()
+
+    assert (tmp_path / "seen.json").is_file()
+
+
+def test_forwards_are_let_go_at_the_first_step(job: Job, model: nn.Module, step: Stepper) -> None:
+    job.attach(Observe(stream=io.StringIO()))
+    model(torch.ones(2, 4))
+    assert model._forward_hooks
+    step(torch.optim.SGD(model.parameters(), lr=0.1))
+
+    assert not model._forward_hooks
+
+
+def test_a_closed_stream_spares_a_strict_job(strict_job: Job) -> None:
+    stream = io.StringIO()
+    strict_job.attach(Observe(stream=stream))
+    stream.close()
+    strict_job.finish()
+
+    assert strict_job.services == ()

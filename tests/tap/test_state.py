@@ -236,3 +236,23 @@ def test_without_torch_nothing_is_found_and_torch_is_not_imported() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["0", "False"]
+
+
+def test_a_fully_sharded_model_is_the_one_within(job: Job) -> None:
+    """A stand-in: the real one needs a process group and an accelerator."""
+
+    class FullyShardedDataParallel(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self._fsdp_wrapped_module = module
+
+        @property
+        def module(self) -> nn.Module:
+            return self._fsdp_wrapped_module
+
+    inner = nn.Linear(2, 1)
+    sharded = FullyShardedDataParallel(inner)
+    (found,) = [one for one in job.state.find().models if one.module in (inner, sharded)]
+
+    assert found.module is inner
+    assert found.wrappers == (sharded,)

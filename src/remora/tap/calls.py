@@ -40,7 +40,6 @@ from remora.tap.steps import OptimizerSteps, Step
 from remora.tap.subscription import Admit, Subscription
 from remora.tap.wrap import After, Before, Failed, Watcher, unwatch, watch
 
-
 _ABSENT = object()
 
 
@@ -49,6 +48,11 @@ class Calls:
 
     def __init__(self, imports: ImportWatch, steps: OptimizerSteps, admit: Admit) -> None:
         self._imports, self._steps, self._admit = imports, steps, admit
+        self._requests: list[_Request] = []
+
+    def found(self, name: str) -> bool:
+        """Whether every watch of ``name`` made here has met the function it stands for."""
+        return not any(request.name == name and not request.met for request in self._requests)
 
     def watch(
         self,
@@ -78,6 +82,8 @@ class Calls:
         if not subscription.live:
             return subscription
         request = _Request(self, name, Watcher(before, after, failed, subscription), undo)
+        self._requests.append(request)
+        undo.append(lambda: self._requests.remove(request))
         try:
             request.resolve()
         except UserError:
@@ -123,10 +129,12 @@ class _Request:
         self, calls: Calls, name: str, watcher: Watcher, undo: list[Callable[[], None]]
     ) -> None:
         self._calls, self.name, self._watcher, self._undo = calls, name, watcher, undo
+        self.met = False
 
     def resolve(self) -> None:
         found = find(self.name)
         if isinstance(found, Place):
+            self.met = True
             self._undo.append(self._calls._install(found, self._watcher))
         elif found == "__main__":
             _MAIN.append(self)

@@ -10,6 +10,7 @@ place before the first subscription or after the last.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import traceback
@@ -173,7 +174,9 @@ class Crew:
 
     def _say(self, line: str) -> None:
         stream = self._stderr or sys.stderr
-        if stream is not None:
+        if stream is None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
             stream.write(f"remora: {line}\n")  # in one piece: ranks may share the stream
             stream.flush()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
 import sys
 import threading
@@ -31,6 +33,8 @@ class Calls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     failed: int
     total_ms: float
     """Time inside it; a recursive call's time counts in its caller's too."""
+    found: bool = True
+    """Whether the name came to stand for a function while the program ran."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,7 +95,10 @@ class Observe(Service):
     ) -> None:
         if json_file is not None and not json_file.parent.is_dir():
             raise BadValue(f"no folder {str(json_file.parent)!r} to write {json_file.name!r} into")
-        self._watch, self._json_file, self._stream = watch, json_file, stream
+        self._watch, self._stream = watch, stream
+        self._json_file = (
+            None if json_file is None else json_file.absolute()
+        )  # it may change folder
         self._clock_ns = clock_ns
         self._job: Job | None = None
 
@@ -105,7 +112,7 @@ class Observe(Service):
             tally = self._tallies[name] = _Tally(self._clock_ns)
             job.calls.watch(name, before=tally.before, after=tally.after, failed=tally.failed)
         job.steps.subscribe(self._on_step)
-        job.steps.subscribe_forward(self._on_forward)
+        self._forward = job.steps.subscribe_forward(self._on_forward)
 
     def detach(self) -> None:
         self._job = None  # the job removes the subscriptions
@@ -116,8 +123,10 @@ class Observe(Service):
             data = msgspec.json.format(msgspec.json.encode(observation), indent=2)
             write_atomically(self._json_file, data + b"\n")
         stream = self._stream or sys.stderr
-        stream.write(summary(observation) + "\n")  # in one piece: ranks may share the stream
-        stream.flush()
+        text = summary(observation, rank=os.environ.get("RANK"))
+        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
+            stream.write(text + "\n")  # in one piece: ranks may share the stream
+            stream.flush()
 
     def observation(self) -> Observation:
         """What has been observed so far."""
@@ -134,20 +143,23 @@ class Observe(Service):
             models=models,
             optimizers=optimizers,
             schedulers=schedulers,
-            calls={name: tally.calls() for name, tally in self._tallies.items()},
+            calls={name: tally.calls(self._found(name)) for name, tally in self._tallies.items()},
         )
 
     def _on_step(self, step: Step) -> None:
         if step.advances:
             if step.total == 1:
+                self._forward.remove()  # it trains: forwards are no steps of it
                 self._look()
             self._optimizer_steps.mark()
 
     def _on_forward(self, _: object) -> None:
-        if self._optimizer_steps.count == 0:
-            if self._forwards.count == 0:
-                self._look()
-            self._forwards.mark()
+        if self._forwards.count == 0:
+            self._look()
+        self._forwards.mark()
+
+    def _found(self, name: str) -> bool:
+        return self._job is None or self._job.calls.found(name)
 
     def _look(self) -> None:
         if self._job is not None:
@@ -199,8 +211,9 @@ class _Tally:
         with self._lock:
             self._failed += 1
 
-    def calls(self) -> Calls:
-        return Calls(count=self._count, failed=self._failed, total_ms=self._total_ns / 1e6)
+    def calls(self, found: bool) -> Calls:
+        total_ms = self._total_ns / 1e6
+        return Calls(count=self._count, failed=self._failed, total_ms=total_ms, found=found)
 
 
 def _describe(found: FoundState) -> tuple[list[Model], list[Part], list[Part]]:
@@ -228,14 +241,17 @@ def _describe(found: FoundState) -> tuple[list[Model], list[Part], list[Part]]:
 # ---------------------------------------------------------------- the summary
 
 
-def summary(observation: Observation) -> str:
-    """The observation as people read it, at most 100 columns where names allow."""
+def summary(observation: Observation, rank: str | None = None) -> str:
+    """The observation as people read it, at most 100 columns where names allow.
+
+    ``rank`` is the process's among those of one launcher; None where there is no launcher.
+    """
     rows = [("steps", _steps_line(observation))]
     rows += [("model", _model_line(model)) for model in observation.models]
     rows += [("optimizer", _part_line(part, "trains")) for part in observation.optimizers]
     rows += [("scheduler", _part_line(part, "drives")) for part in observation.schedulers]
     rows += [("calls", _calls_line(name, calls)) for name, calls in observation.calls.items()]
-    lines = ["remora: observed"]
+    lines = ["remora: observed" if rank is None else f"remora: observed (rank {rank})"]
     last = ""
     for label, text in rows:
         lines.append(f"  {label if label != last else '':<10} {text}")
@@ -266,6 +282,8 @@ def _part_line(part: Part, verb: str) -> str:
 
 
 def _calls_line(name: str, calls: Calls) -> str:
+    if not calls.found:
+        return f"{name}: never found"
     if not calls.count:
         return f"{name}: never called"
     failed = f", {calls.failed:,} raised" if calls.failed else ""

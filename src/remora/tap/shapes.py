@@ -9,7 +9,7 @@ wraps is then called when it begins to run, not when it is called.
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
 
@@ -32,7 +32,7 @@ def _coroutine(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _generator(call: Callable[..., Any]) -> Callable[..., Any]:
-    def watched(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    def watched(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         return (yield from call(*args, **kwargs))
 
     return watched

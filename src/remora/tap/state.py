@@ -33,7 +33,7 @@ _KINDS = {
 _WRAPS_MODULE = {
     "DistributedDataParallel": "module",
     "DataParallel": "module",
-    "FullyShardedDataParallel": "module",
+    "FullyShardedDataParallel": "_fsdp_wrapped_module",
     "OptimizedModule": "_orig_mod",
 }
 """Classes whose instances only run another module, and the child that it is."""
