@@ -76,11 +76,24 @@ class Session(ABC):
         """Do one step of work. The n-th step of two sessions of one seed does equal work."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold: ``state_dict`` of the model and the optimizer."""
+        """What a checkpoint must hold: ``state_dict`` of the model and the optimizer.
+
+        A session whose next step depends on more (its place in the data, say) adds that. All values
+        are tensors, numbers and strings, or dicts and lists of such.
+        """
         state: dict[str, Any] = {"model": self.model.state_dict()}
         if self.optimizer is not None:
             state["optimizer"] = self.optimizer.state_dict()
         return state
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``, which a session of the same workload, scale and seed gave.
+
+        The next step then gives what that session's next step gave, bit for bit.
+        """
+        self.model.load_state_dict(state["model"])
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
 
     def close(self) -> None:  # noqa: B027  most sessions hold nothing but memory
         """Release what the session holds. Calling it twice does no harm."""
