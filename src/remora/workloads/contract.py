@@ -18,6 +18,11 @@ Scale = Literal["quick", "standard", "paper"]
 SCALES: tuple[Scale, ...] = ("quick", "standard", "paper")
 
 
+_PIECE = 2**20
+"""Elements widened to float64 at a time: all at once, large outputs would double a peak of memory
+that a run reports. (A mean with a ``dtype`` copies the whole tensor, too.)"""
+
+
 class Outcome:
     """What one step produced, comparable between arms.
 
@@ -30,7 +35,11 @@ class Outcome:
     @cached_property
     def value(self) -> float:
         """The loss, or the mean of all elements in float64: equal work gives close values."""
-        return float(self.tensor.double().mean()) if self.tensor.numel() else 0.0
+        if not self.tensor.numel():
+            return 0.0
+        pieces = self.tensor.reshape(-1).split(_PIECE)
+        sums = torch.stack([piece.double().sum() for piece in pieces])
+        return float(sums.sum() / self.tensor.numel())
 
     @cached_property
     def digest(self) -> str:
