@@ -34,6 +34,6 @@ def test_count_is_the_published_one(name: str, parameters: int) -> None:
 
 
 def test_transformer_xl_is_about_as_large_as_published() -> None:
-    """151 million in Dai et al. 2019, table 1; clusters and biases are counted differently."""
+    """151 million in Dai et al. 2019, table 1."""
     (row,) = (row for row in registry.describe("paper") if row.name == "transformer-xl-train")
-    assert row.parameters == pytest.approx(151e6, rel=0.01)
+    assert row.parameters == pytest.approx(151e6, abs=0.5e6)

@@ -79,7 +79,7 @@ def test_an_optimizer_is_shown_with_its_settings() -> None:
 
 # ---------------------------------------------------------------- Transformer-XL
 
-SMALL = XlSizes(2, 6, 5, 2, 16, 2, 8, 32, vocabulary=50, frequent=10, common=25)
+SMALL = XlSizes(2, 6, 5, 2, 16, 2, 8, 32, vocabulary=50, frequent=10, common=25, rare=40)
 
 
 def _small() -> TransformerXl:

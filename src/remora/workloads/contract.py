@@ -18,6 +18,11 @@ Scale = Literal["quick", "standard", "paper"]
 SCALES: tuple[Scale, ...] = ("quick", "standard", "paper")
 
 
+_PIECE = 2**20
+"""Elements widened to float64 at a time: all at once, large outputs would double a peak of memory
+that a run reports. (A mean with a ``dtype`` copies the whole tensor, too.)"""
+
+
 class Outcome:
     """What one step produced, comparable between arms.
 
@@ -30,7 +35,11 @@ class Outcome:
     @cached_property
     def value(self) -> float:
         """The loss, or the mean of all elements in float64: equal work gives close values."""
-        return float(self.tensor.double().mean()) if self.tensor.numel() else 0.0
+        if not self.tensor.numel():
+            return 0.0
+        pieces = self.tensor.reshape(-1).split(_PIECE)
+        sums = torch.stack([piece.double().sum() for piece in pieces])
+        return float(sums.sum() / self.tensor.numel())
 
     @cached_property
     def digest(self) -> str:
@@ -76,11 +85,24 @@ class Session(ABC):
         """Do one step of work. The n-th step of two sessions of one seed does equal work."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold: ``state_dict`` of the model and the optimizer."""
+        """What a checkpoint must hold: ``state_dict`` of the model and the optimizer.
+
+        A session whose next step depends on more (its place in the data, say) adds that. All values
+        are tensors, numbers and strings, or dicts and lists of such.
+        """
         state: dict[str, Any] = {"model": self.model.state_dict()}
         if self.optimizer is not None:
             state["optimizer"] = self.optimizer.state_dict()
         return state
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state``, which a session of the same workload, scale and seed gave.
+
+        The next step then gives what that session's next step gave, bit for bit.
+        """
+        self.model.load_state_dict(state["model"])
+        if self.optimizer is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
 
     def close(self) -> None:  # noqa: B027  most sessions hold nothing but memory
         """Release what the session holds. Calling it twice does no harm."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -42,13 +43,60 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     available = int(psutil.virtual_memory().available)
-    limit, used = _read_count("memory.max"), _read_count("memory.current")
-    return available if limit is None or used is None else min(available, max(0, limit - used))
+    within = _free_in_container()
+    return available if within is None else min(available, within)
 
 
-def _read_count(name: str) -> int | None:
-    try:
-        text = (_CGROUP / name).read_text().strip()
-    except OSError:
-        return None
+@dataclass(frozen=True)
+class _Limits:
+    """Where a version of control groups keeps a container's memory limit and use."""
+
+    limit: str
+    used: str
+    stat: str
+    reclaimable: str
+    """The entry of ``stat`` that counts file pages the kernel drops when memory runs short."""
+
+
+_VERSIONS = (
+    _Limits("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    _Limits(
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
+
+
+def _free_in_container() -> int | None:
+    """Bytes left under the container's limit, or None where there is none.
+
+    Cached files that can be dropped are free: a container that writes checkpoints fills up with
+    them.
+    """
+    for files in _VERSIONS:
+        limit, used = _count(files.limit), _count(files.used)
+        if limit is not None and used is not None:
+            reclaimable = min(used, _stat(files.stat).get(files.reclaimable, 0))
+            return max(0, limit - used + reclaimable)
+    return None
+
+
+def _count(name: str) -> int | None:
+    text = _read(name).strip()
     return int(text) if text.isdigit() else None
+
+
+def _stat(name: str) -> dict[str, int]:
+    """Lines of a name and a number each."""
+    pairs = (line.split() for line in _read(name).splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+
+def _read(name: str) -> str:
+    """What a file of the control group says; nothing where there is no such file."""
+    try:
+        return (_CGROUP / name).read_text()
+    except OSError:
+        return ""

@@ -16,7 +16,7 @@ from remora.workloads.contract import SCALES, Footprint, Mode, Scale, Session, W
 from remora.workloads.fast_init import build_seeded
 from remora.workloads.optimizers import OptimizerSpec
 from remora.workloads.rehearsal import rehearse
-from remora.workloads.sessions import Apply, Batch, ForwardSession, TrainSession
+from remora.workloads.sessions import Batch, ForwardSession, TrainSession
 from remora.workloads.weights import load_weights
 
 SizesT = TypeVar("SizesT")
@@ -58,10 +58,6 @@ class ModelWorkload(Workload, Generic[SizesT]):
     def apply(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """The loss in mode ``train``, else the output."""
 
-    def applied(self, network: torch.nn.Module) -> Apply:
-        """What a new session runs on each batch: :meth:`apply`, unless it has to remember."""
-        return self.apply
-
     @abstractmethod
     def work(self, sizes: SizesT) -> Work:
         """How much one step does."""
@@ -81,11 +77,12 @@ class ModelWorkload(Workload, Generic[SizesT]):
         """The session that steps ``network``."""
         batches = self.batches(sizes, device, seed, data)
         work = self.work(sizes)
-        apply = self.applied(network)
         if self.optimizer is None:
-            return ForwardSession(network, apply, batches, work=work, device=device)
+            return ForwardSession(network, self.apply, batches, work=work, device=device)
         optimizer = self.optimizer.make(network.parameters())
-        return TrainSession(network, optimizer, apply, batches, work=work, device=device, seed=seed)
+        return TrainSession(
+            network, optimizer, self.apply, batches, work=work, device=device, seed=seed
+        )
 
     # ------------------------------------------------- the contract
 

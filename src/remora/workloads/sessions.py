@@ -6,6 +6,7 @@ A step never reads a value back from the device; outcomes stay tensors until ask
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -16,7 +17,27 @@ Apply = Callable[[torch.nn.Module, Batch], torch.Tensor]
 """Runs a model on a batch: the loss (a scalar) when training, else the output."""
 
 
-class TrainSession(Session):
+class BatchSession(Session):
+    """Takes the next batch of a fixed cycle; its place there is part of its state."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = batches
+        self._steps = 0
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "steps": self._steps}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        super().load_state(state)
+        self._steps = state["steps"]
+
+    def _next_batch(self) -> Batch:
+        batch = self._batches[self._steps % len(self._batches)]
+        self._steps += 1
+        return batch
+
+
+class TrainSession(BatchSession):
     """Forward, backward, optimizer step and zero_grad on the next batch of a fixed cycle.
 
     The device's generator is seeded anew for every step, so that dropout in the n-th step depends
@@ -36,28 +57,25 @@ class TrainSession(Session):
         device: torch.device,
         seed: int,
     ) -> None:
+        super().__init__(batches)
         self.model = model.train()
         self.optimizer = optimizer
         self.device = device
         self.work = work
         self._loss = loss
-        self._batches = batches
         self._generator = default_generator(device)
         self._seed = seed
-        self._steps = 0
 
     def step(self) -> Outcome:
         self._generator.manual_seed(self._seed + self._steps)
-        batch = self._batches[self._steps % len(self._batches)]
-        self._steps += 1
-        loss = self._loss(self.model, batch)
+        loss = self._loss(self.model, self._next_batch())
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         return Outcome(loss)
 
 
-class ForwardSession(Session):
+class ForwardSession(BatchSession):
     """Inference on the next batch of a fixed cycle; the outcome is the output."""
 
     optimizer = None
@@ -71,18 +89,15 @@ class ForwardSession(Session):
         work: Work,
         device: torch.device,
     ) -> None:
+        super().__init__(batches)
         self.model = model.eval()
         self.device = device
         self.work = work
         self._output = output
-        self._batches = batches
-        self._steps = 0
 
     @torch.no_grad()
     def step(self) -> Outcome:
-        batch = self._batches[self._steps % len(self._batches)]
-        self._steps += 1
-        return Outcome(self._output(self.model, batch))
+        return Outcome(self._output(self.model, self._next_batch()))
 
 
 def default_generator(device: torch.device) -> torch.Generator:

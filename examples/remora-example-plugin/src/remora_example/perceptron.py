@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from remora.core.errors import BadValue
 from remora.workloads.contract import Footprint, Outcome, Scale, Session, Work, Workload
 
 _WIDTH: Mapping[Scale, int] = {"quick": 512, "standard": 2048, "paper": 4096}
@@ -61,4 +62,6 @@ class PerceptronTrain(Workload):
     def build(
         self, scale: Scale, device: torch.device, *, seed: int = 0, data: Path | None = None
     ) -> Session:
+        if data is not None:
+            raise BadValue(f"{self.name} reads no local data; leave out --data")
         return PerceptronSession(_WIDTH[scale], device, seed)

@@ -37,10 +37,8 @@ class DecodeSession(Session):
         self._new_tokens = new_tokens
         self._tokens_argument = tokens_argument
         self._context = dict(context or {})
-        with torch.no_grad():
-            read = self._read(prompt, None)
-        self._cache = read.past_key_values
-        self._first = read.logits[:, -1:].argmax(-1)
+        self._prompt = prompt
+        self._read_prompt()
 
     @torch.no_grad()
     def step(self) -> Outcome:
@@ -51,6 +49,17 @@ class DecodeSession(Session):
             decoded.append(token)
         self._cache.crop(-self._new_tokens)
         return Outcome(torch.cat(decoded, dim=1))
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """As the contract says; the prompt is read again, with the weights loaded."""
+        super().load_state(state)
+        self._read_prompt()
+
+    @torch.no_grad()
+    def _read_prompt(self) -> None:
+        read = self._read(self._prompt, None)
+        self._cache = read.past_key_values
+        self._first = read.logits[:, -1:].argmax(-1)
 
     def _read(self, tokens: torch.Tensor, cache: Any) -> Any:
         inputs = {self._tokens_argument: tokens, **self._context}

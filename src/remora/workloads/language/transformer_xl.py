@@ -16,6 +16,9 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout, linear, log_softmax
 
+CLUSTERS = 3
+"""Clusters of words beyond the frequent ones."""
+
 Memory = tuple[torch.Tensor, ...]
 """What each layer keeps of the segments before: (batch, memory, width) each."""
 
@@ -35,11 +38,22 @@ class XlSizes:
     frequent: int
     """Words the softmax always scores."""
     common: int
-    """Words above this rank fall into the last, rare cluster; the one between is the middle."""
+    """Where the first of the other clusters of words ends, and the second begins."""
+    rare: int
+    """Where the second ends; the third goes on to ``vocabulary``."""
+
+    @property
+    def bounds(self) -> tuple[int, ...]:
+        """The ranks at which the clusters begin and end."""
+        return self.frequent, self.common, self.rare, self.vocabulary
 
 
 class TransformerXl(nn.Module):
-    """The model; :meth:`forward` gives the mean negative log likelihood of the next words."""
+    """The model; :meth:`forward` gives the mean negative log likelihood of the next words.
+
+    ``drop`` is the dropout of embeddings, positions and layers; attention weights have none, as in
+    the authors' setting for WikiText-103.
+    """
 
     def __init__(self, sizes: XlSizes, drop: float = 0.1) -> None:
         super().__init__()
@@ -49,9 +63,9 @@ class TransformerXl(nn.Module):
         self.content_bias = nn.Parameter(torch.zeros(sizes.heads, sizes.head_width))
         self.position_bias = nn.Parameter(torch.zeros(sizes.heads, sizes.head_width))
         self.layers = nn.ModuleList(_Layer(sizes, drop) for _ in range(sizes.layers))
-        self.clusters = nn.Parameter(torch.zeros(2, sizes.width))
+        self.clusters = nn.Parameter(torch.zeros(CLUSTERS, sizes.width))
         self.word_bias = nn.Parameter(torch.zeros(sizes.vocabulary))
-        self.cluster_bias = nn.Parameter(torch.zeros(2))
+        self.cluster_bias = nn.Parameter(torch.zeros(CLUSTERS))
 
     def empty_memory(self) -> Memory:
         """Zeros, so that the first segment does as much work as the others."""
@@ -65,7 +79,7 @@ class TransformerXl(nn.Module):
         """``words`` (batch, sequence); ``targets`` as :func:`split_targets` gives them."""
         hidden = self.embedding(words) * math.sqrt(self.sizes.width)
         hidden = dropout(hidden, self.drop, self.training)
-        distances = self._distances(hidden)
+        distances = dropout(self._distances(hidden), self.drop, self.training)
         unseen = self._unseen(hidden)
         kept = []
         for layer, before in zip(self.layers, memory, strict=True):
@@ -101,9 +115,8 @@ class TransformerXl(nn.Module):
         head_bias = torch.cat([self.word_bias[: sizes.frequent], self.cluster_bias])
         head = log_softmax(linear(hidden, head_weight, head_bias), dim=-1)
         total = -head.gather(1, head_target[:, None]).sum()
-        bounds = (sizes.frequent, sizes.common, sizes.vocabulary)
         for (start, end), where, target in zip(
-            pairwise(bounds), tails[::2], tails[1::2], strict=True
+            pairwise(sizes.bounds), tails[::2], tails[1::2], strict=True
         ):
             scores = linear(hidden[where], words[start:end], self.word_bias[start:end])
             total = total - log_softmax(scores, dim=-1).gather(1, target[:, None]).sum()
@@ -149,7 +162,6 @@ class _Layer(nn.Module):
         position = torch.einsum("bqhd,khd->bhqk", query + position_bias, relative)
         scores = (content + relative_shift(position)) / math.sqrt(self.head_width)
         weights = scores.masked_fill(unseen, float("-inf")).softmax(dim=-1)
-        weights = dropout(weights, self.drop, self.training)
         attended = torch.einsum("bhqk,bkhd->bqhd", weights, value).flatten(2)
         attended = dropout(self.output(attended), self.drop, self.training)
         hidden = self.attention_norm(hidden + attended)
@@ -171,14 +183,13 @@ def relative_shift(scores: torch.Tensor) -> torch.Tensor:
 def split_targets(targets: torch.Tensor, sizes: XlSizes) -> tuple[torch.Tensor, ...]:
     """What the adaptive softmax is to predict, worked out before the step.
 
-    ``targets`` (tokens,). Gives the head's target per token, then for the middle and the rare
-    cluster which tokens fall in it, and which of its words each is. Done ahead, so that the step
-    need not ask the device how many there are.
+    ``targets`` (tokens,). Gives the head's target per token, then for each other cluster which
+    tokens fall in it, and which of its words each is. Done ahead, so that the step need not ask
+    the device how many there are.
     """
-    bounds = (sizes.frequent, sizes.common, sizes.vocabulary)
     head = targets.clone()
     split: list[torch.Tensor] = []
-    for cluster, (start, end) in enumerate(pairwise(bounds)):
+    for cluster, (start, end) in enumerate(pairwise(sizes.bounds)):
         inside = (targets >= start) & (targets < end)
         head[inside] = sizes.frequent + cluster
         split += [inside.nonzero().flatten(), targets[inside] - start]
