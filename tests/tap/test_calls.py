@@ -567,7 +567,9 @@ class _Kind(torch.Tensor):
     ],
 )
 @pytest.mark.parametrize(
-    "mode", [lambda: torch.device("cpu"), _Passing, contextlib.nullcontext], ids=str
+    "mode",
+    [lambda: torch.device("cpu"), _Passing, contextlib.nullcontext],
+    ids=["device", "mode", "none"],
 )
 @pytest.mark.parametrize("kind", [torch.Tensor, _Kind])
 def test_a_call_that_torch_hands_to_a_mode_counts_once(
