@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+in_callback: set[int] = set()
+"""Threads that are inside a callback: what those call is not the program's, and no tap tells it."""
+
 
 class Subscription:
     """A subscription to a tap. It ends by :meth:`remove`, or when its owner is detached."""
