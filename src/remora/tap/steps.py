@@ -210,13 +210,17 @@ class OptimizerSteps:
             self._calling.pop()
 
     def _meet(self, optimizer: Optimizer) -> _Progress:
-        key, progress = id(optimizer), self._progress
+        key, of_tap = id(optimizer), weakref.ref(self)  # a cycle would outlive the job
 
         def forget(reference: weakref.ref[Any]) -> None:
-            if (found := progress.get(key)) is not None and found.alive is reference:
-                del progress[key]
+            if (tap := of_tap()) is None:
+                return
+            if (found := tap._progress.get(key)) is not None and found.alive is reference:
+                del tap._progress[key]
 
-        progress[key] = met = _Progress(weakref.ref(optimizer, forget), _may_nest(type(optimizer)))
+        self._progress[key] = met = _Progress(
+            weakref.ref(optimizer, forget), _may_nest(type(optimizer))
+        )
         return met
 
 

@@ -26,7 +26,12 @@ class Subscription:
         """End it. Calling it twice does no harm; calling it within a callback is allowed."""
         if self.live:
             self.live = False
-            self._remove(self)
+            remove, self._remove = self._remove, _nothing  # it holds the tap
+            remove(self)
+
+
+def _nothing(_: Subscription) -> None:
+    """What is left to do for a subscription that has ended."""
 
 
 class Admit(Protocol):
