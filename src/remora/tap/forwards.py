@@ -8,7 +8,7 @@ A root called first at a moment when discovery is not armed is seen from the nex
 
 What is a root is read off the stack, not counted up and down, so a forward that raises leaves
 nothing behind, and a root that nobody wants to hear of before its forward needs one hook only.
-About half of what a subscription adds to a forward is torch's own path for a module with hooks.
+A good third of what a subscription adds is torch's own path for a module with hooks.
 Left out: replicas that DataParallel makes for its devices, modules called again
 in backward (activation checkpointing), and whatever runs inside a compiled graph, so also a model
 compiled in place by ``model.compile()``; what ``torch.compile(model)`` returns is seen.
