@@ -218,10 +218,11 @@ def _root_forwards() -> Subject:
                 root(x)
 
     here = "a root forward"
-    return Subject(run, 300, [
+    return Subject(run, 1000, [
         Variant(f"{here}: idle job", _job(lambda job: None), "nobody subscribed"),
         Variant(f"{here}: subscribed, after", _job(lambda j: j.steps.subscribe_forward(_on_event)),
                 "includes torch's own path for a module with hooks"),
+        Variant(f"{here}: a hook that does nothing", _hooked(root), "torch's own path alone"),
         Variant(f"{here}: sys.settrace", _set(sys.settrace, _on_trace), "every call and line"),
     ])  # fmt: skip
 
@@ -260,6 +261,18 @@ def _job(subscribe: Callable[[Job], object]) -> Context:
             job.detach_all()
 
     return riding
+
+
+def _hooked(module: nn.Module) -> Context:
+    @contextmanager
+    def hooked() -> Iterator[None]:
+        handle = module.register_forward_hook(lambda module, args, output: None)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    return hooked
 
 
 def _set(setter: Callable[[Any], None], hook: Any) -> Context:

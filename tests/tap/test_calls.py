@@ -597,3 +597,30 @@ def test_a_function_of_torch_that_calls_itself_counts_each(job: Job) -> None:
     pytree.tree_map(lambda leaf: pytree.tree_map(abs, leaf), [-1, -2])
 
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_what_a_callback_does_is_not_the_programs(job: Job, phase: str, model: nn.Module) -> None:
+    """Of a callback at any tap: its own calls, steps and forwards are seen at none."""
+    seen: list[str] = []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    own = nn.Linear(4, 4)
+    own_optimizer = torch.optim.SGD(own.parameters(), lr=0.1)
+
+    def works(*_: Any) -> None:
+        own(torch.ones(1, 4))
+        own_optimizer.step()
+        nn.functional.relu(torch.ones(1))
+
+    def note(kind: str) -> Any:
+        return lambda *_: (seen.append(kind), works())[0]
+
+    job.steps.subscribe(**{phase: note("step")})
+    job.steps.subscribe_forward(**{phase: note("forward")})
+    job.calls.watch("torch.nn.functional.relu", **{phase: note("call")})
+    job.calls.watch("torch.optim.SGD.step", **{phase: note("step, watched")})
+    for _ in range(2):
+        model(torch.ones(1, 4))
+        optimizer.step()
+
+    assert sorted(seen) == sorted(["call", "forward", "step", "step, watched"] * 2)

@@ -277,3 +277,21 @@ def test_a_watch_that_begins_within_a_step_is_told_of_the_next(job: Job) -> None
     optimizer.step(closure)
 
     assert log == ["begun", "token"]
+
+
+def test_a_job_that_is_over_frees_what_it_knew_of_an_optimizer_at_once() -> None:
+    """Left to the collector, its weak references can be freed while torch's object dies."""
+    optimizer = torch.optim.SGD([parameter()], lr=0.1)
+    before = weakref.getweakrefcount(optimizer)
+    gc.disable()
+    try:
+        job = Job(strict=True)
+        job.steps.subscribe(lambda s: None)
+        job.calls.watch("torch.optim.SGD.step", before=lambda args, kwargs: None)
+        optimizer.step()
+        assert weakref.getweakrefcount(optimizer) > before
+        job.detach_all()
+        del job
+        assert weakref.getweakrefcount(optimizer) == before
+    finally:
+        gc.enable()

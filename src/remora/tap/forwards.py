@@ -8,7 +8,7 @@ A root called first at a moment when discovery is not armed is seen from the nex
 
 What is a root is read off the stack, not counted up and down, so a forward that raises leaves
 nothing behind, and a root that nobody wants to hear of before its forward needs one hook only.
-About half of what a subscription adds to a forward is torch's own path for a module with hooks.
+A good third of what a subscription adds is torch's own path for a module with hooks.
 Left out: replicas that DataParallel makes for its devices, modules called again
 in backward (activation checkpointing), and whatever runs inside a compiled graph, so also a model
 compiled in place by ``model.compile()``; what ``torch.compile(model)`` returns is seen.
@@ -22,12 +22,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from threading import get_ident
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from remora.tap.imports import ImportWatch
 from remora.tap.names import Place, find
-from remora.tap.subscription import Admit, Subscription
+from remora.tap.subscription import Admit, Subscription, in_callback
 from remora.tap.wrap import Site, Watcher, unwatch, watch
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class RootForwards:
                 self._discovery = None
 
     def _on_any_forward(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        if _compiling() or self._discovery is None:
+        if _compiling() or self._discovery is None or get_ident() in in_callback:
             return
         if _is_root_call(module, _enclosing_modules(sys._getframe(1))):
             root = self._meet(module)
@@ -181,12 +182,17 @@ class RootForwards:
             self._arm()
 
     def _tell(self, watchers: tuple[_Watcher, ...], forward: Forward) -> None:
-        for callback, subscription in watchers:
-            if subscription.live:
-                try:
-                    callback(forward)
-                except Exception as error:
-                    subscription.fail(error)
+        ident = get_ident()
+        in_callback.add(ident)
+        try:
+            for callback, subscription in watchers:
+                if subscription.live:
+                    try:
+                        callback(forward)
+                    except Exception as error:
+                        subscription.fail(error)
+        finally:
+            in_callback.discard(ident)
 
 
 class _Root:
@@ -238,7 +244,7 @@ class _Hook:
         if module is not self._module():
             self._leave(module)
             return
-        if self._backward_id() != -1:
+        if self._backward_id() != -1 or get_ident() in in_callback:
             return
         code = self._call_impl
         frame: FrameType | None = sys._getframe(1)

@@ -16,11 +16,12 @@ import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from remora.tap.forwards import Forward, RootForwards
 from remora.tap.imports import ImportWatch
-from remora.tap.subscription import Admit, Subscription
+from remora.tap.subscription import Admit, Subscription, in_callback
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -66,9 +67,9 @@ class Steps:
     ) -> Subscription:
         """Be called around every optimizer step, of every optimizer and thread.
 
-        Steps taken while nobody is subscribed are not counted. One that is under way at the
-        subscription ends with an ``after`` alone. Inside ``torch.compile`` an optimizer's step has
-        no hooks, so it is not seen.
+        Steps taken while nobody is subscribed are not counted, nor those a callback takes. One
+        that is under way at the subscription ends with an ``after`` alone. Inside
+        ``torch.compile`` an optimizer's step has no hooks, so it is not seen.
         """
         return self._steps.subscribe(self._imports, self._admit, after, before)
 
@@ -164,12 +165,15 @@ class OptimizerSteps:
     # What follows is paid at every step of the program: it is written out rather than composed.
 
     def _on_before(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Any) -> None:
+        if (ident := get_ident()) in in_callback:
+            return
         progress = self._progress.get(id(optimizer)) or self._meet(optimizer)
         if progress.may_nest and _within_step_of(optimizer):
             return
         number, total = progress.steps, self.total
         step = _new(Step, (optimizer, number, total, number >= total, args, kwargs))
         self._calling.append(None)
+        in_callback.add(ident)
         try:
             for callback, subscription in self._before:
                 if subscription.live:
@@ -178,9 +182,12 @@ class OptimizerSteps:
                     except Exception as error:
                         subscription.fail(error)
         finally:
+            in_callback.discard(ident)
             self._calling.pop()
 
     def _on_after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Any) -> None:
+        if (ident := get_ident()) in in_callback:
+            return
         progress = self._progress.get(id(optimizer)) or self._meet(optimizer)
         if progress.may_nest and _within_step_of(optimizer):
             return
@@ -190,6 +197,7 @@ class OptimizerSteps:
             self.total = total = number + 1
         step = _new(Step, (optimizer, number, total, advances, args, kwargs))
         self._calling.append(None)
+        in_callback.add(ident)
         try:
             for callback, subscription in self._after:
                 if subscription.live:
@@ -198,16 +206,21 @@ class OptimizerSteps:
                     except Exception as error:
                         subscription.fail(error)
         finally:
+            in_callback.discard(ident)
             self._calling.pop()
 
     def _meet(self, optimizer: Optimizer) -> _Progress:
-        key, progress = id(optimizer), self._progress
+        key, of_tap = id(optimizer), weakref.ref(self)  # a cycle would outlive the job
 
         def forget(reference: weakref.ref[Any]) -> None:
-            if (found := progress.get(key)) is not None and found.alive is reference:
-                del progress[key]
+            if (tap := of_tap()) is None:
+                return
+            if (found := tap._progress.get(key)) is not None and found.alive is reference:
+                del tap._progress[key]
 
-        progress[key] = met = _Progress(weakref.ref(optimizer, forget), _may_nest(type(optimizer)))
+        self._progress[key] = met = _Progress(
+            weakref.ref(optimizer, forget), _may_nest(type(optimizer))
+        )
         return met
 
 

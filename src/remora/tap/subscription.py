@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+in_callback: set[int] = set()
+"""Threads that are inside a callback: what those call is not the program's, and no tap tells it."""
+
 
 class Subscription:
     """A subscription to a tap. It ends by :meth:`remove`, or when its owner is detached."""
@@ -23,7 +26,12 @@ class Subscription:
         """End it. Calling it twice does no harm; calling it within a callback is allowed."""
         if self.live:
             self.live = False
-            self._remove(self)
+            remove, self._remove = self._remove, _nothing  # it holds the tap
+            remove(self)
+
+
+def _nothing(_: Subscription) -> None:
+    """What is left to do for a subscription that has ended."""
 
 
 class Admit(Protocol):

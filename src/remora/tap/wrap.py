@@ -20,15 +20,13 @@ from remora.core.errors import BadValue
 from remora.tap.dispatch import Dispatched, may_come_back
 from remora.tap.names import Place
 from remora.tap.shapes import shaped
-from remora.tap.subscription import Subscription
+from remora.tap.subscription import Subscription, in_callback
 
 Before = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 After = Callable[[Any, Any], object]
 Failed = Callable[[Any, BaseException], object]
 
 _ABSENT = object()
-_busy: set[int] = set()
-"""Threads that are inside a watcher's callback: what those call is not watched."""
 
 
 class Watcher:
@@ -53,15 +51,12 @@ class Watcher:
     def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.before is None or not self.subscription.live:
             return None
-        ident = get_ident()
-        _busy.add(ident)
-        try:
-            return self.before(args, kwargs)
-        except Exception as error:
-            self.subscription.fail(error)
-            return None
-        finally:
-            _busy.discard(ident)
+        with _Inside():
+            try:
+                return self.before(args, kwargs)
+            except Exception as error:
+                self.subscription.fail(error)
+        return None
 
     def leave(self, token: Any, result: Any) -> None:
         if self.after is not None:
@@ -74,14 +69,24 @@ class Watcher:
     def _tell(self, callback: Callable[[Any, Any], object], token: Any, what: Any) -> None:
         if not self.subscription.live:
             return
-        ident = get_ident()
-        _busy.add(ident)
-        try:
-            callback(token, what)
-        except Exception as error:
-            self.subscription.fail(error)
-        finally:
-            _busy.discard(ident)
+        with _Inside():
+            try:
+                callback(token, what)
+            except Exception as error:
+                self.subscription.fail(error)
+
+
+class _Inside:
+    """This thread is in a callback, perhaps within another tap's."""
+
+    def __enter__(self) -> None:
+        self._ident = get_ident()
+        self._outermost = self._ident not in in_callback
+        in_callback.add(self._ident)
+
+    def __exit__(self, *_: object) -> None:
+        if self._outermost:
+            in_callback.discard(self._ident)
 
 
 @dataclass(eq=False, slots=True)
@@ -154,7 +159,7 @@ def _function_of(place: Place) -> Any:
 
 def _wrap(site: Site) -> Any:
     """The wrapper. Written out rather than composed: every call in it is paid by the program."""
-    original, busy, ident_of = site.original, _busy, get_ident
+    original, busy, ident_of = site.original, in_callback, get_ident
     mark, unmark = busy.add, busy.discard
     compiling = _compiling_check()
     dispatched = Dispatched(original) if may_come_back(original, site.place.owner) else None
