@@ -31,10 +31,10 @@ def test_a_seed_gives_the_same_session_on_both_devices(name: str) -> None:
     assert again.value == pytest.approx(first.value, rel=1e-3, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    "name", ["vgg16-forward", "resnet50-forward", "word-lm-train", "micro-conv-forward"]
-)
-def test_a_step_asks_nothing_back_from_the_device(name: str) -> None:
+@pytest.mark.parametrize("name", registry.names())
+def test_a_step_asks_nothing_back_from_the_device(name: str, asking: frozenset[str]) -> None:
+    if name in asking:
+        pytest.skip("its class in transformers reads a value back")
     session = registry.get(name).build("quick", parse_device("cuda"))
     session.step()
     torch.cuda.synchronize()

@@ -37,9 +37,12 @@ class Outcome:
         """The loss, or the mean of all elements in float64: equal work gives close values."""
         if not self.tensor.numel():
             return 0.0
-        pieces = self.tensor.reshape(-1).split(_PIECE)
-        sums = torch.stack([piece.double().sum() for piece in pieces])
-        return float(sums.sum() / self.tensor.numel())
+        flat = self.tensor.reshape(-1)
+        wide = flat.new_empty(min(_PIECE, flat.numel()), dtype=torch.float64)
+        total = wide.new_zeros(())
+        for piece in flat.split(_PIECE):
+            total += wide[: piece.numel()].copy_(piece).sum()
+        return float(total / flat.numel())
 
     @cached_property
     def digest(self) -> str:

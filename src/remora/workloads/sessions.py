@@ -1,6 +1,9 @@
 """The sessions: what a step does under each mode.
 
-A step never reads a value back from the device; outcomes stay tensors until asked for.
+A session reads no value back from the device in a step; outcomes stay tensors until asked for.
+Some models do: training and ``forward`` of GPT-2 and Whisper wait for the device once a step,
+since their classes in transformers look at the position ids for sequences packed together. That is
+left as it is, being what jobs that use those classes do.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def workloads() -> Iterator[Workload]:
             paper=replace(full, sequence=2048),
         ),
         "BigScience (2022), table 3, one sequence of the full context; "
-        "BLOOM is a model of PCcheck's (ASPLOS 2025) figure 8, 560M the size that fits here",
+        "BLOOM is a model of PCcheck's (ASPLOS 2025) figure 8; 560M is the size that fits here",
         optimizer=adamw(lr=3e-4),
         architecture=_BLOOM,
     )
