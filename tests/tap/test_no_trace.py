@@ -18,8 +18,11 @@ from torch import nn
 from torch.nn.modules import module as module_hooks
 from torch.optim import optimizer as optimizer_hooks
 
+import remora
 from remora.tap.job import Job
 from remora.tap.observe import Observe
+
+OURS = str(Path(remora.__file__).parent)
 
 WATCHED = [
     "torch.nn.functional.dropout",
@@ -178,7 +181,7 @@ def test_a_scheduler_made_during_the_ride_keeps_nothing_of_it(
 def _remora_code_reachable_from(function: Any) -> bool:
     while function is not None:
         code = getattr(getattr(function, "__func__", function), "__code__", None)
-        if code is not None and "/remora/" in code.co_filename:
+        if code is not None and code.co_filename.startswith(OURS):
             return True
         function = getattr(function, "__wrapped__", None)
     return False
