@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from remora.workloads.contract import Mode, Scale, Session, Work
+from remora.workloads.contract import Mode, Scale, Session, Work, Workload
 from remora.workloads.language.decoding import DecodeSession
 from remora.workloads.language.pretrained import PACKAGES, WEIGHT_STD, from_config
 from remora.workloads.model_workload import BATCHES, ModelWorkload
+from remora.workloads.optimizers import adamw
 from remora.workloads.sessions import Batch
 from remora.workloads.text import tokens
 
@@ -125,3 +126,45 @@ def scales(
         "standard": replace(standard, **step[mode]),  # type: ignore[arg-type]
         "paper": paper,
     }
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one architecture that differ in size, each under several modes.
+
+    ``modes`` holds, for each mode, what a step reads and writes at ``paper`` scale and where that
+    comes from.
+    """
+
+    architecture: Architecture
+    full: Mapping[str, CausalSizes]
+    quick: Mapping[str, CausalSizes]
+    modes: Mapping[Mode, tuple[Mapping[str, int], str]]
+    source: str
+    learning_rate: float
+    trained_layers_at_standard: Mapping[str, int]
+    """Layers of the models that, trained whole, need more memory than a laptop has."""
+
+    def workloads(self) -> Iterator[Workload]:
+        """Every model under every mode."""
+        for model in self.full:
+            for mode in self.modes:
+                yield self._workload(model, mode)
+
+    def _workload(self, model: str, mode: Mode) -> CausalWorkload:
+        full, (step, source) = self.full[model], self.modes[mode]
+        layers = self.trained_layers_at_standard.get(model) if mode == "train" else None
+        sizes = scales(
+            mode,
+            quick=self.quick[model],
+            standard=replace(full, layers=layers or full.layers),
+            paper=replace(full, **step),  # type: ignore[arg-type]
+        )
+        return CausalWorkload(
+            model,
+            mode,
+            sizes,
+            f"{self.source}; {source}",
+            optimizer=adamw(lr=self.learning_rate) if mode == "train" else None,
+            architecture=self.architecture,
+        )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from remora.workloads.contract import Mode, Workload
-from remora.workloads.language.causal import Architecture, CausalSizes, CausalWorkload, scales
-from remora.workloads.optimizers import adamw
+from remora.workloads.language.causal import Architecture, CausalSizes, Family
 
 
 def _config(sizes: CausalSizes) -> Mapping[str, Any]:
@@ -41,7 +39,7 @@ _QUICK = {
 _TRAINED_LAYERS_AT_STANDARD = {"gpt2-large": 12, "gpt2-xl": 12}
 """Trained whole, these two need more memory than a laptop has."""
 
-_MODES: dict[Mode, tuple[dict[str, int], str]] = {
+_MODES: dict[Mode, tuple[Mapping[str, int], str]] = {
     "train": ({"sequence": 1024}, "batch 1 as gpt2-large in Tally (ASPLOS 2025), full context"),
     "forward": ({"sequence": 1024}, "one sequence of the full context"),
     "prefill": ({"sequence": 1024}, "a prompt of 1k as in Genie's prefill benchmark"),
@@ -53,19 +51,12 @@ _MODES: dict[Mode, tuple[dict[str, int], str]] = {
 
 
 def workloads() -> Iterator[Workload]:
-    for model, full in _FULL.items():
-        for mode, (step, source) in _MODES.items():
-            layers = _TRAINED_LAYERS_AT_STANDARD.get(model) if mode == "train" else None
-            yield CausalWorkload(
-                model,
-                mode,
-                scales(
-                    mode,
-                    quick=_QUICK[model],
-                    standard=replace(full, layers=layers or full.layers),
-                    paper=replace(full, **step),  # type: ignore[arg-type]
-                ),
-                f"Radford et al. (2019), table 2 and section 2.3; {source}",
-                optimizer=adamw(lr=2.5e-4) if mode == "train" else None,
-                architecture=_GPT2,
-            )
+    return Family(
+        architecture=_GPT2,
+        full=_FULL,
+        quick=_QUICK,
+        modes=_MODES,
+        source="Radford et al. (2019), table 2 and section 2.3",
+        learning_rate=2.5e-4,
+        trained_layers_at_standard=_TRAINED_LAYERS_AT_STANDARD,
+    ).workloads()

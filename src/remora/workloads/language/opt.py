@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from remora.workloads.contract import Mode, Workload
-from remora.workloads.language.causal import Architecture, CausalSizes, CausalWorkload, scales
-from remora.workloads.optimizers import adamw
+from remora.workloads.language.causal import Architecture, CausalSizes, Family
 
 
 def _config(sizes: CausalSizes) -> Mapping[str, Any]:
@@ -40,7 +38,7 @@ _QUICK = {
 _TRAINED_LAYERS_AT_STANDARD = {"opt-1.3b": 6}
 """Trained whole, it needs more memory than a laptop has."""
 
-_MODES: dict[Mode, tuple[dict[str, int], str]] = {
+_MODES: dict[Mode, tuple[Mapping[str, int], str]] = {
     "train": ({"sequence": 2048}, "batch 1 as OPT-1.3B in PCcheck (ASPLOS 2025), full context"),
     "decode": (
         {"sequence": 128, "new_tokens": 16},
@@ -50,19 +48,12 @@ _MODES: dict[Mode, tuple[dict[str, int], str]] = {
 
 
 def workloads() -> Iterator[Workload]:
-    for model, full in _FULL.items():
-        for mode, (step, source) in _MODES.items():
-            layers = _TRAINED_LAYERS_AT_STANDARD.get(model) if mode == "train" else None
-            yield CausalWorkload(
-                model,
-                mode,
-                scales(
-                    mode,
-                    quick=_QUICK[model],
-                    standard=replace(full, layers=layers or full.layers),
-                    paper=replace(full, **step),  # type: ignore[arg-type]
-                ),
-                f"Zhang et al. (2022), table 1; {source}",
-                optimizer=adamw(lr=1e-4) if mode == "train" else None,
-                architecture=_OPT,
-            )
+    return Family(
+        architecture=_OPT,
+        full=_FULL,
+        quick=_QUICK,
+        modes=_MODES,
+        source="Zhang et al. (2022), table 1",
+        learning_rate=1e-4,
+        trained_layers_at_standard=_TRAINED_LAYERS_AT_STANDARD,
+    ).workloads()
