@@ -109,8 +109,6 @@ class OptimizerSteps:
         self._after: tuple[_Watcher, ...] = ()
         self._waiting: dict[Subscription, Callable[[], None]] = {}
         self._hooks: dict[str, tuple[OrderedDict[int, Any], int]] = {}
-        self._calling: list[None] = []
-        """One entry a callback round under way, in any thread."""
 
     def subscribe(
         self, imports: ImportWatch, admit: Admit, after: Callback | None, before: Callback | None
@@ -151,14 +149,14 @@ class OptimizerSteps:
         """Remove the hooks that nobody needs.
 
         torch walks the very dictionary a hook lives in, so a hook that is running may be taken
-        out only if it is the last: the walk is then already past every other. Elsewhere it stays,
-        doing nothing, until the next subscribe or remove.
+        out only if it is the last: the walk is then already past every other. Elsewhere, while any
+        thread is in a callback, it stays, doing nothing, until the next subscribe or remove.
         """
         needed = {"before": self._before, "after": self._after or self._before}
         for phase, (hooks, key) in list(self._hooks.items()):
             if needed[phase]:
                 continue
-            if not self._calling or next(reversed(hooks), None) == key:
+            if not in_callback or next(reversed(hooks), None) == key:
                 hooks.pop(key, None)
                 del self._hooks[phase]
 
@@ -172,7 +170,6 @@ class OptimizerSteps:
             return
         number, total = progress.steps, self.total
         step = _new(Step, (optimizer, number, total, number >= total, args, kwargs))
-        self._calling.append(None)
         in_callback.add(ident)
         try:
             for callback, subscription in self._before:
@@ -183,7 +180,6 @@ class OptimizerSteps:
                         subscription.fail(error)
         finally:
             in_callback.discard(ident)
-            self._calling.pop()
 
     def _on_after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: Any) -> None:
         if (ident := get_ident()) in in_callback:
@@ -196,7 +192,6 @@ class OptimizerSteps:
         if advances := number >= total:
             self.total = total = number + 1
         step = _new(Step, (optimizer, number, total, advances, args, kwargs))
-        self._calling.append(None)
         in_callback.add(ident)
         try:
             for callback, subscription in self._after:
@@ -207,7 +202,6 @@ class OptimizerSteps:
                         subscription.fail(error)
         finally:
             in_callback.discard(ident)
-            self._calling.pop()
 
     def _meet(self, optimizer: Optimizer) -> _Progress:
         key, of_tap = id(optimizer), weakref.ref(self)  # a cycle would outlive the job

@@ -1,0 +1,1 @@
+"""The checkpoint service: persist a training job's whole state, as often as every step."""
