@@ -8,7 +8,9 @@
         ├── TooLarge              a workload that cannot fit, with the arithmetic
         ├── ResultsUnusable       a results folder that cannot be read or written
         ├── EnvironmentsDiffer    results measured under conditions that do not compare
-        └── ScriptUnusable        a script to run that is not there or cannot be read
+        ├── ScriptUnusable        a script to run that is not there or cannot be read
+        ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
+        └── FolderInUse           a checkpoint folder that another job is writing to
 
 Anything else that reaches the command line is a defect of ours: exit 1, with a traceback.
 A message says what is wrong, then the valid choices, then the next step, in one line.
@@ -69,3 +71,11 @@ class EnvironmentsDiffer(UserError):
 
 class ScriptUnusable(UserError):
     """A script that does not exist or cannot be read."""
+
+
+class CheckpointUnusable(UserError):
+    """A checkpoint folder that is missing, unwritable, of another version, or holds none whole."""
+
+
+class FolderInUse(UserError):
+    """A checkpoint folder that another job is writing to."""
