@@ -6,7 +6,7 @@
             __checksums__  U64[n]   xxh3-64 of chunk 0, 1, … of the body; zeros to BLOCK
     body    the state's tensors, by falling element size, then name
             __state__      U8[m]    the document (JSON): nesting and plain values, space-padded
-            __pad__        U8[p]    to the end of the file; only its first bytes, to BLOCK, are hashed
+            __pad__        U8[p]    to the end of the file; hashed up to the next BLOCK only
 
 The head is written last, once every chunk's hash is known; a slot's root is a hash of its head.
 The format of the header is safetensors' (huggingface/safetensors, README, "Format"): tensors

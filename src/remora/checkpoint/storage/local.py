@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 from remora.checkpoint.storage.contract import Lock, Storage, StorageFile
 from remora.core.errors import FolderInUse
@@ -65,7 +66,7 @@ class LocalStorage(Storage):
     """The folder ``directory``, made if it is not there and ``create`` is True."""
 
     def __init__(self, directory: Path, *, create: bool = True) -> None:
-        self.directory = Path(os.path.abspath(directory))
+        self.directory = directory.resolve()
         if create:
             self.directory.mkdir(parents=True, exist_ok=True)
 
@@ -116,7 +117,7 @@ class _RecordLock(Lock):
     Such locks do not keep two holders in one process apart, so those are listed here.
     """
 
-    _held: set[Path] = set()
+    _held: ClassVar[set[Path]] = set()
     _guard = threading.Lock()
 
     def __init__(self, path: Path) -> None:
