@@ -38,7 +38,7 @@ class Found:
 
 
 def checkpoints(storage: Storage) -> list[Found]:
-    """Every checkpoint that may be read, newest first."""
+    """Every checkpoint that may be read: the committed ones, newest first, then those given up."""
     whole = commit.read_records(storage)
     newest = records.newest(whole)
     live = set(newest.entries) if newest else set()
@@ -50,7 +50,8 @@ def checkpoints(storage: Storage) -> list[Found]:
         for entry in records.candidates(whole)
         if entry.sequence not in moved or entry in live
     ]
-    return sorted(found, key=lambda each: each.entry, reverse=True)
+    found.sort(key=lambda each: each.entry, reverse=True)
+    return sorted(found, key=lambda each: each.kind == "given up")
 
 
 class PartReader:

@@ -10,7 +10,8 @@
         ├── EnvironmentsDiffer    results measured under conditions that do not compare
         ├── ScriptUnusable        a script to run that is not there or cannot be read
         ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
-        └── FolderInUse           a checkpoint folder that another job is writing to
+        ├── FolderInUse           a checkpoint folder that another job is writing to
+        └── SaveFailed            a checkpoint that storage would not take
 
 Anything else that reaches the command line is a defect of ours: exit 1, with a traceback.
 A message says what is wrong, then the valid choices, then the next step, in one line.
@@ -79,3 +80,7 @@ class CheckpointUnusable(UserError):
 
 class FolderInUse(UserError):
     """A checkpoint folder that another job is writing to."""
+
+
+class SaveFailed(UserError):
+    """A checkpoint that storage would not take, where the user asked to hear of it."""
