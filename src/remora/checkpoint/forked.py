@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable
 
+import torch
 import xxhash
 
 from remora.checkpoint.staging import Arena
@@ -99,6 +100,7 @@ def _run(work: Callable[[], bytes], writing: int) -> None:
 
 
 def _write_all(save: Save) -> bytes:
+    torch.set_num_threads(1)  # a pool of threads does not survive a fork
     arena = Arena(1, save.layout.chunk_bytes)
     buffer = arena.take()
     hashes = array.array("Q")

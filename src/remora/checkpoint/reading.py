@@ -18,7 +18,7 @@ from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.layout.slot_file import SlotLayout, root_of
 from remora.checkpoint.storage.aligned import aligned
 from remora.checkpoint.storage.contract import BLOCK, Storage
-from remora.core.errors import CheckpointUnusable
+from remora.core.errors import CheckpointDamaged
 
 READ_THREADS = 2
 
@@ -87,7 +87,7 @@ class PartReader:
         """The verified bytes of chunk ``index``, read into ``buffer``.
 
         Raises:
-            CheckpointUnusable: they are not what was committed.
+            CheckpointDamaged: they are not what was committed.
             OSError: they cannot be read.
         """
         begin, end = self.layout.chunk(index)
@@ -201,7 +201,7 @@ class Reader:
         """Read every byte and check it.
 
         Raises:
-            CheckpointUnusable: it is damaged.
+            CheckpointDamaged: it is damaged.
             OSError: it cannot be read.
         """
         for part in self.parts:
@@ -225,12 +225,12 @@ def whole(
     for each in found:
         try:
             reader = Reader(storage, each)
-        except (CheckpointUnusable, OSError) as error:
+        except (CheckpointDamaged, OSError) as error:
             on_damaged(each, error)
             continue
         with reader:
             yield reader
 
 
-def _damaged(name: str, why: str) -> CheckpointUnusable:
-    return CheckpointUnusable(f"{name} is damaged: {why}")
+def _damaged(name: str, why: str) -> CheckpointDamaged:
+    return CheckpointDamaged(f"{name} is damaged: {why}")

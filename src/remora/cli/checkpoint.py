@@ -100,7 +100,7 @@ def export(
     folder: Folder,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file or folder to write.")],
     step: Step = None,
-    format: Annotated[
+    form: Annotated[
         Format, typer.Option("--format", help="safetensors: one file; dcp: a folder.")
     ] = Format.safetensors,
 ) -> None:
@@ -114,7 +114,7 @@ def export(
     storage = inventory.open_folder(folder)
     found = inventory.find(storage, step)
     state = inventory.load(storage, found)
-    (export_dcp if format is Format.dcp else export_safetensors)(state, target)
+    (export_dcp if form is Format.dcp else export_safetensors)(state, target)
     plain_console().print(f"wrote step {found.entry.step:,} to {target}")
 
 
