@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from remora.checkpoint.counters import Counters
 from remora.checkpoint.engine import Engine, OnError, Settings, Snapshot, WhenSlow
-from remora.checkpoint.folder import Folder
+from remora.checkpoint.folder import Folder, Keeping
 from remora.checkpoint.pace import Fixed, Measured, Pace
 from remora.checkpoint.planned import Plans
 from remora.checkpoint.policy.records import Wanted
@@ -97,7 +97,8 @@ class Checkpointer:
         self.directory = Path(directory)
         self.counters = Counters()
         self._pace: Pace = Measured(wanted, _say) if every == "auto" else Fixed(every)
-        self._storage, folder = _open(self.directory, storage, keep, in_flight, keep_every)
+        keeping = Keeping(keep, in_flight, keep_every)
+        self._storage, folder = _open(self.directory, storage, keeping)
         self._plans = Plans(chunk_bytes)
         settings = Settings(
             in_flight, threads, memory_bytes, when_slow, on_error, snapshot, before_commit
@@ -240,12 +241,10 @@ def _say(line: str) -> None:
             sys.stderr.flush()
 
 
-def _open(
-    directory: Path, storage: Storage | None, keep: int, in_flight: int, keep_every: int | None
-) -> tuple[Storage, Folder]:
+def _open(directory: Path, storage: Storage | None, keeping: Keeping) -> tuple[Storage, Folder]:
     try:
         place = storage or LocalStorage(directory)
-        return place, Folder(place, keep=keep, in_flight=in_flight, keep_every=keep_every)
+        return place, Folder(place, keeping)
     except OSError as error:
         raise CheckpointUnusable(
             f"checkpoint folder {str(directory)!r} cannot be written: "
