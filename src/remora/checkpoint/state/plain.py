@@ -123,7 +123,7 @@ def _decode_numpy_scalar(value: list[Json]) -> Any:
 
 
 def _decode_size(sizes: list[Json]) -> torch.Size:
-    if not all(type(size) is int for size in sizes):
+    if not all(type(size) is int and abs(size) < _WORD for size in sizes):
         raise ValueError(f"not sizes: {sizes!r}")
     return torch.Size(sizes)
 

@@ -180,7 +180,8 @@ class _Encoder:
         pairs = []
         for key, item in value.items():
             try:
-                pairs.append([self._key(key), self.value(item, f"{prefix}{key}", depth)])
+                encoded = self._key(key)
+                pairs.append([encoded, self.value(item, prefix + _step(key, encoded), depth)])
             except _Refused as refused:
                 raise refused.below(f"[{key!r}]") from None
         return pairs
@@ -291,6 +292,12 @@ def _are_words(keys: Iterable[Any]) -> bool:
         if type(key) is not str or key[:1] == "$" or not key.isascii():
             return False
     return True
+
+
+def _step(key: Any, encoded: Json) -> str:
+    """A key's part in a name. Not its ``repr``: a set's differs from run to run."""
+    kind = type(key)
+    return str(key) if kind is int or kind is str else msgspec.json.encode(encoded).decode()
 
 
 def _same_view(one: torch.Tensor, other: torch.Tensor) -> bool:
