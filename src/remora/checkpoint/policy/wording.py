@@ -52,10 +52,8 @@ def _by_overhead(choice: Choice) -> str:
 
 def _by_failure_rate(choice: Choice) -> str:
     wanted, cost = choice.wanted, format_seconds(choice.cost_s)
-    if (
-        choice.cost_s
-        < wanted.negligible * choice.bounds.failure_rate * choice.measured.step_s * _UP
-    ):
+    interval_s = choice.bounds.failure_rate * choice.measured.step_s
+    if choice.cost_s < wanted.negligible * interval_s * _UP:
         return f"a checkpoint costs {cost}, and {wanted.negligible:.2%} overhead is next to nothing"
     apart = format_seconds(wanted.mtbf_s)
     return f"a checkpoint costs {cost} and failures are {apart} apart, where this loses least"
