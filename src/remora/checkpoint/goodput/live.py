@@ -16,7 +16,7 @@ from time import monotonic_ns
 from typing import Protocol
 
 from remora.checkpoint.goodput.progress import Finished, read_progress
-from remora.core.errors import BadValue, ScriptUnusable, UserError
+from remora.core.errors import BadValue, ScriptUnusable
 
 _NS = 1e9
 
@@ -59,10 +59,6 @@ class Spawned:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-
-
-class JobFailed(UserError):
-    """The job ended by itself, and not well."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ def run_live(
 
     Raises:
         BadValue: kills not in order, or no time to run.
-        JobFailed: the job ended by itself with another status than 0.
+        ScriptUnusable: the job cannot be started, or ended by itself with another status than 0.
     """
     if not duration_s > 0 or list(kills_s) != sorted(kills_s) or any(at < 0 for at in kills_s):
         raise BadValue("kills must be in order, from 0 on, and the duration above 0 seconds")
@@ -167,10 +163,10 @@ def _one_life(
         while status is None and (left_ns := until_ns - now_ns()) > 0:
             status = process.wait(left_ns / _NS)
     finally:
-        ended_ns = now_ns()
         process.kill()
+    ended_ns = now_ns()
     if status:
-        raise JobFailed(f"{argv[0]} ended by itself with status {status}; see its log")
+        raise ScriptUnusable(f"{argv[0]} ended by itself with status {status}; see its log")
     return started_ns, ended_ns, status is None
 
 

@@ -34,7 +34,7 @@ class Job:
 
     def __post_init__(self) -> None:
         _check(step_s=self.step_s)
-        _check(least=0.0, load_s=self.load_s, restart_s=self.restart_s)
+        _check(zero=True, load_s=self.load_s, restart_s=self.restart_s)
 
     @property
     def down_s(self) -> float:
@@ -56,7 +56,7 @@ class Point:
 
     def __post_init__(self) -> None:
         _check(every=self.every, throughput=self.throughput, in_flight=self.in_flight)
-        _check(least=0.0, write_s=self.write_s)
+        _check(zero=True, write_s=self.write_s)
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,8 @@ def find_scheme(name: str) -> Scheme:
     return SCHEMES[name]
 
 
-def _check(*, least: float | None = None, **values: float) -> None:
+def _check(*, zero: bool = False, **values: float) -> None:
     for name, value in values.items():
-        if not (value >= 0 if least == 0 else value > 0) or value == math.inf:
-            raise BadValue(
-                f"{name}={value!r} cannot be; give a number {'≥' if least == 0 else '>'} 0"
-            )
+        if not 0 <= value < math.inf or (value == 0 and not zero):
+            wanted = "0 or more" if zero else "more than 0"
+            raise BadValue(f"{name}={value!r} cannot be; give a number, {wanted}")
