@@ -1,0 +1,242 @@
+"""Every state that a crash may leave of a run, and what must be found there.
+
+A :class:`Run` drives a folder over a storage in memory and notes what it was promised, and when:
+by how long the storage's log was. :func:`explore` then loses power behind every entry of the log
+and recovers from what may be left; :class:`Violation` says which promise was broken.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tests.checkpoint import saving
+from tests.checkpoint.saving import Saving
+
+from remora.checkpoint import reading
+from remora.checkpoint.folder import Folder
+from remora.checkpoint.layout.records import Entry
+from remora.checkpoint.reading import Found, Reader
+from remora.checkpoint.storage.memory import MemoryStorage
+from remora.core.errors import CheckpointUnusable
+
+
+class Violation(Exception):
+    """A promise that was not kept."""
+
+
+@dataclass
+class Promises:
+    """What was promised, with the length of the log from which on it must hold."""
+
+    acknowledged: list[tuple[int, Entry]] = field(default_factory=list)
+    dropped: list[tuple[int, Entry]] = field(default_factory=list)
+    """Asked to be given up: from then on they are promised no longer."""
+    kept_for_good: list[tuple[int, Entry]] = field(default_factory=list)
+    scales: dict[int, int] = field(default_factory=dict)
+    """How large the state of each step is."""
+
+    def newest(self, at: int) -> int:
+        """The sequence of the newest checkpoint that must be found; 0 where none must."""
+        dropped = {entry.sequence for when, entry in self.dropped if when <= at}
+        standing = (entry.sequence for when, entry in self.acknowledged if when <= at)
+        return max((each for each in standing if each not in dropped), default=0)
+
+    def for_good(self, at: int) -> set[int]:
+        return {entry.sequence for when, entry in self.kept_for_good if when <= at}
+
+    def copy(self) -> Promises:
+        lists = list(self.acknowledged), list(self.dropped), list(self.kept_for_good)
+        return Promises(*lists, dict(self.scales))
+
+
+OpenFolder = Callable[..., Folder]
+
+
+class Run:
+    """A job that saves into ``storage``; opens the folder, whatever is there."""
+
+    def __init__(
+        self,
+        storage: MemoryStorage,
+        open_folder: OpenFolder = Folder,
+        *,
+        promises: Promises | None = None,
+        keep: int = 2,
+        keep_every: int | None = None,
+        size: int = 6 * saving.CHUNK,
+    ) -> None:
+        self.storage, self.keep_every = storage, keep_every
+        self.promises = promises or Promises()
+        self.size = size
+        self.folder = open_folder(
+            storage, keep=keep, in_flight=2, keep_every=keep_every, now_ns=lambda: 0
+        )
+        self.folder.prepare(size)
+
+    @property
+    def now(self) -> int:
+        return len(self.storage.log)
+
+    def resize(self, size: int) -> None:
+        self.size = size
+        self.folder.prepare(size)
+
+    def begin(self, step: int, scale: int = 1) -> Saving:
+        self.promises.scales[step] = scale
+        return saving.begin(self.folder, step, scale=scale, size=self.size)
+
+    def commit(self, save: Saving) -> bool:
+        before = self.folder.live
+        if not save.commit(self.folder):
+            return False
+        self.promises.acknowledged.append((self.now, saving.committed(self.folder, save)))
+        for entry in before:
+            if self.keep_every and entry.step % self.keep_every == 0:
+                if entry not in self.folder.live:
+                    self.promises.kept_for_good.append((self.now, entry))
+        return True
+
+    def save(self, step: int, scale: int = 1) -> bool:
+        save = self.begin(step, scale)
+        save.write_all()
+        return self.commit(save)
+
+    def drop(self, entry: Entry) -> None:
+        self.promises.dropped.append((self.now, entry))
+        self.folder.drop(entry)
+
+
+class Recovery:
+    """Recovers, and remembers what it has found of files with the same bytes."""
+
+    def __init__(self, scales: dict[int, int]) -> None:
+        self._scales = scales
+        self._known: dict[tuple[Entry, bytes], bool] = {}
+        self.states = 0
+
+    def whole(self, storage: MemoryStorage, found: Found) -> bool:
+        """Whether ``found`` can be read; what is read must be what was saved."""
+        number = storage.disk.names.get(found.part_name(0))
+        if number is None:
+            return self._read(storage, found)
+        key = (found.entry, bytes(storage.disk.files.get(number, b"")))
+        if key not in self._known:
+            self._known[key] = self._read(storage, found)
+        return self._known[key]
+
+    def _read(self, storage: MemoryStorage, found: Found) -> bool:
+        try:
+            reader = Reader(storage, found)
+            reader.verify()
+        except CheckpointUnusable:
+            return False
+        step = found.entry.step
+        wrong = saving.differs(reader, step, self._scales[step])
+        if wrong is not None:
+            raise Violation(f"step {step} is read as whole, but {wrong} is not as saved")
+        return True
+
+    def check(self, storage: MemoryStorage, promises: Promises, at: int) -> list[Entry]:
+        """What is whole, newest first.
+
+        Raises:
+            Violation: something that was promised by ``at`` is not there.
+        """
+        self.states += 1
+        found = reading.checkpoints(storage)
+        whole = [each for each in found if self.whole(storage, each)]
+        there = {each.entry.sequence for each in whole}
+        if max(there, default=0) < promises.newest(at):
+            raise Violation(f"{promises.newest(at)} was acknowledged; {sorted(there)} are there")
+        if lost := {each.entry.sequence for each in found if each.kind == "live"} - there:
+            raise Violation(f"{sorted(lost)} are listed as live and are not whole")
+        if lost := promises.for_good(at) - there:
+            raise Violation(f"{sorted(lost)} were to be kept for good")
+        return [each.entry for each in whole]
+
+
+Survives = Callable[[int], bool]
+
+
+def subsets(count: int, draw: random.Random, sample: int | None) -> Iterator[Survives]:
+    """Which of ``count`` unsynced sectors survive.
+
+    None and all, always. Then each alone, each lost, every torn prefix, and as many random subsets
+    as there are sectors; or ``sample`` of those.
+    """
+    yield lambda index: False
+    if count == 0:
+        return
+    yield lambda index: True
+    rest: list[tuple[str, int]] = [
+        (kind, number)
+        for kind in ("alone", "lost", "prefix", "random")
+        for number in range(count)
+    ]
+    if sample is not None and sample < len(rest):
+        rest = draw.sample(rest, sample)
+    for kind, number in rest:
+        yield _subset(kind, number, count, draw)
+
+
+def _subset(kind: str, number: int, count: int, draw: random.Random) -> Survives:
+    match kind:
+        case "alone":
+            return lambda index: index == number
+        case "lost":
+            return lambda index: index != number
+        case "prefix":
+            return lambda index: index <= number
+    chosen = {index for index in range(count) if draw.random() < 0.5}
+    return lambda index: index in chosen
+
+
+def states(
+    storage: MemoryStorage, at: int, draw: random.Random, sample: int | None
+) -> Iterator[MemoryStorage]:
+    """What power loss behind the first ``at`` changes may leave."""
+    loss = storage.power_loss(at)
+    for names in range(len(loss.names) + 1):
+        for survives in subsets(len(loss.sectors), draw, sample):
+            yield loss.found(survives, names)
+
+
+def explore(
+    run: Run,
+    *,
+    sample: int | None,
+    since: int = 0,
+    recovery: Recovery | None = None,
+    seed: int = 0,
+) -> int:
+    """Lose power behind every change of the run from number ``since`` on; count the states.
+
+    Raises:
+        Violation: in one of them a promise is broken.
+    """
+    draw = random.Random(seed)
+    recovery = recovery or Recovery(run.promises.scales)
+    before = recovery.states
+    for at in range(since, run.now + 1):
+        for found in states(run.storage, at, draw, sample):
+            try:
+                recovery.check(found, run.promises, at)
+            except Violation as violation:
+                last = run.storage.log[at - 1] if at else None
+                raise Violation(
+                    f"{violation} (behind change {at}, {last and last.kind})"
+                ) from None
+    return recovery.states - before
+
+
+def inherited(found: list[Entry], live: tuple[Entry, ...], promises: Promises) -> Promises:
+    """What holds for the run after a crash: all that it found, and all that is kept for good."""
+    newest = max((entry for entry in found if entry in live), default=None)
+    archived = {entry.sequence for _, entry in promises.kept_for_good}
+    return Promises(
+        acknowledged=[(0, newest)] if newest else [],
+        kept_for_good=[(0, entry) for entry in found if entry.sequence in archived],
+        scales=promises.scales,
+    )
