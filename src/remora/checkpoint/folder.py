@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -61,7 +60,7 @@ class Folder:
         try:
             self._log = CommitLog(storage)
             known = [*records.candidates(commit.read_records(storage)), *commit.archived(storage)]
-            self._log.open()
+            self._open_log()
         except BaseException:
             self._lock.release()
             raise
@@ -69,7 +68,15 @@ class Folder:
         self._next_sequence = max((entry.sequence for entry in known), default=0) + 1
         self._files: dict[int, StorageFile] = {}
         self._size = 0
+        self._new_names = False
         self._guard = threading.RLock()
+
+    def _open_log(self) -> None:
+        try:
+            self._log.open()
+        except BaseException:
+            self._log.close()
+            raise
 
     @property
     def live(self) -> tuple[Entry, ...]:
@@ -89,13 +96,13 @@ class Folder:
         """
         with self._guard:
             self._size = size
-            keeps = {entry.slot for entry in self.live}
-            free = [slot for slot in range(self._slots.count) if slot not in keeps]
-            self._remove_strays(keeps | set(free))
+            busy = {entry.slot for entry in self.live} | self._slots.taken
+            free = [slot for slot in range(self._slots.count) if slot not in busy]
+            self._remove_strays(busy | set(free))
             self._check_room(free)
             for slot in free:
-                self._files[slot] = self._made(slot)
-            self.storage.sync_names()
+                self._files[slot] = self._present(slot) or self._made(slot, _fill)
+            self._settle()
 
     def _remove_strays(self, wanted: set[int]) -> None:
         """Files of slots there no longer are, left by a run that kept more."""
@@ -127,24 +134,40 @@ class Folder:
         except FileNotFoundError:
             return 0
 
-    def _made(self, slot: int) -> StorageFile:
-        """The slot's file, at its size and written in full."""
-        held = self._files.pop(slot, None)
+    def _present(self, slot: int) -> StorageFile | None:
+        """The slot's file, if there is one of the right size."""
+        held = self._files.get(slot)
         if held is not None and held.size() == self._size:
             return held
-        if held is not None:
-            held.close()
-        if self._present_size(slot) == self._size:
-            return self.storage.open(slot_name(slot), direct=True)
+        self._let_go(slot)
+        if self._present_size(slot) != self._size:
+            return None
+        return self.storage.open(slot_name(slot), direct=True)
+
+    def _made(self, slot: int, fill: Callable[[StorageFile, int], None]) -> StorageFile:
+        """A new file for the slot; its name is durable once :meth:`_settle` was called."""
+        self._new_names = True
         self.storage.remove(slot_name(slot))
         file = self.storage.open(slot_name(slot), create=True, direct=True)
         try:
-            _fill(file, self._size)
+            fill(file, self._size)
         except BaseException:
             file.close()
             self.storage.remove(slot_name(slot))
             raise
         return file
+
+    def _let_go(self, slot: int) -> None:
+        held = self._files.pop(slot, None)
+        if held is not None:
+            held.close()
+
+    def _settle(self) -> None:
+        """Leave nothing in doubt: no record that may be durable, no name that may not be."""
+        self._log.settle()
+        if self._new_names:
+            self.storage.sync_names()
+            self._new_names = False
 
     # ------------------------------------------------------------ a save's way
 
@@ -155,11 +178,14 @@ class Folder:
             OSError: the slot's file cannot be made.
         """
         with self._guard:
-            slot = self._slots.take()
+            slot = self._slots.take(prefer=self._files)
             if slot is None:
                 return None
             try:
-                self._files[slot] = file = self._made(slot)
+                # the training thread waits for this: reserve the space, and fill it while saving
+                file = self._present(slot) or self._made(slot, _reserve)
+                self._files[slot] = file
+                self._settle()
             except BaseException:
                 self._slots.give_back(slot)
                 raise
@@ -226,14 +252,12 @@ class Folder:
         self._slots.committed(decision)
 
     def _archive(self, decision: Decision) -> None:
+        """What is moved stays where it is until a later save wants the slot: while the record is
+        not durable, a new file in the old place could be taken for the checkpoint."""
         for entry in decision.gives_up:
             if self._keep_every and entry.step % self._keep_every == 0:
+                self._let_go(entry.slot)
                 commit.archive(self.storage, entry)
-                held = self._files.pop(entry.slot, None)
-                if held is not None:
-                    held.close()
-                with contextlib.suppress(OSError):  # the next save that wants it tries again
-                    self._files[entry.slot] = self._made(entry.slot)
 
     def close(self) -> None:
         """Let go of the folder. Calling it twice does no harm."""
@@ -243,6 +267,10 @@ class Folder:
             self._files.clear()
             self._log.close()
             self._lock.release()
+
+
+def _reserve(file: StorageFile, size: int) -> None:
+    file.allocate(size)
 
 
 def _fill(file: StorageFile, size: int) -> None:

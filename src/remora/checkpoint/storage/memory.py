@@ -219,7 +219,7 @@ class _MemoryLock(Lock):
 
 
 def _sectors(change: Change) -> Iterator[Sector]:
-    """Of a write, each; of an allocation, the new length alone, which is a change like any other."""
+    """Of a write, each; of an allocation, the new length alone."""
     if change.kind == "allocate":
         yield Sector(change.file, change.offset, b"")
     begin, end = change.offset, change.offset + len(change.data)
