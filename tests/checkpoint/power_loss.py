@@ -43,12 +43,17 @@ class Promises:
         standing = (entry.sequence for when, entry in self.acknowledged if when <= at)
         return max((each for each in standing if each not in dropped), default=0)
 
-    def for_good(self, at: int) -> set[int]:
-        return {entry.sequence for when, entry in self.kept_for_good if when <= at}
+    def for_good(self, at: int) -> dict[int, int]:
+        """For every step that must stay for good, the least sequence that it must be found with:
+        one that is saved again takes the place of the one before.
+        """
+        kept = sorted(entry for when, entry in self.kept_for_good if when <= at)
+        return {entry.step: entry.sequence for entry in kept}
 
-    def copy(self) -> Promises:
-        lists = list(self.acknowledged), list(self.dropped), list(self.kept_for_good)
-        return Promises(*lists, dict(self.scales))
+    def by(self, at: int) -> Promises:
+        """Those of a run that ended there."""
+        lists = self.acknowledged, self.dropped, self.kept_for_good
+        return Promises(*([each for each in some if each[0] <= at] for some in lists), self.scales)
 
 
 OpenFolder = Callable[..., Folder]
@@ -92,10 +97,9 @@ class Run:
         if not save.commit(self.folder):
             return False
         self.promises.acknowledged.append((self.now, saving.committed(self.folder, save)))
-        for entry in before:
+        for entry in set(before) - set(self.folder.live):
             if self.keep_every and entry.step % self.keep_every == 0:
-                if entry not in self.folder.live:
-                    self.promises.kept_for_good.append((self.now, entry))
+                self.promises.kept_for_good.append((self.now, entry))
         return True
 
     def save(self, step: int, scale: int = 1) -> bool:
@@ -152,8 +156,10 @@ class Recovery:
             raise Violation(f"{promises.newest(at)} was acknowledged; {sorted(there)} are there")
         if lost := {each.entry.sequence for each in found if each.kind == "live"} - there:
             raise Violation(f"{sorted(lost)} are listed as live and are not whole")
-        if lost := promises.for_good(at) - there:
-            raise Violation(f"{sorted(lost)} were to be kept for good")
+        steps = {each.entry.step: each.entry.sequence for each in reversed(whole)}
+        for step, sequence in promises.for_good(at).items():
+            if steps.get(step, 0) < sequence:
+                raise Violation(f"step {step} was to be kept for good")
         return [each.entry for each in whole]
 
 
@@ -171,9 +177,7 @@ def subsets(count: int, draw: random.Random, sample: int | None) -> Iterator[Sur
         return
     yield lambda index: True
     rest: list[tuple[str, int]] = [
-        (kind, number)
-        for kind in ("alone", "lost", "prefix", "random")
-        for number in range(count)
+        (kind, number) for kind in ("alone", "lost", "prefix", "random") for number in range(count)
     ]
     if sample is not None and sample < len(rest):
         rest = draw.sample(rest, sample)
@@ -225,9 +229,7 @@ def explore(
                 recovery.check(found, run.promises, at)
             except Violation as violation:
                 last = run.storage.log[at - 1] if at else None
-                raise Violation(
-                    f"{violation} (behind change {at}, {last and last.kind})"
-                ) from None
+                raise Violation(f"{violation} (behind change {at}, {last and last.kind})") from None
     return recovery.states - before
 
 

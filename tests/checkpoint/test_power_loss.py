@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 
 import pytest
-from tests.checkpoint import power_loss
 from tests.checkpoint.power_loss import OpenFolder, Recovery, Run, explore, inherited, states
 from tests.checkpoint.saving import CHUNK
 
@@ -73,10 +72,7 @@ def archiving(open_folder: OpenFolder) -> Run:
 def archiving_a_step_again(open_folder: OpenFolder) -> Run:
     """Resumed from before a step that is archived already: it is saved and archived anew."""
     run = Run(MemoryStorage(), open_folder, keep_every=2)
-    for step in (1, 2, 3, 4):
-        run.save(step)
-    run.promises.kept_for_good.clear()  # the newer one of a step takes the older one's place
-    for step in (1, 2, 3, 4):
+    for step in (1, 2, 3, 4, 1, 2, 3, 4, 5, 6):
         run.save(step)
     return run
 
@@ -154,9 +150,7 @@ def go_on(run: Run, open_folder: OpenFolder, storage: MemoryStorage, at: int) ->
     recovery = Recovery(run.promises.scales)
     found = recovery.check(storage, run.promises, at)
     promises = inherited(found, commit.CommitLog(storage).newest.entries, run.promises)
-    again = Run(
-        storage, open_folder, promises=promises, keep_every=run.keep_every, size=run.size
-    )
+    again = Run(storage, open_folder, promises=promises, keep_every=run.keep_every, size=run.size)
     again.save(100)
     again.save(102)
     return again
@@ -190,10 +184,7 @@ def kill_then_lose_power(
     run = scenario(open_folder)
     for at in range(run.now % every, run.now + 1, every):
         storage = run.storage.after_kill(at)
-        promises = run.promises.copy()
-        promises.acknowledged = [each for each in promises.acknowledged if each[0] <= at]
-        promises.dropped = [each for each in promises.dropped if each[0] <= at]
-        promises.kept_for_good = [each for each in promises.kept_for_good if each[0] <= at]
+        promises = run.promises.by(at)
         again = Run(
             storage, open_folder, promises=promises, keep_every=run.keep_every, size=run.size
         )
