@@ -15,6 +15,7 @@ from tests.checkpoint import saving
 from tests.checkpoint.saving import Saving
 
 from remora.checkpoint import reading
+from remora.checkpoint.commit import CommitLog
 from remora.checkpoint.folder import Folder
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.reading import Found, Reader
@@ -39,16 +40,18 @@ class Promises:
 
     def newest(self, at: int) -> int:
         """The sequence of the newest checkpoint that must be found; 0 where none must."""
-        dropped = {entry.sequence for when, entry in self.dropped if when <= at}
-        standing = (entry.sequence for when, entry in self.acknowledged if when <= at)
-        return max((each for each in standing if each not in dropped), default=0)
+        return max((entry.sequence for entry in self._standing(self.acknowledged, at)), default=0)
+
+    def _standing(self, promises: list[tuple[int, Entry]], at: int) -> list[Entry]:
+        dropped = {entry for when, entry in self.dropped if when <= at}
+        return sorted(e for when, e in promises if when <= at and e not in dropped)
 
     def for_good(self, at: int) -> dict[int, int]:
         """For every step that must stay for good, the least sequence that it must be found with:
         one that is saved again takes the place of the one before.
         """
-        kept = sorted(entry for when, entry in self.kept_for_good if when <= at)
-        return {entry.step: entry.sequence for entry in kept}
+        standing = self._standing(self.kept_for_good, at)
+        return {entry.step: entry.sequence for entry in standing}
 
     def by(self, at: int) -> Promises:
         """Those of a run that ended there."""
@@ -57,6 +60,7 @@ class Promises:
 
 
 OpenFolder = Callable[..., Folder]
+Scenario = Callable[[OpenFolder], "Run"]
 
 
 class Run:
@@ -93,13 +97,12 @@ class Run:
         return saving.begin(self.folder, step, scale=scale, size=self.size)
 
     def commit(self, save: Saving) -> bool:
-        before = self.folder.live
         if not save.commit(self.folder):
             return False
-        self.promises.acknowledged.append((self.now, saving.committed(self.folder, save)))
-        for entry in set(before) - set(self.folder.live):
-            if self.keep_every and entry.step % self.keep_every == 0:
-                self.promises.kept_for_good.append((self.now, entry))
+        entry = saving.committed(self.folder, save)
+        self.promises.acknowledged.append((self.now, entry))
+        if self.keep_every and entry.step % self.keep_every == 0:
+            self.promises.kept_for_good.append((self.now, entry))
         return True
 
     def save(self, step: int, scale: int = 1) -> bool:
@@ -233,12 +236,43 @@ def explore(
     return recovery.states - before
 
 
-def inherited(found: list[Entry], live: tuple[Entry, ...], promises: Promises) -> Promises:
+def inherited(found: list[Entry], live: tuple[Entry, ...], promises: Promises, at: int) -> Promises:
     """What holds for the run after a crash: all that it found, and all that is kept for good."""
     newest = max((entry for entry in found if entry in live), default=None)
-    archived = {entry.sequence for _, entry in promises.kept_for_good}
+    kept = promises.for_good(at)
     return Promises(
         acknowledged=[(0, newest)] if newest else [],
-        kept_for_good=[(0, entry) for entry in found if entry.sequence in archived],
+        kept_for_good=[(0, each) for each in found if kept.get(each.step) == each.sequence],
         scales=promises.scales,
     )
+
+
+def go_on(run: Run, open_folder: OpenFolder, storage: MemoryStorage, promises: Promises) -> Run:
+    """The job that comes after a crash: it opens what is there, and saves twice more."""
+    again = Run(storage, open_folder, promises=promises, keep_every=run.keep_every, size=run.size)
+    again.save(100)
+    again.save(102)
+    return again
+
+
+def crash_twice(scenario: Scenario, open_folder: OpenFolder, crashes: int, sample: int) -> None:
+    """Power is lost, the next job goes on from what it finds, and power is lost again."""
+    run = scenario(open_folder)
+    draw = random.Random(1)
+    recovery = Recovery(run.promises.scales)
+    for _ in range(crashes):
+        at = draw.randrange(run.now + 1)
+        storage = draw.choice(list(states(run.storage, at, draw, 20)))
+        found = recovery.check(storage, run.promises, at)
+        promises = inherited(found, CommitLog(storage).newest.entries, run.promises, at)
+        explore(go_on(run, open_folder, storage, promises), sample=sample, seed=at)
+
+
+def kill_then_lose_power(
+    scenario: Scenario, open_folder: OpenFolder, every: int, sample: int | None
+) -> None:
+    """What was not synced when the process died is visible to the next; then it is lost."""
+    run = scenario(open_folder)
+    for at in range(run.now % every, run.now + 1, every):
+        again = go_on(run, open_folder, run.storage.after_kill(at), run.promises.by(at))
+        explore(again, sample=sample, since=at, seed=at)
