@@ -55,8 +55,11 @@ class Promises:
 
     def by(self, at: int) -> Promises:
         """Those of a run that ended there."""
-        lists = self.acknowledged, self.dropped, self.kept_for_good
-        return Promises(*([each for each in some if each[0] <= at] for some in lists), self.scales)
+        acknowledged, dropped, kept = (
+            [each for each in promises if each[0] <= at]
+            for promises in (self.acknowledged, self.dropped, self.kept_for_good)
+        )
+        return Promises(acknowledged, dropped, kept, self.scales)
 
 
 OpenFolder = Callable[..., Folder]

@@ -6,6 +6,7 @@ Were one of these to pass unseen, the tests that find nothing would prove nothin
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.checkpoint import runs
@@ -57,7 +58,7 @@ class _WithoutSyncs(WrappedStorage):
 
 @pytest.mark.parametrize("of", ["slot-", "commits", "archive/", "names"])
 def test_every_kind_of_sync_is_needed(of: str) -> None:
-    def open_folder(storage: Storage, **options: int) -> Folder:
+    def open_folder(storage: Storage, **options: Any) -> Folder:
         return Folder(_WithoutSyncs(storage, of), **options)
 
     with pytest.raises(Violation):

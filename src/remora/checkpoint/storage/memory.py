@@ -104,7 +104,8 @@ class MemoryStorage(Storage):
         self.log: list[Change] = []
         self._start = _copy(self.disk)
         self._free_bytes = free_bytes
-        self._next = max(self.disk.files, default=-1) + 1
+        known = (*self.disk.files, *self.disk.names.values())
+        self._next = max(known, default=-1) + 1
         self._guard = threading.RLock()
         self._locked = False
 
