@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from remora.checkpoint.counters import Counters
 from remora.checkpoint.engine import Engine, OnError, Settings, Snapshot, WhenSlow
-from remora.checkpoint.folder import Folder, Keeping
+from remora.checkpoint.folder import Folder
 from remora.checkpoint.pace import Fixed, Measured, Pace
 from remora.checkpoint.planned import Plans
 from remora.checkpoint.policy.records import Wanted
@@ -105,9 +105,11 @@ class Checkpointer:
         self.counters = Counters()
         self._measures = every == "auto"
         self._pace: Pace = Measured(wanted, _say) if every == "auto" else Fixed(every)
-        keeping = Keeping(keep, in_flight, keep_every)
         self._ranks = coordinator(sharded)
-        self._storage, folder = _open(self.directory, storage, keeping, self._ranks)
+        self._storage, folder = _open(
+            self.directory, storage, self._ranks,
+            keep=keep, in_flight=in_flight, keep_every=keep_every,
+        )  # fmt: skip
         self._plans = Plans(chunk_bytes)
         settings = Settings(
             in_flight, threads, memory_bytes, when_slow, on_error, snapshot, before_commit
@@ -260,11 +262,11 @@ def _say(line: str) -> None:
 
 
 def _open(
-    directory: Path, storage: Storage | None, keeping: Keeping, ranks: Coordinator | None
+    directory: Path, storage: Storage | None, ranks: Coordinator | None, **keeping: int | None
 ) -> tuple[Storage, Folder]:
     try:
         place = storage or LocalStorage(directory)
-        return place, open_folder(place, keeping, ranks)
+        return place, open_folder(place, ranks, **keeping)
     except OSError as error:
         raise CheckpointUnusable(
             f"checkpoint folder {str(directory)!r} cannot be written: "

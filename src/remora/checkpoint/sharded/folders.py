@@ -6,8 +6,9 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable
+from typing import Any
 
-from remora.checkpoint.folder import Folder, Keeping, Place, write_head
+from remora.checkpoint.folder import Folder, Place, write_head
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.layout.slot_file import SlotLayout, head_digest, root_of_digests
 from remora.checkpoint.sharded.coordinator import Coordinator
@@ -18,8 +19,8 @@ from remora.checkpoint.storage.contract import Storage
 class Leader(Folder):
     """Rank 0's view: it decides for all, and commits once every rank's part is durable."""
 
-    def __init__(self, storage: Storage, keeping: Keeping, ranks: Coordinator) -> None:
-        super().__init__(storage, keeping, parts=ranks.world)
+    def __init__(self, storage: Storage, ranks: Coordinator, **keeping: Any) -> None:
+        super().__init__(storage, parts=ranks.world, **keeping)
         self._ranks = ranks
 
     def agree(self, room: Callable[[], bool]) -> bool:
@@ -57,7 +58,7 @@ class Leader(Folder):
 class Follower(Folder):
     """The view of any other rank: it writes its part where rank 0 says, and tells when it has."""
 
-    def __init__(self, storage: Storage, keeping: Keeping, ranks: Coordinator) -> None:
+    def __init__(self, storage: Storage, ranks: Coordinator) -> None:
         self.storage = storage
         self._ranks = ranks
         self._files = SlotFiles(storage, ranks.rank, ranks.world)
@@ -105,23 +106,26 @@ class Follower(Folder):
         pass
 
 
-def open_folder(storage: Storage, keeping: Keeping, ranks: Coordinator | None) -> Folder:
+def open_folder(storage: Storage, ranks: Coordinator | None, **keeping: Any) -> Folder:
     """The folder as this process sees it: alone, leading or following.
+
+    Args:
+        keeping: ``keep``, ``in_flight`` and ``keep_every``; see :class:`Folder`.
 
     Raises:
         FolderInUse: another job writes to it.
         OSError: it cannot be written.
     """
     if ranks is None:
-        return Folder(storage, keeping)
+        return Folder(storage, **keeping)
     if not ranks.leads:
         failure = ranks.announce(None)
         if failure:
             raise OSError(errno.EIO, f"rank 0 could not open it: {failure}")
-        return Follower(storage, keeping, ranks)
+        return Follower(storage, ranks)
     failure = "it failed"
     try:
-        leader = Leader(storage, keeping, ranks)
+        leader = Leader(storage, ranks, **keeping)
         failure = ""
         return leader
     finally:
