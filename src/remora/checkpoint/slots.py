@@ -1,0 +1,90 @@
+"""Which slot may be written, and which checkpoints a commit keeps. Pure: no storage, no clock.
+
+A slot is *free*, *taken* (a checkpoint is being written into it), *live* (the newest durable
+record lists it) or *leaving* (a record that no longer lists it is not durable yet). Only free
+slots are handed out, so nothing that a durable record lists is ever overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from remora.checkpoint.layout.records import Entry
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a commit would do."""
+
+    live: tuple[Entry, ...]
+    """What the record is to list, newest first."""
+    gives_up: tuple[Entry, ...]
+    """What it lists no longer."""
+
+
+class Slots:
+    """The slots of one folder.
+
+    Args:
+        keep: how many committed checkpoints stay; at least 2, so that one may be damaged.
+        in_flight: how many may be written at once.
+        live: what the newest record lists.
+    """
+
+    def __init__(self, keep: int, in_flight: int, live: Iterable[Entry] = ()) -> None:
+        self.keep, self.in_flight = keep, in_flight
+        self._live: tuple[Entry, ...] = tuple(sorted(live, reverse=True))
+        self._taken: set[int] = set()
+        self._leaving: set[int] = set()
+
+    @property
+    def live(self) -> tuple[Entry, ...]:
+        """The live checkpoints, newest first."""
+        return self._live
+
+    @property
+    def taken(self) -> frozenset[int]:
+        return frozenset(self._taken)
+
+    @property
+    def count(self) -> int:
+        """How many slots there may be in all."""
+        return self.keep + self.in_flight
+
+    def take(self) -> int | None:
+        """A free slot, now taken; None where as many are in flight as may be."""
+        if len(self._taken) >= self.in_flight:
+            return None
+        busy = {entry.slot for entry in self._live} | self._taken | self._leaving
+        slot = next(number for number in range(len(busy) + 1) if number not in busy)
+        self._taken.add(slot)
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        """What was being written into ``slot`` came to nothing."""
+        self._taken.discard(slot)
+
+    def decide(self, entry: Entry) -> Decision | None:
+        """What committing ``entry`` means; None if it is older than all that are kept."""
+        everything = sorted((*self._live, entry), reverse=True)
+        live, gives_up = everything[: self.keep], everything[self.keep :]
+        return None if entry in gives_up else Decision(tuple(live), tuple(gives_up))
+
+    def begin(self, decision: Decision) -> None:
+        """The record is about to be written: what it gives up is neither live nor free."""
+        self._leaving |= {entry.slot for entry in decision.gives_up}
+
+    def committed(self, decision: Decision) -> None:
+        """The record is durable."""
+        self._live = decision.live
+        self._taken -= {entry.slot for entry in decision.live}
+        self._leaving.clear()
+
+    def aborted(self) -> None:
+        """Whether the record became durable is not known: what it gives up is still live."""
+        self._leaving.clear()
+
+    def drop(self, entry: Entry) -> Decision:
+        """What giving up ``entry``, because it is damaged or not wanted, means."""
+        return Decision(tuple(each for each in self._live if each != entry), (entry,))
