@@ -16,6 +16,7 @@ from remora.systems.gemini_like import GeminiLike
 from remora.systems.gpm_like import GpmLike
 from remora.systems.idle import Idle
 from remora.systems.native import Native
+from remora.systems.remora_checkpoint import RemoraCheckpoint
 from remora.systems.safetensors_save import SafetensorsSave
 from remora.systems.torch_checkpointing import TorchCheckpointing
 from remora.systems.torch_save import TorchSave, TorchSaveNoSync
@@ -33,6 +34,7 @@ _BUILTIN = (
     *(Native, Idle, Settrace, DispatchMode),
     *(TorchSaveNoSync, TorchSave, SafetensorsSave, DcpSave, DcpAsync, DcpAsyncProcess),
     *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
+    RemoraCheckpoint,
 )
 _REGISTRY: Registry[type[System]] = Registry(
     "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept
