@@ -86,6 +86,25 @@ class Measured:
         return self.trial.work_count / (self.mean_step_ns / 1e9)
 
     @property
+    def stall_ns(self) -> list[int]:
+        """Of the service calls that count: a first period's warm-up leaves out the first."""
+        return self.samples.stall_ns[self._first_call :]
+
+    @property
+    def durable_ns(self) -> list[int]:
+        """Of the checkpoints that count, as with :attr:`stall_ns`."""
+        return self.samples.durable_ns[self._first_call :]
+
+    @property
+    def _first_call(self) -> int:
+        return 1 if self.warm_up == "first period" and self.first_counted else 0
+
+    @property
+    def calls(self) -> int:
+        """Service calls made: where it is known which became durable, those."""
+        return len(self.samples.durable_ns) or len(self.samples.stall_ns)
+
+    @property
     def calls_due(self) -> int:
         """Service calls that the interval asked for; 0 for a system that makes none."""
         return len(self.step_ns) // self.trial.period if self.samples.stall_ns else 0

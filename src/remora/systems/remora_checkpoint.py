@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from remora.core.errors import BadValue, UnknownName
 from remora.systems.contract import Moved, Ride, System
+from remora.systems.disk import Disk
 from remora.workloads.contract import Outcome, Session
 
 if TYPE_CHECKING:
     from remora.checkpoint.checkpointer import Checkpointer
+    from remora.checkpoint.storage.contract import Storage
 
 _MIB = 2**20
 _MEGABYTE = 10**6
-_WHEN_SLOW: tuple[Literal["skip", "block", "supersede"], ...] = ("block", "skip", "supersede")
 
 
 class _Rest:
@@ -99,20 +99,15 @@ class RemoraCheckpoint(System):
         return _RemoraRide(session, self._saver(directory), self.every)
 
     def _saver(self, directory: Path) -> Checkpointer:
-        when_slow = next((each for each in _WHEN_SLOW if each == self.when_slow), None)
-        if when_slow is None:
-            raise UnknownName("way when_slow", self.when_slow, _WHEN_SLOW)
-        if self.every < 1:
-            raise BadValue(f"every={self.every} is not an interval in steps; choose 1 or more")
-        if self.disk_mb_s < 0:
-            raise BadValue(
-                f"disk_mb_s={self.disk_mb_s} is no bandwidth; choose MB a second, or 0 for no limit"
-            )
         from remora.checkpoint.checkpointer import Checkpointer
         from remora.checkpoint.storage.local import LocalStorage
         from remora.checkpoint.storage.throttled import ThrottledStorage
 
-        local = LocalStorage(directory)
+        Disk(self.disk_mb_s)  # refuses what is no bandwidth
+        storage: Storage = LocalStorage(directory)
+        if self.disk_mb_s:
+            storage = ThrottledStorage(storage, self.disk_mb_s * _MEGABYTE)
+        chosen: dict[str, Any] = {"when_slow": self.when_slow, "snapshot": self.snapshot}
         return Checkpointer(
             directory,
             every=self.every,
@@ -121,9 +116,7 @@ class RemoraCheckpoint(System):
             threads=self.threads,
             chunk_bytes=self.chunk_mib * _MIB,
             memory_bytes=self.memory_mib * _MIB or None,
-            when_slow=when_slow,
             on_error="raise",
-            storage=ThrottledStorage(local, self.disk_mb_s * _MEGABYTE)
-            if self.disk_mb_s
-            else local,
+            storage=storage,
+            **chosen,
         )

@@ -56,7 +56,7 @@ def panels(analysis: Analysis, curve: Curve) -> list[Panel]:
     """One panel a workload; a single one where the curve is over a size of the workloads."""
     rows = arm_rows(analysis)
     if _over_size(analysis.plan, curve.over):
-        return _of(analysis.plan.experiment, _lines_over_size(analysis, rows, curve))
+        return _of("by size", _lines_over_size(analysis, rows, curve))
     found: list[Panel] = []
     for workload, group in by_workload(rows).items():
         found += _of(workload, _lines_over_option(analysis, group, curve))

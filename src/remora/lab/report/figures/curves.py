@@ -169,7 +169,7 @@ def _legend(looks: dict[str, _Look], found: Sequence[Panel], palette: Palette) -
 
 def _key(words: str, look: _Look, palette: Palette) -> Key:
     def paint(axes: Any, x: float) -> None:
-        axes.plot([x - 8, x + 10], [MIDDLE_OF_LEGEND] * 2, color=palette[look.tone],
+        axes.plot([x - 6, x + 9], [MIDDLE_OF_LEGEND] * 2, color=palette[look.tone],
                   lw=look.width, ls=look.dash)  # fmt: skip
         _mark(axes, (x + 1, MIDDLE_OF_LEGEND), look, palette)
 
