@@ -97,9 +97,9 @@ class Folder:
         """The live checkpoints, newest first."""
         return self._slots.live
 
-    def agree(self, room: bool) -> bool:
-        """Whether to begin a save, where this process has ``room`` for one."""
-        return room
+    def agree(self, room: Callable[[], bool]) -> bool:
+        """Whether to begin a save; ``room`` tells whether this process has room for one."""
+        return room()
 
     def free_slots(self) -> list[int]:
         """The slots that no live checkpoint is in."""

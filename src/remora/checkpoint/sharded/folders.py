@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
+from collections.abc import Callable
 
 from remora.checkpoint.folder import Folder, Keeping, Place, write_head
 from remora.checkpoint.layout.records import Entry
@@ -21,8 +22,8 @@ class Leader(Folder):
         super().__init__(storage, keeping, parts=ranks.world)
         self._ranks = ranks
 
-    def agree(self, room: bool) -> bool:
-        return bool(self._ranks.announce(room))
+    def agree(self, room: Callable[[], bool]) -> bool:
+        return bool(self._ranks.announce(room()))
 
     def prepare(self, size: int) -> None:
         self._remove_strays()
@@ -52,9 +53,6 @@ class Leader(Folder):
         place.file.close()
         return committed
 
-    def give_back(self, place: Place) -> None:
-        super().give_back(place)
-
 
 class Follower(Folder):
     """The view of any other rank: it writes its part where rank 0 says, and tells when it has."""
@@ -70,7 +68,7 @@ class Follower(Folder):
     def live(self) -> tuple[Entry, ...]:
         return ()  # only rank 0 has the record at hand
 
-    def agree(self, room: bool) -> bool:
+    def agree(self, room: Callable[[], bool]) -> bool:
         return bool(self._ranks.announce(None))
 
     def prepare(self, size: int) -> None:
