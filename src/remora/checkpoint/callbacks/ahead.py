@@ -8,7 +8,7 @@ are the random numbers put where the checkpoint found them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,33 @@ from remora.core.errors import StateMismatch
 
 
 class AheadPosition(DataPosition):
-    """The position of ``loader``; with ``ahead``, a batch that was fetched waits to be given.
+    """The position of ``loader``; where ``ahead()``, a batch that was fetched waits to be given.
 
-    As :class:`DataPosition`, and the random numbers go on from the checkpoint at the first fetch,
-    whatever the framework drew between restoring and that. It is itself what to name as a part.
+    As :class:`DataPosition`. In a pass that goes on, the random numbers too go on from the
+    checkpoint, at the first fetch, whatever the framework drew between restoring and that. This
+    object itself is what to name as a part.
     """
 
-    def __init__(self, loader: DataLoader[Any], *, ahead: bool) -> None:
-        super().__init__(loader)
+    def __init__(
+        self, loader: DataLoader[Any], ahead: Callable[[], bool], *, load_skipped: bool = False
+    ) -> None:
+        super().__init__(loader, load_skipped=load_skipped)
         self._ahead = ahead
-        self._notes_draws = ahead and loader.num_workers == 0  # workers draw from their own
+        self._notes_draws = loader.num_workers == 0  # workers draw from their own
+        self._seeded = _seeded_sampler(loader)
         self._resumed: dict[str, Any] | None = None
         self._latest: Latest | None = None
         self._stopped = False
+
+    @property
+    def nothing_left(self) -> bool:
+        """Of the pass that was restored, the loop has been given everything."""
+        return self._pending is not None and bool(self._pending["given_all"])
+
+    def restore_draws(self) -> None:
+        """Between two passes too, put the random numbers where the checkpoint found them."""
+        if self._resumed is not None:
+            restore_rng(self._resumed["now"])
 
     def finish(self) -> None:
         """The loop asks for no more of this pass: what comes is a new one."""
@@ -49,18 +63,19 @@ class AheadPosition(DataPosition):
         state = super().state_dict()
         if self._resumed is not None:  # nothing has been asked for since
             return state | self._resumed
-        waiting = self._waiting()
-        state["batch"] -= 0 if waiting is None else 1
+        latest = self._fetched_ahead()
+        state["batch"] -= latest is not None and not latest.last
         return state | {
-            "before": waiting and waiting.before,
+            "before": latest and latest.before,
+            "given_all": latest is not None and latest.last,
             "now": capture_rng(),
-            "seed": getattr(self._epoch_sampler(), "initial_seed", None),
+            "seed": getattr(self._seeded, "initial_seed", None),
         }
 
-    def _waiting(self) -> Latest | None:
-        """The fetch whose batch has not been given to the loop yet, if there is one."""
+    def _fetched_ahead(self) -> Latest | None:
+        """The fetch that the loop has not seen the outcome of: a batch, or that there is none."""
         latest = self._latest
-        if latest is None or not latest.ahead or latest.last or not latest.epoch.batch:
+        if latest is None or not latest.ahead() or not latest.epoch.batch:
             return None
         return latest if latest.epoch.running else None
 
@@ -79,18 +94,15 @@ class AheadPosition(DataPosition):
         super().load_state_dict(state)
         self._resumed = {key: state.get(key) for key in ("before", "now", "seed")}
         self._stopped = False
-        sampler = self._epoch_sampler()
-        if self._resumed["seed"] is not None and hasattr(sampler, "initial_seed"):
-            sampler.initial_seed = self._resumed["seed"]  # accelerate's, by which it shuffles
+        if self._seeded is not None and self._resumed["seed"] is not None:
+            self._seeded.initial_seed = self._resumed["seed"]
 
-    def iterate(self) -> Iterator[Any]:
+    def iterate(self, loader: DataLoader[Any]) -> Iterator[Any]:
         if self._stopped:
             return iter(())
         resumed, self._resumed = self._resumed, None
-        if resumed is not None:
-            restore_rng(resumed["now"])
         goes_on = self._pending is not None
-        counted = super().iterate()
+        counted = super().iterate(loader)
         draws = self._draws if self._notes_draws else None
         if self._epoch is None:
             raise AssertionError("iterating begins an epoch")
@@ -98,12 +110,18 @@ class AheadPosition(DataPosition):
         return Pass(counted, self._latest, draws, resumed if goes_on else None)
 
 
+def _seeded_sampler(loader: DataLoader[Any]) -> Any | None:
+    """accelerate's, which shuffles by a seed of its own and the epoch."""
+    within = getattr(loader.batch_sampler, "sampler", None)
+    return next((each for each in (loader.sampler, within) if hasattr(each, "initial_seed")), None)
+
+
 @dataclass
 class Latest:
     """The fetch made last in one pass."""
 
     epoch: Epoch
-    ahead: bool
+    ahead: Callable[[], bool]
     """Whether the loop is given its batch only after the next fetch."""
     before: dict[str, Any] | None = None
     """What every generator's state was before it; None where that does not matter."""
@@ -148,7 +166,7 @@ class Pass:
         except StopIteration:
             self._latest.last = True
             # Fetching ahead, the loop is still at the batch before: over when it lets go of this.
-            self._latest.epoch.ended = not self._latest.ahead
+            self._latest.epoch.ended = not self._latest.ahead()
             raise
 
     def __len__(self) -> int:

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from remora.checkpoint.callbacks.ahead import AheadPosition
 from remora.checkpoint.callbacks.loaders import position_of
 from remora.checkpoint.callbacks.newest import Newest, newest
 from remora.checkpoint.callbacks.replaced import Replaced
@@ -51,6 +53,8 @@ class RemoraCallback(TrainerCallback):  # type: ignore[misc]  # of a package wit
 
     Args:
         directory: the checkpoint folder. One training at a time.
+        load_skipped: load the batches of the epoch before the checkpoint's again and drop them;
+            needed only where worker processes draw random numbers.
         options: those of :class:`~remora.checkpoint.checkpointer.Checkpointer`, by name: ``every``
             (counted in optimizer steps), ``max_overhead``, ``keep`` and the rest.
 
@@ -58,12 +62,14 @@ class RemoraCallback(TrainerCallback):  # type: ignore[misc]  # of a package wit
         TypeError: an option that there is not.
     """
 
-    def __init__(self, directory: str | Path, **options: Any) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], *, load_skipped: bool = False, **options: Any
+    ) -> None:
         inspect.signature(Checkpointer).bind(directory, **options)
         self.directory = Path(directory)
         self.saver: Checkpointer | None = None
         """While training: what saves, with its counters."""
-        self._options = options
+        self._load_skipped, self._options = load_skipped, options
         self._training: _Training | None = None
         _wrap_trainer()
 
@@ -73,13 +79,14 @@ class RemoraCallback(TrainerCallback):  # type: ignore[misc]  # of a package wit
         _refuse_several_processes(trainer)
         with Checkpointer(self.directory, **self._options) as saver, Replaced() as replaced:
             found = newest(self.directory, self._options.get("storage")) if resume else None
-            self._training = _Training(trainer, saver, found)
+            self._training = _Training(trainer, saver, found, load_skipped=self._load_skipped)
             self._training.hook_into(replaced)
             self.saver = saver
             try:
                 with _folder(found) as folder:
                     yield folder
             finally:
+                self._training.close()
                 self._training = None
 
     def on_train_begin(
@@ -91,7 +98,7 @@ class RemoraCallback(TrainerCallback):  # type: ignore[misc]  # of a package wit
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         if self._training is not None:
-            self._training.epoch_is_over = False
+            self._training.epoch_begins()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         if self._training is not None:
@@ -101,8 +108,11 @@ class RemoraCallback(TrainerCallback):  # type: ignore[misc]  # of a package wit
 class _Training:
     """One call of ``Trainer.train`` that is saved."""
 
-    def __init__(self, trainer: Any, saver: Checkpointer, found: Newest | None) -> None:
+    def __init__(
+        self, trainer: Any, saver: Checkpointer, found: Newest | None, *, load_skipped: bool
+    ) -> None:
         self._trainer, self._saver, self._found = trainer, saver, found
+        self._load_skipped = load_skipped
         self.epoch_is_over = False
         self._data: Any = None
         self._last_step = 0
@@ -123,7 +133,7 @@ class _Training:
 
     def begin(self, loader: Any) -> None:
         trainer = self._trainer
-        self._data = position_of(loader)
+        self._data = position_of(loader, load_skipped=self._load_skipped)
         parts: dict[str, Any] = {
             "model": trainer.model,
             "optimizer": getattr(trainer.optimizer, "optimizer", trainer.optimizer),
@@ -137,8 +147,17 @@ class _Training:
         if self._found is not None:
             self._saver.restore(self._found.step)
         self._last_step = trainer.state.global_step
-        if trainer.control.should_training_stop and hasattr(self._data, "stop"):
+        if trainer.control.should_training_stop and isinstance(self._data, AheadPosition):
             self._data.stop()
+
+    def close(self) -> None:
+        if isinstance(self._data, AheadPosition):
+            self._data.close()
+
+    def epoch_begins(self) -> None:
+        self.epoch_is_over = False
+        if isinstance(self._data, AheadPosition):
+            self._data.restore_draws()  # Trainer may have evaluated since it was restored
 
     def _settled(self) -> None:
         """Trainer has logged, evaluated and saved for a step, or for an epoch that is over."""
@@ -147,7 +166,7 @@ class _Training:
         if state.global_step == self._last_step or (whole_epoch and not self.epoch_is_over):
             return  # what belongs to the epoch's end comes first
         self._last_step = state.global_step
-        if whole_epoch and hasattr(self._data, "finish"):
+        if whole_epoch and isinstance(self._data, AheadPosition):
             self._data.finish()
         self._saver.step(state.global_step - 1)
 
@@ -170,8 +189,9 @@ class _TrainerPart:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """``state["state"]`` came by Trainer's own way."""
+        """Of ``state["state"]`` most has come by Trainer's own way."""
         trainer = self._trainer
+        trainer.state.log_history = state["state"]["log_history"]  # JSON had sorted its keys
         trainer._tr_loss.copy_(state["loss"])
         trainer._total_loss_scalar = -trainer._tr_loss.item()  # of steps that another run reports
         trainer._globalstep_last_logged = state["last_logged"]
