@@ -10,7 +10,9 @@
         ├── EnvironmentsDiffer    results measured under conditions that do not compare
         ├── ScriptUnusable        a script to run that is not there or cannot be read
         ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
-        └── FolderInUse           a checkpoint folder that another job is writing to
+        ├── FolderInUse           a checkpoint folder that another job is writing to
+        └── JobEnded              a service cannot let the program it rides with go on
+            └── ReplayDiverged    a resumed script that does not do what it did the first time
 
 Anything else that reaches the command line is a defect of ours: exit 1, with a traceback.
 A message says what is wrong, then the valid choices, then the next step, in one line.
@@ -79,3 +81,11 @@ class CheckpointUnusable(UserError):
 
 class FolderInUse(UserError):
     """A checkpoint folder that another job is writing to."""
+
+
+class JobEnded(UserError):
+    """Raised into a running program by a service that cannot let it go on."""
+
+
+class ReplayDiverged(JobEnded):
+    """A resumed script that does not do what it did the first time."""
