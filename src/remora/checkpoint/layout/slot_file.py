@@ -28,7 +28,7 @@ import torch
 import xxhash
 
 from remora.checkpoint.storage.contract import BLOCK
-from remora.core.errors import CheckpointUnusable
+from remora.core.errors import CheckpointDamaged
 
 FORMAT = "1"
 CHECKSUMS, DOCUMENT, PAD = "__checksums__", "__state__", "__pad__"
@@ -171,11 +171,11 @@ def header_length(first: bytes) -> int:
     """How many bytes the header takes, from the file's first eight.
 
     Raises:
-        CheckpointUnusable: more than safetensors allows.
+        CheckpointDamaged: more than safetensors allows.
     """
     length = _LENGTH.unpack_from(first)[0] if len(first) >= _LENGTH.size else MAX_HEADER_BYTES + 1
     if length > MAX_HEADER_BYTES:
-        raise CheckpointUnusable("not a checkpoint's slot: its header's length makes no sense")
+        raise CheckpointDamaged("not a checkpoint's slot: its header's length makes no sense")
     return _LENGTH.size + int(length)
 
 
@@ -183,13 +183,13 @@ def parse(header: bytes, size: int) -> SlotLayout:
     """The layout that ``header`` describes, for a file of ``size`` bytes.
 
     Raises:
-        CheckpointUnusable: it is not a slot's header, or does not fit the file.
+        CheckpointDamaged: it is not a slot's header, or does not fit the file.
     """
     try:
         return _parse(header, size)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise CheckpointUnusable(
+        raise CheckpointDamaged(
             f"not a checkpoint's slot: its header is damaged ({reason})"
         ) from None
 
