@@ -87,6 +87,9 @@ class Point(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """Steps of all optimizers together."""
     at: str
     """``forward``, ``step`` or ``end``: before what the state was captured."""
+    random: dict[str, bytes] = {}
+    """Where torch's generators stood when the last of those steps was done. What the script drew
+    from there to the point, replay draws again."""
 
 
 class Resumed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

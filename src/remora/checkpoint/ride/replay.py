@@ -250,6 +250,8 @@ class Replay:
         for parameter, gradient in self._put_aside.pop(id(optimizer), ()):
             parameter.grad = gradient
         self._player.stepped()
+        if self._target is not None and self._target.calls == self._player.calls:
+            rng.apply(self._target.random)
 
 
 def _doing_nothing(original: Any) -> Any:

@@ -19,9 +19,15 @@ _NUMPY = struct.Struct("<iid")
 
 def capture() -> States:
     """Where each generator stands. GPUs only where the program uses them."""
-    states = {"python": _python(), "torch": bytes(tensor_bytes(torch.get_rng_state()))}
+    states = {"python": _python(), **capture_torch()}
     if (numpy := _numpy_state()) is not None:
         states["numpy"] = numpy
+    return states
+
+
+def capture_torch() -> States:
+    """Where torch's generators stand: those that a forward draws from."""
+    states = {"torch": bytes(tensor_bytes(torch.get_rng_state()))}
     if torch.cuda.is_initialized():
         for index in range(torch.cuda.device_count()):
             states[f"cuda:{index}"] = bytes(tensor_bytes(torch.cuda.get_rng_state(index)))
