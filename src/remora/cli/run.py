@@ -61,7 +61,9 @@ def run(
     ] = "2%",
     fresh: Annotated[
         bool,
-        typer.Option("--fresh", help="Start over; what is in DIR stays until the first checkpoint."),
+        typer.Option(
+            "--fresh", help="Start over; what is in DIR stays until the first checkpoint."
+        ),
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Let a failing service take the program down.")

@@ -109,7 +109,8 @@ def _run(chosen: Program, main: ModuleType) -> int:
         chosen.run(main)
     except SystemExit as error:
         return _exit_code(error)
-    except JobEnded:
+    except JobEnded as error:
+        sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
         _flush(sys.stdout)
         raise
     except BaseException as error:

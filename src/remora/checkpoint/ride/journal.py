@@ -110,7 +110,7 @@ _KINDS: dict[type, Kind] = {
     Begun: Kind.BEGUN, Entries: Kind.ENTRIES, Point: Kind.POINT, Resumed: Kind.RESUMED,
     Ended: Kind.ENDED,
 }  # fmt: skip
-_TYPES: dict[int, type[Frame]] = {int(kind): struct for struct, kind in _KINDS.items()}  # type: ignore[misc]
+_TYPES: dict[int, type[Frame]] = {int(kind): struct for struct, kind in _KINDS.items()}
 _encoder = msgspec.msgpack.Encoder()
 _decoders = {number: msgspec.msgpack.Decoder(struct) for number, struct in _TYPES.items()}
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections import deque
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from types import FrameType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
@@ -42,7 +42,7 @@ class Unchanged:
         for tensor in tensors:
             self._known[id(tensor)] = weakref.ref(tensor), tensor._version
 
-    def __contains__(self, tensor: torch.Tensor) -> bool:
+    def has(self, tensor: torch.Tensor) -> bool:
         reference, version = self._known.get(id(tensor), (None, 0))
         return reference is not None and reference() is tensor and tensor._version == version
 
@@ -56,19 +56,18 @@ class Unchanged:
 
 def find(frames: list[FrameType], tracked: Collection[int]) -> dict[str, torch.Tensor]:
     """The tensors that ``frames`` lead to, by path, each once; ``tracked`` holds ids to pass by."""
-    found: dict[str, torch.Tensor] = {}
-    seen: set[int] = set(tracked)
-    for path, value in _reachable(frames, seen):
-        if issubclass(type(value), torch.Tensor) and _is_plain(value):
-            found[path] = value
-    return found
+    return {
+        path: value
+        for path, value in _reachable(frames, set(tracked))
+        if issubclass(type(value), torch.Tensor) and _is_plain(value)
+    }
 
 
-def worth_saving(tensor: torch.Tensor, unchanged: Container[torch.Tensor]) -> bool:
+def worth_saving(tensor: torch.Tensor, unchanged: Unchanged) -> bool:
     """Whether replay might not come by the value of ``tensor`` itself."""
     if nbytes(tensor) <= SMALL_BYTES:
         return True
-    return tensor.grad_fn is None and tensor not in unchanged
+    return tensor.grad_fn is None and not unchanged.has(tensor)
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
@@ -123,9 +122,8 @@ def _parts(value: Any, cls: type) -> Iterator[tuple[str, Any]]:
             yield f".{name}", _contents(cell)
     elif issubclass(cls, MethodType):
         yield ".__self__", value.__self__
-    elif issubclass(cls, GeneratorType):
-        if value.gi_frame is not None:
-            yield from ((f".{name}", part) for name, part in list(value.gi_frame.f_locals.items()))
+    elif issubclass(cls, GeneratorType) and value.gi_frame is not None:
+        yield from ((f".{name}", part) for name, part in list(value.gi_frame.f_locals.items()))
     yield from ((f".{name}", part) for name, part in _attributes(value, cls))
 
 

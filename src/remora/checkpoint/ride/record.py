@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from remora.checkpoint.ride import reads, rng
@@ -19,38 +20,40 @@ class Recorder:
     """Notes into ``journal`` while it is on."""
 
     def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+        self.journal = journal
         self._patches = Patches()
         self._random: rng.States = {}
         self._closure_calls = 0
-        self._steps_seen = 0
+        self._counted_code: CodeType | None = None
+        self._scaler_steps = False
 
     def start(self) -> None:
         """Put the patches in place."""
         from torch.amp.grad_scaler import GradScaler
-        from torch.optim.optimizer import register_optimizer_step_pre_hook
         from torch.utils.data import DataLoader
 
         reads.patch(self._patches, self._noting)
         self._patches.method(DataLoader, "__iter__", self._noting_random)
         self._patches.method(GradScaler, "step", self._noting_scaler)
-        self._patches.add(register_optimizer_step_pre_hook(self._before_step).remove)
 
     def stop(self) -> None:
         """Put everything back."""
         self._patches.remove()
 
     def stepped(self) -> None:
-        """An optimizer has stepped; call it before the journal is told."""
-        self._steps_seen += 1
+        """An optimizer has stepped."""
+        if self._scaler_steps:
+            self.journal.note("scaler", True)
+            self._scaler_steps = False
         if self._closure_calls:
-            self._journal.note("closure", self._closure_calls)
+            self.journal.note("closure", self._closure_calls)
             self._closure_calls = 0
+        self.journal.stepped()
 
     # ------------------------------------------------------------ what stands in for what
 
     def _noting(self, kind: str, original: Any) -> Any:
-        note, frame_of, is_script, kept = self._journal.note, sys._getframe, in_script, reads.kept
+        note, frame_of, is_script, kept = self.journal.note, sys._getframe, in_script, reads.kept
 
         if kind in ("item", "__float__", "__int__", "__bool__", "__index__"):
 
@@ -83,28 +86,33 @@ class Recorder:
         now = rng.capture()
         changed = {name: state for name, state in now.items() if self._random.get(name) != state}
         self._random = now
-        self._journal.note("random", changed, sum(map(len, changed.values())))
+        self.journal.note("random", changed, sum(map(len, changed.values())))
 
     def _noting_scaler(self, original: Any) -> Any:
         def step(*args: Any, **kwargs: Any) -> Any:
-            before = self._steps_seen
-            ours = in_script(sys._getframe(1))
+            self._scaler_steps = in_script(sys._getframe(1))
             result = original(*args, **kwargs)
-            if ours:
-                self._journal.note("scaler", self._steps_seen > before)
+            if self._scaler_steps:  # it has not: infinities were found
+                self.journal.note("scaler", False)
+                self._scaler_steps = False
             return result
 
         stands_within(step.__code__)
         return step
 
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+    def before_step(self, args: Any, kwargs: Any) -> Any:
+        """An optimizer's step begins. Returns what it is to be called with; None for the same."""
         return with_closure(args, kwargs, self._counting)
 
     def _counting(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+        if getattr(closure, "__code__", None) is self._counted_code:
+            return closure  # nested: a subclass's step that calls its parent's
+
         def counted() -> Any:
             self._closure_calls += 1
             return closure()
 
+        self._counted_code = counted.__code__
         calls_script(counted.__code__)
         return counted
 

@@ -28,7 +28,11 @@ from remora.checkpoint.ride.stubs import Stubs
 from remora.checkpoint.ride.where import calls_script, in_script, script_line, stands_within
 from remora.core.errors import ReplayDiverged
 
-_SAVERS = (("torch", "save"), ("safetensors.torch", "save_file"), ("safetensors.torch", "save_model"))
+_SAVERS = (
+    ("torch", "save"),
+    ("safetensors.torch", "save_file"),
+    ("safetensors.torch", "save_model"),
+)
 
 
 class Player:
@@ -112,7 +116,6 @@ class Replay:
         """Put the patches in place."""
         import torch
         from torch.amp.grad_scaler import GradScaler
-        from torch.optim import optimizer as optimizers
         from torch.utils.data import DataLoader
 
         reads.patch(self._patches, self._answering)
@@ -122,8 +125,6 @@ class Replay:
                            ("update", _doing_nothing)):  # fmt: skip
             self._patches.method(GradScaler, name, make)
         self._patches.function(torch.autograd, "grad", _tolerating_unused)
-        self._patches.add(optimizers.register_optimizer_step_pre_hook(self._before_step).remove)
-        self._patches.add(optimizers.register_optimizer_step_post_hook(self._after_step).remove)
         self._leave_files()
 
     def stop(self) -> None:
@@ -171,8 +172,8 @@ class Replay:
         again, _ = reads.kept(kind, value)
         if again != kept:
             raise ReplayDiverged(
-                f"at {script_line(sys._getframe(2))} the script reads {np.size(value):,} numbers by "
-                f"{kind}, more than the journal keeps, and computing is left out in replay; start "
+                f"at {script_line(sys._getframe(2))} the script reads {np.size(value):,} numbers "
+                f"by {kind}, more than the journal keeps, and replay does not compute them; start "
                 "over with --fresh, or save with remora.Checkpointer in the script"
             )
         return value
@@ -213,10 +214,11 @@ class Replay:
         stands_within(step.__code__)
         return step
 
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+    def before_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        """An optimizer's step begins. Returns what it is to be called with; None for the same."""
         if id(optimizer) in self._put_aside:
             return None  # nested: a subclass's step that calls its parent's
-        if self._at("step", sys._getframe(1)):
+        if self._at("step", sys._getframe(2)):
             return None
         self._take_gradients(optimizer)
         return with_closure(args, kwargs, lambda closure: self._repeating(optimizer, closure))
@@ -244,8 +246,9 @@ class Replay:
         calls_script(repeated.__code__)
         return repeated
 
-    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if self.over:
+    def after_step(self, optimizer: Any) -> None:
+        """An optimizer has stepped."""
+        if self.over or id(optimizer) not in self._put_aside:
             return
         for parameter, gradient in self._put_aside.pop(id(optimizer), ()):
             parameter.grad = gradient
@@ -267,7 +270,10 @@ def _tolerating_unused(original: Any) -> Any:
     def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         kwargs.pop("materialize_grads", None)
         return original(
-            outputs, inputs, *args[:4], **{**kwargs, "allow_unused": True, "materialize_grads": True}
+            outputs,
+            inputs,
+            *args[:4],
+            **{**kwargs, "allow_unused": True, "materialize_grads": True},
         )
 
     return grad

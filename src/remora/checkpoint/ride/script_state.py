@@ -8,6 +8,7 @@ parameters that belong to no module and gradients that the script goes on accumu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -66,18 +67,30 @@ class Tracked:
         return {name: each for name, each in self.parameters() if id(each) not in owned}
 
 
+@dataclass(frozen=True)
+class Capture:
+    """When and where a capture takes place."""
+
+    step: int
+    calls: int
+    """Steps of all optimizers together."""
+    frame: FrameType | None
+    """The innermost; None where the script has ended."""
+    gradients: bool
+    """Whether the script may go on accumulating into them."""
+
+
 class ScriptState:
     """Captures and puts back; the checkpointer sees an object with a ``state_dict``.
 
     Args:
-        begin: called with nothing when a capture begins; returns the step, the optimizer steps,
-            the innermost frame, and whether gradients must be kept.
+        begin: called when a capture begins.
         say: tells the user what could not be saved or put back.
     """
 
     def __init__(
         self,
-        begin: Callable[[], tuple[int, int, FrameType | None, bool]],
+        begin: Callable[[], Capture],
         say: Callable[[str], None],
     ) -> None:
         self._begin, self._say = begin, say
@@ -90,13 +103,13 @@ class ScriptState:
     # ------------------------------------------------------------ out
 
     def state_dict(self) -> dict[str, Any]:
-        step, calls, frame, with_gradients = self._begin()
-        tensors = {path: _packed(each) for path, each in self._worth_saving(frame)}
-        blob = msgspec.msgpack.encode(_Held(step, calls, tensors))
+        now = self._begin()
+        tensors = {path: _packed(each) for path, each in self._worth_saving(now.frame)}
+        blob = msgspec.msgpack.encode(_Held(now.step, now.calls, tensors))
         return {
             "held": _padded(blob),
             "parameters": self.tracked.orphans(),
-            "gradients": self._gradients() if with_gradients else {},
+            "gradients": self._gradients() if now.gradients else {},
         }
 
     def _worth_saving(self, frame: FrameType | None) -> list[tuple[str, torch.Tensor]]:

@@ -7,8 +7,8 @@ computed for real, and later ones return its output again. Real values rather th
 script may ask more of an output than its shape: that probabilities sum to one, for instance.
 
 An output that had a graph gets a small one, of a single node. Its backward gives each parameter of
-the module a gradient of zeros, if it has none, so that what looks at gradients finds some; it
-passes zeros on to the arguments that want gradients, so that a discriminator leads to its generator.
+the module a gradient of zeros, if it has none, so that what looks at gradients finds some. It
+passes zeros on to arguments that want gradients, so that a discriminator leads to its generator.
 """
 
 from __future__ import annotations
@@ -120,9 +120,8 @@ class _Template:
         tensors = [self._fresh(index) for index in range(len(self._tensors))]
         if any(self._had_graph):
             anchor = torch.zeros((), requires_grad=True)
-            tensors = list(
-                _Stub.apply(stubs, module, tensors, self._had_graph, anchor, *inputs)
-            )
+            node: Any = _Stub.apply
+            tensors = list(node(stubs, module, tensors, self._had_graph, anchor, *inputs))
         return _filled(self._output, tensors)
 
     def _fresh(self, index: int) -> torch.Tensor:
@@ -182,8 +181,8 @@ class _Stub(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Any, ...]:
         if ctx.stubs.over:
             raise ReplayDiverged(
-                "the checkpoint lies within an iteration of the script: a forward made before it is "
-                "used after it; resume an older one after `remora checkpoint prune`, start over "
+                "the checkpoint lies within an iteration of the script: a forward made before it "
+                "is used after it; resume an older one after `remora checkpoint prune`, start over "
                 "with --fresh, or save with remora.Checkpointer in the script"
             )
         ctx.stubs.give_gradients(ctx.module)
