@@ -171,7 +171,7 @@ def test_what_is_drawn_is_labelled_in_every_row() -> None:
 
 def test_an_error_without_bound_is_said() -> None:
     values = dict.fromkeys(GoodputRow.__dataclass_fields__, 0) | {"formula_steps_per_hour": 1.0}
-    assert GoodputRow(**values).formula_error == math.inf
+    assert GoodputRow(**values).formula_error == math.inf  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- what cannot be

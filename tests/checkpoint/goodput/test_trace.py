@@ -68,6 +68,7 @@ def test_the_published_trace_has_the_published_facts() -> None:
     assert len(trace.failures("published")) == 51
     losses = [change for change in trace.changes() if change.after < change.before]
     assert sum(change.machines for change in losses) == 25
+    assert len(trace.failures("changes")) == len(trace.changes()) == 48
     # As moments at which GPUs were lost, however many, there are 26.
     assert len(trace.failures("drops")) == len(losses) == 26
 
