@@ -72,12 +72,13 @@ paces = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(0, 1500).map(float), max_size=8).map(sorted), paces)
 def test_it_is_what_a_simulation_step_by_step_gives(failures: list[float], pace: Pace) -> None:
     assert replay(failures, 1200.0, pace) == simulate(failures, 1200.0, pace)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1e4), max_size=20).map(sorted), paces)
 def test_no_work_appears_from_nowhere(failures: list[float], pace: Pace) -> None:
     found = replay(failures, 1e4, pace)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remora.checkpoint.goodput import (
@@ -134,6 +134,7 @@ def test_a_trace_without_time_is_none() -> None:
 moments = st.lists(st.floats(0, 2e9), min_size=2, max_size=30, unique=True).map(sorted)
 
 
+@settings(deadline=None)
 @given(st.data(), moments)
 def test_what_is_written_is_read_back_exactly(data: st.DataObject, times: list[float]) -> None:
     gpus = data.draw(st.lists(st.integers(0, 10**6), min_size=len(times), max_size=len(times)))
@@ -141,6 +142,7 @@ def test_what_is_written_is_read_back_exactly(data: st.DataObject, times: list[f
     assert parse_trace(trace.csv(), "t") == trace
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=",.019-e\n\"' TimeGPUs", max_size=200))
 def test_any_text_is_a_trace_or_one_line_about_it(text: str) -> None:
     refused = ""
