@@ -171,4 +171,4 @@ def _one_life(
 
 
 def _between(finished: Sequence[Finished], span: tuple[int, int, bool]) -> tuple[Finished, ...]:
-    return tuple(each for each in finished if span[0] <= each.at_ns <= span[1])
+    return tuple(each for each in finished if span[0] < each.at_ns <= span[1])
