@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from remora.checkpoint import commit
@@ -38,6 +38,7 @@ class Folder:
         keep: committed checkpoints that stay; at least 2.
         in_flight: how many may be written at once.
         keep_every: those whose step is a multiple of this stay for good; None for none.
+        spare: how many checkpoints may be copied elsewhere at once; each takes one more slot.
         now_ns: Unix time in nanoseconds, for people to read.
 
     Raises:
@@ -52,6 +53,7 @@ class Folder:
         keep: int,
         in_flight: int,
         keep_every: int | None = None,
+        spare: int = 0,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         _check(keep, in_flight, keep_every)
@@ -65,11 +67,13 @@ class Folder:
         except BaseException:
             self._lock.release()
             raise
-        self._slots = Slots(keep, in_flight, self._log.newest.entries)
+        self._slots = Slots(keep, in_flight, self._log.newest.entries, spare=spare)
         self._next_sequence = max((entry.sequence for entry in known), default=0) + 1
         self._files: dict[int, StorageFile] = {}
         self._size = 0
         self._guard = threading.RLock()
+        self.on_commit: list[Callable[[Entry], None]] = []
+        """Called, each in the thread that commits, with what has just become durable."""
 
     @property
     def live(self) -> tuple[Entry, ...]:
@@ -205,7 +209,21 @@ class Folder:
                 return False
             self._archive(decision)
             self._record(decision)
-            return True
+        for tell in self.on_commit:
+            tell(entry)
+        return True
+
+    @contextlib.contextmanager
+    def pinned(self, entry: Entry) -> Iterator[bool]:
+        """Keep ``entry`` from being written over while it is read; False if it is gone already."""
+        with self._guard:
+            held = self._slots.pin(entry)
+        try:
+            yield held
+        finally:
+            if held:
+                with self._guard:
+                    self._slots.unpin(entry)
 
     def drop(self, entry: Entry) -> None:
         """List ``entry`` no longer: it is damaged, or was pruned.
