@@ -22,7 +22,14 @@ class Counters:
     """Of state, in committed checkpoints."""
     stall_ns: array[int] = field(default_factory=lambda: array("q"))
     """For each checkpoint begun, how long the training thread waited for it in all."""
+    stalled_ns: int = 0
+    """The sum of those."""
     durable_ns: array[int] = field(default_factory=lambda: array("q"))
     """For each committed one, from its beginning until it was durable."""
     last_step: int | None = None
     """The newest acknowledged."""
+
+    def stalled(self, nanoseconds: int) -> None:
+        """Training has waited so much longer for the checkpoint begun last."""
+        self.stall_ns[-1] += nanoseconds
+        self.stalled_ns += nanoseconds

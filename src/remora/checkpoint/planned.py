@@ -28,6 +28,11 @@ class Planned:
     new: bool
     """The layout is not the one of the state before."""
 
+    @property
+    def on_cuda(self) -> bool:
+        """Whether any of it is on a CUDA device."""
+        return any(tensor.is_cuda for tensor in self.tensors)
+
 
 class Plans:
     """Keeps the layout of the last state."""

@@ -43,7 +43,7 @@ def restore(
 
     for reader in whole(storage, wanted, damaged):
         try:
-            _apply(reader, parts, strict)
+            _apply(reader, parts, strict, say)
         except (CheckpointUnusable, OSError) as error:
             damaged(reader.found, error)
             continue
@@ -53,16 +53,23 @@ def restore(
     )
 
 
-def _apply(reader: Reader, parts: Parts, strict: bool) -> None:
+def _apply(reader: Reader, parts: Parts, strict: bool, say: Say) -> None:
     part: PartReader = reader.parts[0]
     document = part.document()
-    in_place = parts.targets(document, strict=strict)
+    described = {each.name: each for each in part.layout.tensors}
+    in_place = parts.targets(document, lambda name: _like(described[name]), strict=strict)
     tensors = {
         each.name: in_place[each.name] if each.name in in_place else _room_for(each)
         for each in part.layout.tensors
     }
     part.read_into(tensors)
-    parts.apply(unflatten(document, tensors.__getitem__), strict=strict, in_place=set(in_place))
+    for line in parts.apply(unflatten(document, tensors.__getitem__), strict=strict):
+        say(line)
+
+
+def _like(stored: Stored) -> torch.Tensor:
+    """A tensor of that dtype and shape without memory."""
+    return torch.empty(stored.shape, dtype=stored.dtype, device="meta")
 
 
 def _room_for(stored: Stored) -> torch.Tensor:

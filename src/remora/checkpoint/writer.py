@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,7 +29,6 @@ class Save:
 
     sequence: int
     step: int
-    slot: int
     layout: SlotLayout
     segments: list[list[Segment]]
     copy: Copy
@@ -37,6 +37,8 @@ class Save:
     """The training thread may change the state again (on CUDA: after ``copy.hold_step()``)."""
     done: threading.Event = field(default_factory=threading.Event)
     """Committed, failed or given up."""
+    copy_s: float = 0.0
+    """How long copying took."""
     error: BaseException | None = None
     given_up: bool = False
     """A newer one is to take its place, or the folder is being closed."""
@@ -106,9 +108,11 @@ class Writer:
 
     def _copy_all(self) -> None:
         while (save := self._saves.get()) is not None:
+            began = time.perf_counter()
             for index in range(save.layout.chunks):
                 self._chunks.put(self._copied(save, index))
             save.copy.issued()
+            save.copy_s = time.perf_counter() - began
             save.copied.set()
             del save  # and with it the tensors it holds
 

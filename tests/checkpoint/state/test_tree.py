@@ -15,8 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remora.checkpoint.state.plain import DEEPEST
 from remora.checkpoint.state.stored import DTYPES, SAFETENSORS_NAMES, TAGS
-from remora.checkpoint.state.tree import DEEPEST, Flat, flatten, unflatten
+from remora.checkpoint.state.tree import Flat, flatten, unflatten
 from remora.core.errors import CheckpointDamaged, StateUnsupported
 
 pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
@@ -165,7 +166,7 @@ def test_names_say_where_a_tensor_lies() -> None:
         "model.0.weight", "model.0.bias", "model.1.weight", "model.1.bias",
         "optimizer.state.0.step", "optimizer.state.0.exp_avg",
     ]  # fmt: skip
-    assert flat.tensors["model.0.weight"].data_ptr() == module[0].weight.data_ptr()
+    assert flat.tensors["model.0.weight"].data_ptr() == next(module.parameters()).data_ptr()
     assert not any(tensor.requires_grad for tensor in flat.tensors.values())
 
 
@@ -193,7 +194,7 @@ def test_names_that_would_collide_are_told_apart() -> None:
 def test_a_module_s_versions_come_back() -> None:
     state = torch.nn.BatchNorm1d(2).state_dict()
     again = back(flatten({"model": state}))["model"]
-    assert again._metadata == state._metadata == OrderedDict({"": {"version": 2}})
+    assert again._metadata == vars(state)["_metadata"] == OrderedDict({"": {"version": 2}})
 
 
 class Colour(enum.IntEnum):

@@ -233,10 +233,17 @@ def _stored(name: str, field: Mapping[str, Any], base: int) -> Stored:
 
 def root_of(heads: Iterable[bytes]) -> bytes:
     """The 16 bytes that stand for a checkpoint: a hash of the heads of its parts, in order."""
-    digest = xxhash.xxh3_128()
-    for head in heads:
-        digest.update(xxhash.xxh3_128_digest(head))
-    return digest.digest()
+    return root_of_digests(head_digest(head) for head in heads)
+
+
+def head_digest(head: bytes) -> bytes:
+    """What of a part's head goes into the root."""
+    return xxhash.xxh3_128_digest(head)
+
+
+def root_of_digests(digests: Iterable[bytes]) -> bytes:
+    """The root of the parts whose :func:`head_digest` are ``digests``, in the order of ranks."""
+    return xxhash.xxh3_128_digest(b"".join(digests))
 
 
 def _round_up(count: int) -> int:

@@ -1,4 +1,6 @@
-"""Single values as JSON, exactly: what JSON has no word for is an object with one ``$`` key.
+"""The words of a state's document, and single values in them, exactly.
+
+What JSON has no word for is an object with one ``$`` key.
 
 Decoding evaluates nothing and imports nothing: a tag outside the closed list is refused.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 import struct
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +21,14 @@ from remora.checkpoint.state.stored import DTYPES
 
 Json = Any
 _WORD = 2**63
+
+DEEPEST = 50
+"""Levels of nesting that a state may have. A state that contains itself ends here too."""
+FACTORIES: dict[str, Callable[[], Any] | None] = {
+    "None": None, "bool": bool, "int": int, "float": float, "str": str, "bytes": bytes,
+    "list": list, "tuple": tuple, "dict": dict, "set": set, "OrderedDict": OrderedDict,
+}  # fmt: skip
+"""What a ``defaultdict`` may make: nothing here does anything but make an empty value."""
 _NUMPY_DTYPE = re.compile(r"[<>|][biufcmMSU]\d{1,9}(\[\d{0,9}[A-Za-zμ]{1,2}\])?")
 
 
@@ -123,7 +134,7 @@ def _decode_numpy_scalar(value: list[Json]) -> Any:
 
 
 def _decode_size(sizes: list[Json]) -> torch.Size:
-    if not all(type(size) is int for size in sizes):
+    if not all(type(size) is int and abs(size) < _WORD for size in sizes):
         raise ValueError(f"not sizes: {sizes!r}")
     return torch.Size(sizes)
 

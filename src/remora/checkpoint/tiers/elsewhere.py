@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from remora.checkpoint.folder import Folder
-from remora.checkpoint.restore import restore
+from remora.checkpoint.restore import Say, restore
 from remora.checkpoint.state.parts import Parts
+from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.tiers.contract import KEEP, Shelf
 from remora.checkpoint.tiers.copier import Copier, CopyCounters
 from remora.checkpoint.tiers.run_name import RunName
@@ -40,7 +42,7 @@ class Elsewhere:
         self,
         urls: str | Sequence[str] | None,
         *,
-        say: Callable[[str], None],
+        say: Say,
         keep: int = KEEP,
         bytes_s: float | None = None,
     ) -> None:
@@ -49,7 +51,6 @@ class Elsewhere:
         self._shelves: dict[str, Shelf] = {url: open_shelf(url) for url in names}
         self._copiers: dict[str, Copier] = {}
         self._keep, self._bytes_s, self._say = keep, bytes_s, say
-        self._folder: Folder | None = None
 
     @property
     def count(self) -> int:
@@ -63,7 +64,6 @@ class Elsewhere:
 
     def attach(self, folder: Folder) -> None:
         """From now on, copy what ``folder`` commits; it has :attr:`count` slots to spare."""
-        self._folder = folder
         run, who = RunName(folder.storage), f"process {os.getpid()} on {socket.gethostname()}"
         for url, shelf in self._shelves.items():
             copier = Copier(
@@ -86,62 +86,81 @@ class Elsewhere:
     # ------------------------------------------------------------ restoring
 
     def restore(
-        self, folder: Folder, parts: Parts, step: int | None, *, source: str | None, strict: bool
+        self, local: Storage, parts: Parts, step: int | None, source: str | None, *, strict: bool
     ) -> int | None:
-        """As :func:`remora.checkpoint.restore.restore`, from ``folder`` or from a copy.
+        """As :func:`remora.checkpoint.restore.restore`, from ``local`` or from a copy.
 
         Args:
             source: ``"local"``: the folder alone; ``"second"``: the copies alone; a URL: the
-                copies there; None: the folder, and the copies where it has none whole.
+                copies there; None: the folder, and its copies where none in it is whole.
+
+        Raises:
+            BadValue: ``source`` is something else.
+            CheckpointUnusable: as there; or a place that may have a copy cannot be reached.
         """
-        if source is not None and source not in ("local", "second") and "://" not in source:
-            raise BadValue(f"source={source!r}: choose 'local', 'second' or a URL")
-        unusable: CheckpointUnusable | None = None
-        if source in (None, "local"):
-            try:
-                done = restore(folder.storage, parts, step, strict=strict, say=self._say)
-            except CheckpointUnusable as error:
-                unusable = error
-            if unusable is None and done is not None:
-                return done
+        into = _Into(parts, step, strict, self._say)
         if source == "local" or (source is None and not self._shelves):
-            if unusable is not None:
-                raise unusable
-            return None
-        return self._from_copies(folder, parts, step, source, strict, unusable)
+            return into.restore(local)
+        if source is None:
+            try:
+                done = into.restore(local)
+            except CheckpointUnusable as error:
+                self._say(f"the folder: {error}")
+                return self._from_copies(local, into, self._shelves, str(error))
+            return self._from_copies(local, into, self._shelves) if done is None else done
+        return self._from_copies(local, into, self._named(source))
+
+    def _named(self, source: str) -> dict[str, Shelf]:
+        if source == "second":
+            return self._shelves
+        if "://" not in source:
+            raise BadValue(f"source={source!r}: choose 'local', 'second' or a URL")
+        return {source: self._shelves.get(source) or open_shelf(source)}
 
     def _from_copies(
-        self,
-        folder: Folder,
-        parts: Parts,
-        step: int | None,
-        source: str | None,
-        strict: bool,
-        unusable: CheckpointUnusable | None,
+        self, local: Storage, into: _Into, shelves: dict[str, Shelf], trouble: str = ""
     ) -> int | None:
-        shelves = self._shelves
-        if source not in (None, "second"):
-            shelves = {source: self._shelves.get(source) or open_shelf(source)}
         views, troubles = _views(shelves)
         for url, view in views:
             try:
-                done = restore(view, parts, step, strict=strict, say=self._say)
-            except CheckpointUnusable as error:
+                done = into.restore(view)
+            except (CheckpointUnusable, OSError) as error:
                 troubles.append(f"{url}: {error}")
                 continue
             if done is not None:
                 self._say(f"step {done:,} was restored from its copy at {url}")
                 if url in self._shelves:
-                    _adopt(folder, view.shelf)
+                    self._adopt(local, view.shelf)
                 return done
+        troubles = [*filter(None, [trouble]), *troubles]
         if troubles:
             raise CheckpointUnusable(
-                f"no checkpoint in the folder can be used, nor any copy ({'; '.join(troubles)}); "
-                "mend that, or begin anew with restore(source='local') and an empty folder"
+                f"there is no checkpoint to go on from: {'; '.join(troubles)}; mend that, or "
+                "begin anew with source='local' and an empty folder"
             )
-        if unusable is not None:
-            raise unusable
         return None
+
+    def _adopt(self, local: Storage, shelf: Shelf) -> None:
+        """The folder goes on with the run whose checkpoint was just restored."""
+        try:
+            owner = shelf.owner()
+            if owner is not None:
+                RunName(local).become(owner.run)
+        except OSError as error:
+            self._say(f"copying to {shelf.place} may be refused as another run's: {error}")
+
+
+@dataclass(frozen=True)
+class _Into:
+    """What a checkpoint is restored into."""
+
+    parts: Parts
+    step: int | None
+    strict: bool
+    say: Say
+
+    def restore(self, storage: Storage) -> int | None:
+        return restore(storage, self.parts, self.step, strict=self.strict, say=self.say)
 
 
 def _views(shelves: dict[str, Shelf]) -> tuple[list[tuple[str, ShelfStorage]], list[str]]:
@@ -157,13 +176,6 @@ def _views(shelves: dict[str, Shelf]) -> tuple[list[tuple[str, ShelfStorage]], l
             troubles.append(str(error))
     views.sort(key=lambda each: -(each[1].newest.entry.step if each[1].newest else -1))
     return views, troubles
-
-
-def _adopt(folder: Folder, shelf: Shelf) -> None:
-    """The folder goes on with the run whose checkpoint was just restored."""
-    owner = shelf.owner()
-    if owner is not None:
-        RunName(folder.storage).become(owner.run)
 
 
 def _check(keep: int, bytes_s: float | None) -> None:
