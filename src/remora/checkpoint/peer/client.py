@@ -97,12 +97,16 @@ class PeerShelf(Shelf):
         if count == 0:
             return 0
         with self._guard:
-            channel = self._reading or self._connect()
-            self._reading = None  # only what went well is gone on with
-            channel.send(frames.Read(copy, part, offset, count))
-            answer = channel.receive(lambda message, size: _room(message, size, buffer[:count]))
-            _expect(answer, frames.Data)
-            self._reading = channel
+            if self._reading is None:
+                self._reading = self._connect()
+            try:
+                self._reading.send(frames.Read(copy, part, offset, count))
+                answer = self._reading.receive(lambda said, _: _room(said, buffer[:count]))
+            except BaseException:  # the next read begins with a connection of its own
+                self._reading.close()
+                self._reading = None
+                raise
+        _expect(answer, frames.Data)
         return count
 
     def close(self) -> None:
@@ -196,8 +200,8 @@ def _last_words(channel: Channel) -> Exception | None:
     return _refusal(answer) if isinstance(answer, Refused) else None
 
 
-def _room(message: AnyMessage, size: int, room: memoryview) -> memoryview:
-    return room if isinstance(message, frames.Data) else memoryview(b"")
+def _room(said: AnyMessage, room: memoryview) -> memoryview:
+    return room if isinstance(said, frames.Data) else room[:0]
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext | None:

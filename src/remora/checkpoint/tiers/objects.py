@@ -152,21 +152,23 @@ class ObjectShelf(Shelf):
     def _write(self, name: str, pieces: Iterable[memoryview]) -> None:
         with _as_oserror():
             file = self._open(name)
-            try:
-                for piece in pieces:
+        try:
+            for piece in pieces:  # what the pieces themselves raise is none of the store's
+                with _as_oserror():
                     file.write(bytes(piece))  # some file systems keep what they are given
-                self._sync(file)
-                file.close()
-            except BaseException:
-                _abandon(file)
-                raise
-            if self._local:
-                sync_directory(Path(self._root))
+            with _as_oserror():
+                self._finish(file)
+        except BaseException:
+            _abandon(file)
+            raise
 
-    def _sync(self, file: Any) -> None:
+    def _finish(self, file: Any) -> None:
         if self._local:
             file.flush()
             os.fsync(file.fileno())
+        file.close()
+        if self._local:
+            sync_directory(Path(self._root))
 
     def _open(self, name: str) -> Any:
         try:
