@@ -104,7 +104,7 @@ class Copier:
             except _Stopped:
                 return
             except BaseException as error:  # whatever it is, training goes on
-                self._refuse(f"{type(error).__name__}: {error}")
+                self._refuse(f"{self._shelf.place}: {type(error).__name__}: {error}")
 
     def _next(self) -> Entry | None:
         """What to copy next, when it is time; None at the end."""
@@ -193,7 +193,7 @@ class Copier:
         with self._changed:
             self._refused, self._due = True, None
         self.counters.failed += 1
-        self._say(f"nothing more is copied to {self._shelf.place}: {reason}")
+        self._say(f"copying ends, and training goes on: {reason}")
 
     def _say_once(self, what: str, line: str) -> None:
         """Until ``what`` works again, however its next failure is worded."""
