@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from tests.checkpoint.tiers.faulty_filesystem import Crash, Faulty, FaultyFileSystem
 
 from remora.checkpoint.layout.records import Entry
@@ -80,6 +81,7 @@ class Job:
 
 
 def place() -> str:
+    MemoryFileSystem.store.clear()  # listing takes time for all there is
     return f"faulty://{secrets.token_hex(4)}/run"
 
 
