@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from remora.checkpoint import commit
 from remora.checkpoint.commit import CommitLog
 from remora.checkpoint.layout.slot_file import Stored
 from remora.checkpoint.reading import Found, Reader, checkpoints
-from remora.checkpoint.state.tree import unflatten
+from remora.checkpoint.restore import load_part
+from remora.checkpoint.sharded.shards import joined
 from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.storage.local import LocalStorage
 from remora.core.errors import BadValue, CheckpointUnusable, RemoraError
@@ -92,13 +91,7 @@ def load(storage: Storage, found: Found) -> dict[str, Any]:
         CheckpointUnusable: it is damaged.
     """
     with Reader(storage, found) as reader:
-        part = reader.parts[0]
-        values = {
-            stored.name: torch.empty(stored.shape, dtype=stored.dtype)
-            for stored in part.layout.tensors
-        }
-        part.read_into(values)
-        return unflatten(part.document(), values.__getitem__)
+        return joined([load_part(part) for part in reader.parts], 0)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ so a save never waits for a copy.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -58,13 +59,18 @@ class Slots:
         """How many slots there may be in all."""
         return self.keep + self.in_flight + self.spare
 
-    def take(self) -> int | None:
-        """A free slot, now taken; None where as many are in flight as may be."""
+    def take(self, prefer: Iterable[int] = ()) -> int | None:
+        """A free slot, now taken; None where as many are in flight as may be.
+
+        Args:
+            prefer: slots whose files are there: one of these, if one is free.
+        """
         if len(self._taken) >= self.in_flight:
             return None
         busy = {entry.slot for entry in self._live} | self._taken | self._leaving
         busy.update(self._pinned)
-        slot = next(number for number in range(len(busy) + 1) if number not in busy)
+        choice = itertools.chain(sorted(prefer), itertools.count())
+        slot = next(number for number in choice if number not in busy)
         self._taken.add(slot)
         return slot
 

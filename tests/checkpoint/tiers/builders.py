@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import xxhash
 
-from remora.checkpoint.folder import Folder, Keeping
+from remora.checkpoint.folder import Folder
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.planned import Plans
 from remora.checkpoint.snapshot import begin_copy
@@ -18,7 +18,7 @@ CHUNK = 8192
 
 
 def open_folder(storage: Storage | None = None, *, spare: int = 1, keep: int = 2) -> Folder:
-    return Folder(storage or MemoryStorage(), Keeping(keep, 2, spare=spare))
+    return Folder(storage or MemoryStorage(), keep=keep, in_flight=2, spare=spare)
 
 
 def state(step: int, elements: int = 5000) -> dict[str, object]:

@@ -13,7 +13,7 @@ from tests.checkpoint.tiers.builders import commit, open_folder, state
 
 from remora.checkpoint import inventory
 from remora.checkpoint.commit import slot_name
-from remora.checkpoint.folder import Folder, Keeping
+from remora.checkpoint.folder import Folder
 from remora.checkpoint.storage.memory import MemoryStorage
 from remora.checkpoint.tiers.contract import Copy, Part
 from remora.checkpoint.tiers.copier import Copier
@@ -307,7 +307,7 @@ def test_one_that_was_given_up_before_its_turn_is_passed_over(shelf: Held, said:
 
 
 def test_one_that_is_archived_meanwhile_is_no_damage(shelf: Held, said: list[str]) -> None:
-    folder = Folder(MemoryStorage(), Keeping(2, 2, keep_every=1, spare=1))
+    folder = Folder(MemoryStorage(), keep=2, in_flight=2, keep_every=1, spare=1)
     old = commit(folder, 1)
     made = copier(folder, shelf, said, attached=False)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from remora.checkpoint.folder import Folder
 from remora.checkpoint.restore import Say, restore
+from remora.checkpoint.sharded.coordinator import Coordinator
 from remora.checkpoint.state.parts import Parts
 from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.tiers.contract import KEEP, Shelf
@@ -32,6 +33,7 @@ class Elsewhere:
         keep: how many copies stay at each.
         bytes_s: the most bytes a second to each; None for as many as go.
         say: what becomes of a sentence for the user.
+        ranks: where several ranks save and restore together; rank 0 copies for all of them.
 
     Raises:
         BadValue: a URL is none, or a number is out of its range.
@@ -45,8 +47,10 @@ class Elsewhere:
         say: Say,
         keep: int = KEEP,
         bytes_s: float | None = None,
+        ranks: Coordinator | None = None,
     ) -> None:
         _check(keep, bytes_s)
+        self._ranks = ranks
         names = [urls] if isinstance(urls, str) else list(urls or ())
         self._shelves: dict[str, Shelf] = {url: open_shelf(url) for url in names}
         self._copiers: dict[str, Copier] = {}
@@ -64,6 +68,8 @@ class Elsewhere:
 
     def attach(self, folder: Folder) -> None:
         """From now on, copy what ``folder`` commits; it has :attr:`count` slots to spare."""
+        if not self._leads:
+            return
         run, who = RunName(folder.storage), f"process {os.getpid()} on {socket.gethostname()}"
         for url, shelf in self._shelves.items():
             copier = Copier(
@@ -98,7 +104,7 @@ class Elsewhere:
             BadValue: ``source`` is something else.
             CheckpointUnusable: as there; or a place that may have a copy cannot be reached.
         """
-        into = _Into(parts, step, strict, self._say)
+        into = _Into(parts, step, strict, self._say, self._ranks)
         if source == "local" or (source is None and not self._shelves):
             return into.restore(local)
         if source is None:
@@ -120,8 +126,8 @@ class Elsewhere:
     def _from_copies(
         self, local: Storage, into: _Into, shelves: dict[str, Shelf], trouble: str = ""
     ) -> int | None:
-        views, troubles = _views(shelves)
-        for url, view in views:
+        views, troubles = self._views(shelves)
+        for url, view in views.items():
             try:
                 done = into.restore(view)
             except (CheckpointUnusable, OSError) as error:
@@ -129,7 +135,7 @@ class Elsewhere:
                 continue
             if done is not None:
                 self._say(f"step {done:,} was restored from its copy at {url}")
-                if url in self._shelves:
+                if url in self._shelves and self._leads:
                     self._adopt(local, view.shelf)
                 return done
         troubles = [*filter(None, [trouble]), *troubles]
@@ -139,6 +145,29 @@ class Elsewhere:
                 "begin anew with source='local' and an empty folder"
             )
         return None
+
+    def _views(self, shelves: dict[str, Shelf]) -> tuple[dict[str, ShelfStorage], list[str]]:
+        """What can be reached, that with the most steps first; and what cannot, in words. All
+        ranks go by what rank 0 reaches."""
+        views: dict[str, ShelfStorage] = {}
+        troubles = []
+        for url, shelf in shelves.items():
+            try:
+                views[url] = ShelfStorage(shelf)
+            except OSError as error:
+                troubles.append(f"{url} cannot be reached: {error.strerror or error}")
+            except RemoraError as error:
+                troubles.append(str(error))
+        order = sorted(views, key=lambda url: -views[url].last_step)
+        if self._ranks is not None:
+            order = self._ranks.announce(order)
+            if not set(order) <= set(views):
+                raise CheckpointUnusable(f"rank {self._ranks.rank}: {'; '.join(troubles)}")
+        return {url: views[url] for url in order}, troubles
+
+    @property
+    def _leads(self) -> bool:
+        return self._ranks is None or self._ranks.leads
 
     def _adopt(self, local: Storage, shelf: Shelf) -> None:
         """The folder goes on with the run whose checkpoint was just restored."""
@@ -158,24 +187,12 @@ class _Into:
     step: int | None
     strict: bool
     say: Say
+    ranks: Coordinator | None
 
     def restore(self, storage: Storage) -> int | None:
-        return restore(storage, self.parts, self.step, strict=self.strict, say=self.say)
-
-
-def _views(shelves: dict[str, Shelf]) -> tuple[list[tuple[str, ShelfStorage]], list[str]]:
-    """What can be reached, that with the most steps first; and what cannot, in words."""
-    views: list[tuple[str, ShelfStorage]] = []
-    troubles = []
-    for url, shelf in shelves.items():
-        try:
-            views.append((url, ShelfStorage(shelf)))
-        except OSError as error:
-            troubles.append(f"{url} cannot be reached: {error.strerror or error}")
-        except RemoraError as error:
-            troubles.append(str(error))
-    views.sort(key=lambda each: -(each[1].newest.entry.step if each[1].newest else -1))
-    return views, troubles
+        return restore(
+            storage, self.parts, self.step, strict=self.strict, say=self.say, ranks=self.ranks
+        )
 
 
 def _check(keep: int, bytes_s: float | None) -> None:

@@ -33,8 +33,9 @@ class ShelfStorage(Storage):
         self._copies = shelf.copies()[: records.MAX_ENTRIES]
 
     @property
-    def newest(self) -> Copy | None:
-        return self._copies[0] if self._copies else None
+    def last_step(self) -> int:
+        """Of the newest copy; -1 where there is none."""
+        return self._copies[0].entry.step if self._copies else -1
 
     def _ring(self) -> bytes:
         """Slots and sequences are new: those of different generations need not go together."""
