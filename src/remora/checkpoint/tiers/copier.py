@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from remora.checkpoint.folder import Folder
 from remora.checkpoint.layout.records import Entry
-from remora.checkpoint.reading import Found, PartReader, Reader
-from remora.checkpoint.storage.aligned import aligned
-from remora.checkpoint.tiers.contract import KEEP, PIECE_BYTES, Copy, Owner, Part, Shelf
+from remora.checkpoint.reading import Found, PartReader
+from remora.checkpoint.tiers.contract import KEEP, Copy, Owner, Part, Shelf
 from remora.checkpoint.tiers.pacing import Backoff, Pace
+from remora.checkpoint.tiers.verified import opened, pieces
 from remora.core.errors import CheckpointDamaged, RemoraError
 
 Say = Callable[[str], None]
@@ -137,18 +137,16 @@ class Copier:
     def _put(self, entry: Entry) -> None:
         if self._owner is None:
             self._owner = self._shelf.claim(self._run(), self._who)
-        with _opened(self._folder, entry) as reader:
+        with opened(self._folder.storage, Found(entry, "live")) as reader:
             sizes = tuple(part.layout.size for part in reader.parts)
             copy = Copy(self._owner.generation, self._owner.session, entry, sizes)
             self._shelf.put(copy, [self._paced(part) for part in reader.parts])
         self.counters.bytes_sent += copy.nbytes
 
     def _paced(self, part: PartReader) -> Part:
-        for data in _verified(part):
-            for begin in range(0, len(data), PIECE_BYTES):
-                piece = data[begin : begin + PIECE_BYTES]
-                yield piece
-                self._wait(self._pace.wait_s(len(piece), time.monotonic()))
+        for piece in pieces(part):
+            yield piece
+            self._wait(self._pace.wait_s(len(piece), time.monotonic()))
 
     def _wait(self, seconds: float) -> None:
         with self._changed:
@@ -221,25 +219,3 @@ class Copier:
                     f"the newest there is {newest}"
                 )
         self._shelf.close()
-
-
-def _opened(folder: Folder, entry: Entry) -> Reader:
-    try:
-        return Reader(folder.storage, Found(entry, "live"))
-    except OSError as error:
-        raise CheckpointDamaged(f"its slot cannot be read: {error.strerror or error}") from error
-
-
-def _verified(part: PartReader) -> Iterator[memoryview]:
-    """All bytes of the file; what no hash covers is zeros, whatever the disk says."""
-    layout = part.layout
-    yield memoryview(part.head)
-    buffer = aligned(layout.chunk_bytes)
-    for index in range(layout.chunks):
-        try:
-            yield part.read_chunk(index, buffer)
-        except OSError as error:
-            raise CheckpointDamaged(f"{part.name} cannot be read: {error}") from error
-    zeros = memoryview(bytes(min(PIECE_BYTES, layout.size - layout.hashed_end)))
-    for begin in range(layout.hashed_end, layout.size, max(len(zeros), 1)):
-        yield zeros[: layout.size - begin]
