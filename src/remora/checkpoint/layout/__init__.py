@@ -1,0 +1,1 @@
+"""Bytes on disk: commit records and slot files. Pure functions, no storage."""
