@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,8 @@ def newest(directory: Path, storage: Storage | None = None) -> Newest | None:
 
 
 def _outline(part: PartReader) -> dict[str, Any]:
-    described: dict[str, Callable[[], torch.Tensor]] = {}
-    for each in part.layout.tensors:
-        described[each.name] = lambda e=each: torch.empty(e.shape, dtype=e.dtype, device="meta")
-    return unflatten(part.document(), lambda name: described[name]())
+    described = {
+        each.name: torch.empty(each.shape, dtype=each.dtype, device="meta")
+        for each in part.layout.tensors
+    }
+    return unflatten(part.document(), described.__getitem__)
