@@ -36,7 +36,7 @@ class Save:
     copied: threading.Event = field(default_factory=threading.Event)
     """The training thread may change the state again (on CUDA: after ``copy.hold_step()``)."""
     done: threading.Event = field(default_factory=threading.Event)
-    """Committed, failed or given up."""
+    """Committed, failed or given up; what is done has been copied."""
     error: BaseException | None = None
     given_up: bool = False
     """A newer one is to take its place, or the folder is being closed."""
@@ -106,11 +106,24 @@ class Writer:
 
     def _copy_all(self) -> None:
         while (save := self._saves.get()) is not None:
+            last = None
             for index in range(save.layout.chunks):
-                self._chunks.put(self._copied(save, index))
+                if last is not None:
+                    self._chunks.put(last)
+                last = self._copied(save, index)
+            self._issued(save)
+            if last is None:
+                self._end(save)
+            else:
+                self._chunks.put(last)  # not sooner: what is done has been copied
+            del save, last  # and with them the tensors they hold
+
+    def _issued(self, save: Save) -> None:
+        try:
             save.copy.issued()
-            save.copied.set()
-            del save  # and with it the tensors it holds
+        except BaseException as error:
+            save.fail(error)
+        save.copied.set()
 
     def _copied(self, save: Save, index: int) -> _Chunk:
         buffer = None if save.lost else self._arena.take()
@@ -127,8 +140,10 @@ class Writer:
     def _write_all(self) -> None:
         while (chunk := self._chunks.get()) is not None:
             try:
+                if chunk.arrival is not None:
+                    chunk.arrival.synchronize()  # also of a save given up: the buffer goes back
                 if chunk.buffer is not None and not chunk.save.lost:
-                    _write(chunk.save, chunk.index, chunk.buffer, chunk.arrival)
+                    _write(chunk.save, chunk.index, chunk.buffer)
             except BaseException as error:
                 chunk.save.fail(error)
             finally:
@@ -141,15 +156,15 @@ class Writer:
     def _end(self, save: Save) -> None:
         try:
             self._finish(save)
+        except BaseException as error:  # it fails this save: the thread has others to write
+            save.fail(error)
         finally:
             save.done.set()
 
 
-def _write(save: Save, index: int, buffer: Buffer, arrival: Arrival | None) -> None:
+def _write(save: Save, index: int, buffer: Buffer) -> None:
     begin, end = save.layout.chunk(index)
     data = buffer.view[: end - begin]
-    if arrival is not None:
-        arrival.synchronize()
     save.hashes[index] = xxhash.xxh3_64_intdigest(data)
     save.file.pwrite(data, begin)
 
