@@ -85,7 +85,11 @@ class Run:
         self.folder = open_folder(
             storage, keep=keep, in_flight=2, keep_every=keep_every, now_ns=lambda: 0
         )
-        self.folder.prepare(size)
+        try:
+            self.folder.prepare(size)
+        except BaseException:
+            self.folder.close()
+            raise
 
     @property
     def now(self) -> int:

@@ -13,9 +13,6 @@ from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.storage.faulty import Call, FaultyStorage
 from remora.checkpoint.storage.memory import MemoryStorage
 
-RING = 4
-"""Records in the ring: so few that every run goes round it."""
-
 
 def one_by_one(open_folder: OpenFolder) -> Run:
     run = Run(MemoryStorage(), open_folder)

@@ -19,17 +19,13 @@ from tests.checkpoint.power_loss import (
 )
 from tests.checkpoint.saving import CHUNK
 
-from remora.checkpoint import commit
 from remora.checkpoint.folder import Folder, Place
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.slots import Decision
 from remora.checkpoint.storage.contract import Storage, StorageFile
 from remora.checkpoint.storage.wrapped import WrappedFile, WrappedStorage
 
-
-@pytest.fixture(autouse=True)
-def small_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "RING_RECORDS", runs.RING)
+pytestmark = pytest.mark.usefixtures("small_ring")
 
 
 # ---------------------------------------------------------------- syncs left out
