@@ -20,7 +20,7 @@ from remora.checkpoint.storage.contract import SECTOR, Storage
 from remora.checkpoint.storage.faulty import Call, FaultyStorage
 from remora.checkpoint.storage.local import LocalStorage
 from remora.checkpoint.storage.memory import MemoryStorage
-from remora.core.errors import CheckpointUnusable
+from remora.core.errors import CheckpointDamaged
 
 SIZE = 6 * CHUNK
 
@@ -48,7 +48,7 @@ def steps(storage: Storage) -> list[int]:
             with reading.Reader(storage, found) as reader:
                 reader.verify()
                 assert saving.differs(reader, found.entry.step) is None
-        except (CheckpointUnusable, OSError):
+        except (CheckpointDamaged, OSError):
             continue
         whole.append(found.entry.step)
     return whole
@@ -71,7 +71,7 @@ def goes_on(storage: Storage) -> None:
 def storage() -> MemoryStorage:
     made = MemoryStorage()
     filled(made)
-    assert steps(made) == [6, 5, 4, 3]
+    assert steps(made) == [6, 5, 3, 4]
     return made
 
 
@@ -111,9 +111,9 @@ def test_a_flipped_bit_in_the_newest_leaves_the_one_before(
     for place in places(*REGIONS[region]):
         for bit in (0, 7):
             data[place] ^= 1 << bit
-            assert steps(storage) == [5, 4, 3], f"bit {bit} of byte {place}"
+            assert steps(storage) == [5, 3, 4], f"bit {bit} of byte {place}"
             data[place] ^= 1 << bit
-    assert steps(storage) == [6, 5, 4, 3]
+    assert steps(storage) == [6, 5, 3, 4]
 
 
 def test_a_flipped_bit_in_what_only_pads_the_file_is_harmless(storage: MemoryStorage) -> None:
@@ -121,7 +121,7 @@ def test_a_flipped_bit_in_what_only_pads_the_file_is_harmless(storage: MemorySto
     assert LAYOUT.hashed_end < SIZE
     for place in places(LAYOUT.hashed_end, SIZE):
         data[place] ^= 1
-    assert steps(storage) == [6, 5, 4, 3]
+    assert steps(storage) == [6, 5, 3, 4]
 
 
 def test_a_flipped_bit_in_the_newest_record_leaves_the_record_before(
@@ -161,7 +161,7 @@ def test_a_flipped_bit_in_the_archive_costs_that_checkpoint_alone(
 def test_both_kept_may_not_be_damaged(storage: MemoryStorage) -> None:
     for entry in commit.CommitLog(storage).newest.entries:
         content(storage, slot_name(entry.slot))[LAYOUT.body] ^= 1
-    assert steps(storage) == [4, 3], "what nothing was written over yet, and the archive"
+    assert steps(storage) == [3, 4], "the archive, and what was not written over yet"
 
 
 # ---------------------------------------------------------------- cut off and missing
@@ -175,13 +175,13 @@ def test_a_truncated_slot_leaves_the_one_before(tmp_path: Path, length: int) -> 
     live = filled(storage)
     with (tmp_path / slot_name(live[0].slot)).open("r+b") as file:
         file.truncate(length)
-    assert steps(storage) == [5, 4, 3]
+    assert steps(storage) == [5, 3, 4]
     goes_on(storage)
 
 
 def test_a_slot_that_grew_is_not_believed(storage: MemoryStorage) -> None:
     content(storage, newest_slot(storage)).extend(bytes(CHUNK))
-    assert steps(storage) == [5, 4, 3]
+    assert steps(storage) == [5, 3, 4]
 
 
 @pytest.mark.parametrize("length", [0, 1, RECORD_BYTES - 1, RECORD_BYTES, 3 * RECORD_BYTES + 5])
@@ -194,7 +194,7 @@ def test_a_truncated_ring_is_read_as_far_as_it_goes(storage: MemoryStorage, leng
 
 def test_a_missing_slot_leaves_the_one_before(storage: MemoryStorage) -> None:
     storage.remove(newest_slot(storage))
-    assert steps(storage) == [5, 4, 3]
+    assert steps(storage) == [5, 3, 4]
     goes_on(storage)
 
 
@@ -225,7 +225,7 @@ def test_files_that_are_not_ours_are_left_alone(storage: MemoryStorage) -> None:
     for name in ("notes", "archive/step-x.commit", "archive/step-000000000009.commit"):
         with storage.open(name, create=True) as file:
             file.pwrite(memoryview(b"mine"), 0)
-    assert steps(storage) == [6, 5, 4, 3]
+    assert steps(storage) == [6, 5, 3, 4]
     goes_on(storage)
     assert "notes" in storage.names()
 
@@ -268,7 +268,7 @@ def test_a_record_that_lies_is_seen_through(storage: MemoryStorage, lie: str) ->
         try:
             with reading.Reader(storage, found) as reader:
                 reader.verify()
-        except CheckpointUnusable:
+        except CheckpointDamaged:
             continue
         wrong = saving.differs(reader, 6 if found.entry.step > 6 else found.entry.step)
         assert wrong is None
@@ -305,7 +305,7 @@ def test_what_cannot_be_read_is_passed_over(storage: MemoryStorage) -> None:
 
     faulty = FaultyStorage(storage, fault)
     readers = reading.whole(faulty, reading.checkpoints(faulty), tell)
-    assert [reader.found.entry.step for reader in readers] == [5, 4, 3]
+    assert [reader.found.entry.step for reader in readers] == [5, 3, 4]
     assert (6, OSError) in damaged
 
 
@@ -313,7 +313,7 @@ def test_a_read_only_folder_can_be_read_and_not_saved_to(tmp_path: Path) -> None
     storage = LocalStorage(tmp_path)
     filled(storage)
     with read_only(tmp_path):
-        assert steps(storage) == [6, 5, 4, 3]
+        assert steps(storage) == [6, 5, 3, 4]
         with pytest.raises(PermissionError):
             opened(storage)
     goes_on(storage)

@@ -38,7 +38,6 @@ def make_save(
     return Save(
         sequence=slot,
         step=slot,
-        slot=slot,
         layout=layout,
         segments=segments(layout),
         copy=copy([tensors[stored.name] for stored in layout.tensors], DOCUMENT),
@@ -169,7 +168,7 @@ def test_a_state_of_nothing_is_done_at_once() -> None:
     finished = Finished()
     with writing(finished) as (writer, _):
         file = MemoryStorage().open("slot", create=True)
-        save = Save(0, 0, 0, layout, segments(layout), HostCopy([], b""), file)
+        save = Save(0, 0, layout, segments(layout), HostCopy([], b""), file)
         writer.submit(save)
         assert save.done.wait(SECONDS)
         assert save.copied.wait(SECONDS)

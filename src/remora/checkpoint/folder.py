@@ -8,17 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from remora.checkpoint import commit
-from remora.checkpoint.commit import CommitLog, slot_name
+from remora.checkpoint.commit import CommitLog
 from remora.checkpoint.layout import records
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.layout.slot_file import SlotLayout, root_of
+from remora.checkpoint.slot_files import SlotFiles
 from remora.checkpoint.slots import Decision, Slots
 from remora.checkpoint.storage.aligned import aligned
 from remora.checkpoint.storage.contract import Storage, StorageFile
-from remora.core.errors import BadValue, CheckpointUnusable
-from remora.core.units import format_bytes
-
-_FILL_BYTES = 8 * 2**20
+from remora.core.errors import BadValue
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,17 @@ class Place:
 
 
 class Folder:
-    """One writer's view of a folder. Its methods may be called from any thread.
+    """The one writer's view of a folder. Its methods may be called from any thread.
 
     Args:
-        keep: committed checkpoints that stay; at least 2.
+        keep: committed checkpoints that stay; at least 2, so that one may be damaged.
         in_flight: how many may be written at once.
         keep_every: those whose step is a multiple of this stay for good; None for none.
+        parts: how many ranks write a part each; this is rank 0's view.
         now_ns: Unix time in nanoseconds, for people to read.
 
     Raises:
+        BadValue: a number out of its range.
         FolderInUse: another job writes to it.
         OSError: it cannot be written.
     """
@@ -51,11 +51,12 @@ class Folder:
         keep: int,
         in_flight: int,
         keep_every: int | None = None,
+        parts: int = 1,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         _check(keep, in_flight, keep_every)
         self.storage = storage
-        self._keep_every, self._now_ns = keep_every, now_ns
+        self._keep_every, self._parts, self._now_ns = keep_every, parts, now_ns
         self._lock = storage.lock()
         try:
             self._log = CommitLog(storage)
@@ -66,9 +67,7 @@ class Folder:
             raise
         self._slots = Slots(keep, in_flight, self._log.newest.entries)
         self._next_sequence = max((entry.sequence for entry in known), default=0) + 1
-        self._files: dict[int, StorageFile] = {}
-        self._size = 0
-        self._new_names = False
+        self._files = SlotFiles(storage, 0, parts)
         self._guard = threading.RLock()
 
     def _open_log(self) -> None:
@@ -83,91 +82,42 @@ class Folder:
         """The live checkpoints, newest first."""
         return self._slots.live
 
-    # ------------------------------------------------------------ slot files
+    def agree(self, room: Callable[[], bool]) -> bool:
+        """Whether to begin a save; ``room`` tells whether this process has room for one."""
+        return room()
+
+    def free_slots(self) -> list[int]:
+        """The slots that no live checkpoint is in, nor one on its way."""
+        busy = {entry.slot for entry in self.live} | self._slots.taken
+        return [slot for slot in range(self._slots.count) if slot not in busy]
 
     def prepare(self, size: int) -> None:
         """Make every free slot's file ``size`` bytes long, written once in full.
-
-        First writes into unwritten extents run at half speed, so they are done here, once.
 
         Raises:
             CheckpointUnusable: there is not that much room.
             OSError: it cannot be written.
         """
         with self._guard:
-            self._size = size
-            busy = {entry.slot for entry in self.live} | self._slots.taken
-            free = [slot for slot in range(self._slots.count) if slot not in busy]
-            self._remove_strays(busy | set(free))
-            self._check_room(free)
-            for slot in free:
-                self._files[slot] = self._present(slot) or self._made(slot, _fill)
-            self._settle()
+            self._log.settle()
+            self._remove_strays()
+            self._files.prepare(size, self.free_slots())
 
-    def _remove_strays(self, wanted: set[int]) -> None:
-        """Files of slots there no longer are, left by a run that kept more."""
-        names = {slot_name(slot) for slot in wanted}
+    def _remove_strays(self) -> None:
+        """Slot files that are of no use: of slots there no longer are, or of other ranks."""
+        names = {
+            commit.slot_name(slot, part, self._parts)
+            for slot in (*self.free_slots(), *self._slots.taken)
+            for part in range(self._parts)
+        }
         names |= {
-            slot_name(entry.slot, part, entry.parts)
+            commit.slot_name(entry.slot, part, entry.parts)
             for entry in self.live
             for part in range(entry.parts)
         }
         for name in self.storage.names():
             if name.startswith("slot-") and name not in names:
                 self.storage.remove(name)
-
-    def _check_room(self, slots: list[int]) -> None:
-        there = {slot: self._present_size(slot) for slot in slots}
-        missing = sum(self._size - (size if size == self._size else 0) for size in there.values())
-        reclaimed = sum(size for size in there.values() if size != self._size)
-        if missing > self.storage.free_bytes() + reclaimed:
-            raise CheckpointUnusable(
-                f"{self._slots.count} slots of {format_bytes(self._size)} need "
-                f"{format_bytes(missing)} more, and {format_bytes(self.storage.free_bytes())} are "
-                "free; keep fewer, have fewer in flight, or choose another disk"
-            )
-
-    def _present_size(self, slot: int) -> int:
-        try:
-            with self.storage.open(slot_name(slot)) as file:
-                return file.size()
-        except FileNotFoundError:
-            return 0
-
-    def _present(self, slot: int) -> StorageFile | None:
-        """The slot's file, if there is one of the right size."""
-        held = self._files.get(slot)
-        if held is not None and held.size() == self._size:
-            return held
-        self._let_go(slot)
-        if self._present_size(slot) != self._size:
-            return None
-        return self.storage.open(slot_name(slot), direct=True)
-
-    def _made(self, slot: int, fill: Callable[[StorageFile, int], None]) -> StorageFile:
-        """A new file for the slot; its name is durable once :meth:`_settle` was called."""
-        self._new_names = True
-        self.storage.remove(slot_name(slot))
-        file = self.storage.open(slot_name(slot), create=True, direct=True)
-        try:
-            fill(file, self._size)
-        except BaseException:
-            file.close()
-            self.storage.remove(slot_name(slot))
-            raise
-        return file
-
-    def _let_go(self, slot: int) -> None:
-        held = self._files.pop(slot, None)
-        if held is not None:
-            held.close()
-
-    def _settle(self) -> None:
-        """Leave nothing in doubt: no record that may be durable, no name that may not be."""
-        self._log.settle()
-        if self._new_names:
-            self.storage.sync_names()
-            self._new_names = False
 
     # ------------------------------------------------------------ a save's way
 
@@ -178,14 +128,13 @@ class Folder:
             OSError: the slot's file cannot be made.
         """
         with self._guard:
-            slot = self._slots.take(prefer=self._files)
+            there = [slot for slot in range(self._slots.count) if self._files.is_there(slot)]
+            slot = self._slots.take(prefer=there)
             if slot is None:
                 return None
             try:
-                # the training thread waits for this: reserve the space, and fill it while saving
-                file = self._present(slot) or self._made(slot, _reserve)
-                self._files[slot] = file
-                self._settle()
+                self._log.settle()
+                file = self._files.open(slot)
             except BaseException:
                 self._slots.give_back(slot)
                 raise
@@ -194,6 +143,7 @@ class Folder:
 
     def give_back(self, place: Place) -> None:
         """The save came to nothing."""
+        place.file.close()
         with self._guard:
             self._slots.give_back(place.slot)
 
@@ -206,24 +156,14 @@ class Folder:
         Raises:
             OSError: it is not acknowledged; :meth:`give_back` its place.
         """
-        head = aligned(layout.body)
-        head[:] = layout.head(hashes)
-        place.file.pwrite(head, 0)
-        place.file.fdatasync()
-        return self.acknowledge(
-            Entry(
-                sequence=place.sequence,
-                step=step,
-                slot=place.slot,
-                parts=1,
-                nbytes=layout.state_bytes,
-                root=root_of([bytes(head)]),
-                time_ns=self._now_ns(),
-            )
-        )
+        head = write_head(place.file, layout, hashes)
+        committed = self.acknowledge(place, step, layout.state_bytes, root_of([head]))
+        place.file.close()
+        return committed
 
-    def acknowledge(self, entry: Entry) -> bool:
-        """Write the record that lists ``entry``, whose every part is durable."""
+    def acknowledge(self, place: Place, step: int, nbytes: int, root: bytes) -> bool:
+        """Write the record that lists the checkpoint in ``place``, whose every part is durable."""
+        entry = Entry(place.sequence, step, place.slot, self._parts, nbytes, root, self._now_ns())
         with self._guard:
             decision = self._slots.decide(entry)
             if decision is None:
@@ -252,33 +192,26 @@ class Folder:
         self._slots.committed(decision)
 
     def _archive(self, decision: Decision) -> None:
-        """What is moved stays where it is until a later save wants the slot: while the record is
-        not durable, a new file in the old place could be taken for the checkpoint."""
+        """A later save makes the slot's next file: while the record is not durable, one in the
+        old place could be taken for the checkpoint."""
         for entry in decision.gives_up:
             if self._keep_every and entry.step % self._keep_every == 0:
-                self._let_go(entry.slot)
                 commit.archive(self.storage, entry)
 
     def close(self) -> None:
         """Let go of the folder. Calling it twice does no harm."""
         with self._guard:
-            for file in self._files.values():
-                file.close()
-            self._files.clear()
             self._log.close()
             self._lock.release()
 
 
-def _reserve(file: StorageFile, size: int) -> None:
-    file.allocate(size)
-
-
-def _fill(file: StorageFile, size: int) -> None:
-    file.allocate(size)
-    zeros = aligned(min(size, _FILL_BYTES))
-    for begin in range(0, size, len(zeros)):
-        file.pwrite(zeros[: size - begin], begin)
+def write_head(file: StorageFile, layout: SlotLayout, hashes: list[int]) -> bytes:
+    """Write what comes before the body and make all of the file durable; the head, as bytes."""
+    head = aligned(layout.body)
+    head[:] = layout.head(hashes)
+    file.pwrite(head, 0)
     file.fdatasync()
+    return bytes(head)
 
 
 def _check(keep: int, in_flight: int, keep_every: int | None) -> None:

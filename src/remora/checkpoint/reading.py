@@ -18,7 +18,7 @@ from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.layout.slot_file import SlotLayout, root_of
 from remora.checkpoint.storage.aligned import aligned
 from remora.checkpoint.storage.contract import BLOCK, Storage
-from remora.core.errors import CheckpointUnusable
+from remora.core.errors import CheckpointDamaged
 
 READ_THREADS = 2
 
@@ -38,7 +38,7 @@ class Found:
 
 
 def checkpoints(storage: Storage) -> list[Found]:
-    """Every checkpoint that may be read, newest first."""
+    """Every checkpoint that may be read: the committed ones, newest first, then those given up."""
     whole = commit.read_records(storage)
     newest = records.newest(whole)
     live = set(newest.entries) if newest else set()
@@ -50,7 +50,8 @@ def checkpoints(storage: Storage) -> list[Found]:
         for entry in records.candidates(whole)
         if entry.sequence not in moved or entry in live
     ]
-    return sorted(found, key=lambda each: each.entry, reverse=True)
+    found.sort(key=lambda each: each.entry, reverse=True)
+    return sorted(found, key=lambda each: each.kind == "given up")
 
 
 class PartReader:
@@ -86,7 +87,7 @@ class PartReader:
         """The verified bytes of chunk ``index``, read into ``buffer``.
 
         Raises:
-            CheckpointUnusable: they are not what was committed.
+            CheckpointDamaged: they are not what was committed.
             OSError: they cannot be read.
         """
         begin, end = self.layout.chunk(index)
@@ -200,7 +201,7 @@ class Reader:
         """Read every byte and check it.
 
         Raises:
-            CheckpointUnusable: it is damaged.
+            CheckpointDamaged: it is damaged.
             OSError: it cannot be read.
         """
         for part in self.parts:
@@ -224,12 +225,12 @@ def whole(
     for each in found:
         try:
             reader = Reader(storage, each)
-        except (CheckpointUnusable, OSError) as error:
+        except (CheckpointDamaged, OSError) as error:
             on_damaged(each, error)
             continue
         with reader:
             yield reader
 
 
-def _damaged(name: str, why: str) -> CheckpointUnusable:
-    return CheckpointUnusable(f"{name} is damaged: {why}")
+def _damaged(name: str, why: str) -> CheckpointDamaged:
+    return CheckpointDamaged(f"{name} is damaged: {why}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -28,7 +29,6 @@ class Save:
 
     sequence: int
     step: int
-    slot: int
     layout: SlotLayout
     segments: list[list[Segment]]
     copy: Copy
@@ -37,6 +37,8 @@ class Save:
     """The training thread may change the state again (on CUDA: after ``copy.hold_step()``)."""
     done: threading.Event = field(default_factory=threading.Event)
     """Committed, failed or given up; what is done has been copied."""
+    copy_s: float = 0.0
+    """How long copying took."""
     error: BaseException | None = None
     given_up: bool = False
     """A newer one is to take its place, or the folder is being closed."""
@@ -106,23 +108,24 @@ class Writer:
 
     def _copy_all(self) -> None:
         while (save := self._saves.get()) is not None:
-            last = None
+            last, began = None, time.perf_counter()
             for index in range(save.layout.chunks):
                 if last is not None:
                     self._chunks.put(last)
                 last = self._copied(save, index)
-            self._issued(save)
+            self._issued(save, began)
             if last is None:
                 self._end(save)
             else:
                 self._chunks.put(last)  # not sooner: what is done has been copied
             del save, last  # and with them the tensors they hold
 
-    def _issued(self, save: Save) -> None:
+    def _issued(self, save: Save, began: float) -> None:
         try:
             save.copy.issued()
         except BaseException as error:
             save.fail(error)
+        save.copy_s = time.perf_counter() - began
         save.copied.set()
 
     def _copied(self, save: Save, index: int) -> _Chunk:

@@ -9,8 +9,14 @@
         ├── ResultsUnusable       a results folder that cannot be read or written
         ├── EnvironmentsDiffer    results measured under conditions that do not compare
         ├── ScriptUnusable        a script to run that is not there or cannot be read
+        ├── FolderInUse           a checkpoint folder that another job is writing to
+        ├── SaveFailed            a checkpoint that storage would not take
+        ├── StateUnsupported      a value that a checkpoint cannot hold, and where it lies
+        ├── StateMismatch         a checkpoint that does not fit the objects it is restored into
         ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
-        └── FolderInUse           a checkpoint folder that another job is writing to
+        │   └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
+        └── JobEnded              a service cannot let the program it rides with go on
+            └── ReplayDiverged    a resumed script that does not do what it did the first time
 
 Anything else that reaches the command line is a defect of ours: exit 1, with a traceback.
 A message says what is wrong, then the valid choices, then the next step, in one line.
@@ -79,3 +85,27 @@ class CheckpointUnusable(UserError):
 
 class FolderInUse(UserError):
     """A checkpoint folder that another job is writing to."""
+
+
+class SaveFailed(UserError):
+    """A checkpoint that storage would not take, where the user asked to hear of it."""
+
+
+class StateUnsupported(UserError):
+    """A value that a checkpoint cannot hold; the message says where in the state it lies."""
+
+
+class StateMismatch(UserError):
+    """A checkpoint that does not fit the objects to restore: names or shapes differ."""
+
+
+class CheckpointDamaged(CheckpointUnusable):
+    """Bytes that are no whole checkpoint, or ask for what a checkpoint never needs."""
+
+
+class JobEnded(UserError):
+    """Raised into a running program by a service that cannot let it go on."""
+
+
+class ReplayDiverged(JobEnded):
+    """A resumed script that does not do what it did the first time."""

@@ -28,7 +28,7 @@ import torch
 import xxhash
 
 from remora.checkpoint.storage.contract import BLOCK
-from remora.core.errors import CheckpointUnusable
+from remora.core.errors import CheckpointDamaged, StateUnsupported
 
 FORMAT = "1"
 CHECKSUMS, DOCUMENT, PAD = "__checksums__", "__state__", "__pad__"
@@ -138,10 +138,10 @@ def plan(
         metadata: strings for the safetensors header, next to our own.
 
     Raises:
-        CheckpointUnusable: a tensor has a name that is ours.
+        StateUnsupported: a tensor has a name that is ours.
     """
     if taken := sorted({*_OURS, _METADATA} & set(tensors)):
-        raise CheckpointUnusable(f"the name {taken[0]!r} is reserved; rename that tensor")
+        raise StateUnsupported(f"the name {taken[0]!r} is reserved; rename that tensor")
     specs = sorted(
         ((name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()),
         key=lambda spec: (-spec[1].itemsize, spec[0]),
@@ -181,11 +181,11 @@ def header_length(first: bytes) -> int:
     """How many bytes the header takes, from the file's first eight.
 
     Raises:
-        CheckpointUnusable: more than safetensors allows.
+        CheckpointDamaged: more than safetensors allows.
     """
     length = _LENGTH.unpack_from(first)[0] if len(first) >= _LENGTH.size else MAX_HEADER_BYTES + 1
     if length > MAX_HEADER_BYTES:
-        raise CheckpointUnusable("not a checkpoint's slot: its header's length makes no sense")
+        raise CheckpointDamaged("not a checkpoint's slot: its header's length makes no sense")
     return _LENGTH.size + int(length)
 
 
@@ -193,13 +193,13 @@ def parse(header: bytes, size: int) -> SlotLayout:
     """The layout that ``header`` describes, for a file of ``size`` bytes.
 
     Raises:
-        CheckpointUnusable: it is not a slot's header, or does not fit the file.
+        CheckpointDamaged: it is not a slot's header, or does not fit the file.
     """
     try:
         return _parse(header, size)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise CheckpointUnusable(
+        raise CheckpointDamaged(
             f"not a checkpoint's slot: its header is damaged ({reason})"
         ) from None
 
@@ -245,10 +245,17 @@ def _stored(name: str, field: Mapping[str, Any], base: int) -> Stored:
 
 def root_of(heads: Iterable[bytes]) -> bytes:
     """The 16 bytes that stand for a checkpoint: a hash of the heads of its parts, in order."""
-    digest = xxhash.xxh3_128()
-    for head in heads:
-        digest.update(xxhash.xxh3_128_digest(head))
-    return digest.digest()
+    return root_of_digests(head_digest(head) for head in heads)
+
+
+def head_digest(head: bytes) -> bytes:
+    """What of a part's head goes into the root."""
+    return xxhash.xxh3_128_digest(head)
+
+
+def root_of_digests(digests: Iterable[bytes]) -> bytes:
+    """The root of the parts whose :func:`head_digest` are ``digests``, in the order of ranks."""
+    return xxhash.xxh3_128_digest(b"".join(digests))
 
 
 def _round_up(count: int) -> int:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from remora.lab.report.curves import Panel
 from remora.lab.report.tables import (
     ArmRow,
     TrialRow,
@@ -32,6 +33,7 @@ def summary_csv(rows: Sequence[ArmRow]) -> str:
             **_step(row),
             **_tails(row, quantiles),
             **_spread("stall_ms", row.cell.stall_ms),
+            **_spread("durable_ms", row.cell.durable_ms),
             **_spreads("start_up_", "_ms", phases, row.cell.start_up_ms),
             **_spreads("", "", costs, row.cell.costs),
             **_cost_ratios(row, ratios),
@@ -43,6 +45,30 @@ def summary_csv(rows: Sequence[ArmRow]) -> str:
 def trials_csv(rows: Sequence[TrialRow]) -> str:
     """One row a trial."""
     return _csv({**_trial(row), **_trial_result(row), **_trial_costs(row)} for row in rows)
+
+
+def curve_csv(found: Sequence[Panel]) -> str:
+    """One row a point of a curve's figure."""
+    return _csv(
+        {
+            "panel": panel.title,
+            "line": line.words,
+            "workload": point.row.arm.workload,
+            "system": line.system,
+            "label": point.row.arm.label,
+            "at": point.at,
+            "value": point.value,
+            "low": point.low,
+            "high": point.high,
+            "checkpoints_made": point.row.cell.calls,
+            "checkpoints_due": point.row.cell.calls_due,
+            **_spread("stall_ms", point.row.cell.stall_ms),
+            **_spread("durable_ms", point.row.cell.durable_ms),
+        }
+        for panel in found
+        for line in panel.lines
+        for point in line.points
+    )
 
 
 def _csv(records: Iterable[Record]) -> str:
@@ -69,6 +95,8 @@ def _counts(row: ArmRow) -> Record:
         "unsettled_trials": len(cell.unsettled),
         "settled_steps": cell.steps,
         "outlier_steps": cell.outliers,
+        "calls": cell.calls,
+        "calls_due": cell.calls_due,
     }
 
 

@@ -1,0 +1,1 @@
+"""What a checkpoint holds: a job's parts, as named tensors and one document."""

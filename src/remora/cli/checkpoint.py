@@ -1,0 +1,152 @@
+"""``remora checkpoint``: look into a checkpoint folder, verify it, take things out of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from remora.cli.console import plain_console
+from remora.core.units import format_bytes
+
+if TYPE_CHECKING:
+    from remora.checkpoint.reading import Found
+
+app = typer.Typer(
+    help="Look into a checkpoint folder, verify it, take things out of it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The checkpoint folder.")]
+Step = Annotated[
+    int | None, typer.Option("--step", help="Which checkpoint; the newest if left out.")
+]
+
+
+class Format(StrEnum):
+    """What a checkpoint can be exported as."""
+
+    safetensors = "safetensors"
+    dcp = "dcp"
+
+
+@app.command("ls")
+def ls(folder: Folder) -> None:
+    """List the checkpoints, newest first."""
+    from remora.checkpoint import inventory
+
+    found = inventory.committed(inventory.open_folder(folder))
+    console = plain_console()
+    if not found:
+        console.print("no checkpoint has been committed here yet")
+        return
+    table = Table("step", "committed (UTC)", "size", "files", "kept")
+    for each in found:
+        table.add_row(*_row(each))
+    console.print(table)
+
+
+def _row(found: Found) -> tuple[str, ...]:
+    entry = found.entry
+    when = datetime.fromtimestamp(entry.time_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    kept = "for good" if found.kind == "archived" else "while new"
+    return f"{entry.step:,}", when, format_bytes(entry.nbytes), str(entry.parts), kept
+
+
+@app.command("verify")
+def verify(folder: Folder, step: Step = None) -> None:
+    """Read every byte of every checkpoint, or of one, and check it. Exits 1 if any is damaged."""
+    from remora.checkpoint import inventory
+
+    storage = inventory.open_folder(folder)
+    chosen = inventory.committed(storage) if step is None else [inventory.find(storage, step)]
+    verdicts = [inventory.verify(storage, found) for found in chosen]
+    console = plain_console()
+    for each in verdicts:
+        size = format_bytes(each.found.entry.nbytes)
+        console.print(f"step {each.found.entry.step:,}: {each.damage or f'whole ({size})'}")
+    if not verdicts:
+        console.print("no checkpoint has been committed here yet")
+    if any(each.damage for each in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show(folder: Folder, step: Step = None) -> None:
+    """List the tensors of a checkpoint."""
+    from remora.checkpoint import inventory
+
+    storage = inventory.open_folder(folder)
+    found = inventory.find(storage, step)
+    table = Table("tensor", "dtype", "shape", "bytes")
+    table.columns[3].justify = "right"
+    every = inventory.tensors(storage, found)
+    for each in every:
+        shape = " × ".join(str(size) for size in each.shape) or "scalar"
+        table.add_row(each.name, str(each.dtype).removeprefix("torch."), shape, f"{each.nbytes:,}")
+    console = plain_console()
+    console.print(table)
+    console.print(f"step {found.entry.step:,}: {len(every):,} tensors, "
+                  f"{format_bytes(found.entry.nbytes)}")  # fmt: skip
+
+
+@app.command("export")
+def export(
+    folder: Folder,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file or folder to write.")],
+    step: Step = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="safetensors: one file; dcp: a folder.")
+    ] = Format.safetensors,
+) -> None:
+    """Write a checkpoint as plain safetensors or for torch.distributed.checkpoint."""
+    from remora.checkpoint import inventory
+    from remora.checkpoint.formats import export_dcp, export_safetensors
+    from remora.core.errors import CheckpointUnusable
+
+    if target.exists():
+        raise CheckpointUnusable(f"{str(target)!r} is there already; choose another name")
+    storage = inventory.open_folder(folder)
+    found = inventory.find(storage, step)
+    state = inventory.load(storage, found)
+    (export_dcp if form is Format.dcp else export_safetensors)(state, target)
+    plain_console().print(f"wrote step {found.entry.step:,} to {target}")
+
+
+@app.command("prune")
+def prune(
+    folder: Folder,
+    keep: Annotated[int, typer.Option("--keep", help="How many of the newest stay.")],
+) -> None:
+    """Give up all but the newest checkpoints, those kept for good included."""
+    from remora.checkpoint import inventory
+
+    gone = inventory.prune(inventory.open_folder(folder), keep)
+    plain_console().print(_given_up(gone))
+
+
+@app.command("restore")
+def restore(
+    folder: Folder,
+    step: Annotated[int, typer.Option("--step", help="The checkpoint to go on from.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Go back to an earlier checkpoint: newer ones are given up, and the next run goes on there."""
+    from remora.checkpoint import inventory
+
+    storage = inventory.open_folder(folder)
+    inventory.find(storage, step)
+    if not yes:
+        typer.confirm(f"give up every checkpoint newer than step {step}?", abort=True)
+    gone = inventory.roll_back(storage, step)
+    plain_console().print(f"{_given_up(gone)}; the next run goes on from step {step:,}")
+
+
+def _given_up(gone: list[Found]) -> str:
+    steps = ", ".join(f"{found.entry.step:,}" for found in gone)
+    return f"gave up {len(gone)} checkpoints, of steps {steps}" if gone else "nothing to give up"
