@@ -133,7 +133,10 @@ class Writer:
         if buffer is None:
             return _Chunk(save, index, None, None)
         try:
-            return _Chunk(save, index, buffer, save.copy.fill(buffer, save.segments[index]))
+            arrival = save.copy.fill(buffer, save.segments[index])
+            if arrival is None:  # it is in the cache now, and the writers have only to write
+                _hash(save, index, buffer)
+            return _Chunk(save, index, buffer, arrival)
         except BaseException as error:  # the training thread waits for us: it must hear of all
             save.fail(error)
             return _Chunk(save, index, buffer, None)
@@ -143,8 +146,9 @@ class Writer:
     def _write_all(self) -> None:
         while (chunk := self._chunks.get()) is not None:
             try:
-                if chunk.arrival is not None:
+                if chunk.buffer is not None and chunk.arrival is not None:
                     chunk.arrival.synchronize()  # also of a save given up: the buffer goes back
+                    _hash(chunk.save, chunk.index, chunk.buffer)
                 if chunk.buffer is not None and not chunk.save.lost:
                     _write(chunk.save, chunk.index, chunk.buffer)
             except BaseException as error:
@@ -165,11 +169,14 @@ class Writer:
             save.done.set()
 
 
+def _hash(save: Save, index: int, buffer: Buffer) -> None:
+    begin, end = save.layout.chunk(index)
+    save.hashes[index] = xxhash.xxh3_64_intdigest(buffer.view[: end - begin])
+
+
 def _write(save: Save, index: int, buffer: Buffer) -> None:
     begin, end = save.layout.chunk(index)
-    data = buffer.view[: end - begin]
-    save.hashes[index] = xxhash.xxh3_64_intdigest(data)
-    save.file.pwrite(data, begin)
+    save.file.pwrite(buffer.view[: end - begin], begin)
 
 
 def _start(what: str, run: Callable[[], None]) -> threading.Thread:
