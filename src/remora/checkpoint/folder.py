@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from remora.checkpoint import commit
@@ -35,6 +36,8 @@ class Folder:
         keep: committed checkpoints that stay; at least 2, so that one may be damaged.
         in_flight: how many may be written at once.
         keep_every: those whose step is a multiple of this stay for good; None for none.
+        spare: how many may be read from their slots, to be copied elsewhere, while they are
+            given up: so many more slots there are.
         parts: how many ranks write a part each; this is rank 0's view.
         now_ns: Unix time in nanoseconds, for people to read.
 
@@ -51,6 +54,7 @@ class Folder:
         keep: int,
         in_flight: int,
         keep_every: int | None = None,
+        spare: int = 0,
         parts: int = 1,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -65,10 +69,12 @@ class Folder:
         except BaseException:
             self._lock.release()
             raise
-        self._slots = Slots(keep, in_flight, self._log.newest.entries)
+        self._slots = Slots(keep, in_flight, self._log.newest.entries, spare=spare)
         self._next_sequence = max((entry.sequence for entry in known), default=0) + 1
         self._files = SlotFiles(storage, 0, parts)
         self._guard = threading.RLock()
+        self.on_commit: list[Callable[[Entry], None]] = []
+        """Called, each in the thread that commits, with what has just become durable."""
 
     def _open_log(self) -> None:
         try:
@@ -171,7 +177,21 @@ class Folder:
                 return False
             self._archive(decision)
             self._record(decision)
-            return True
+        for tell in self.on_commit:
+            tell(entry)
+        return True
+
+    @contextlib.contextmanager
+    def pinned(self, entry: Entry) -> Iterator[bool]:
+        """Keep ``entry`` from being written over while it is read; False if it is gone already."""
+        with self._guard:
+            held = self._slots.pin(entry)
+        try:
+            yield held
+        finally:
+            if held:
+                with self._guard:
+                    self._slots.unpin(entry)
 
     def drop(self, entry: Entry) -> None:
         """List ``entry`` no longer: it is damaged, or was pruned.

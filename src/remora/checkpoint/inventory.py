@@ -16,6 +16,8 @@ from remora.checkpoint.restore import load_part
 from remora.checkpoint.sharded.shards import joined
 from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.storage.local import LocalStorage
+from remora.checkpoint.tiers.shelves import open_shelf
+from remora.checkpoint.tiers.view import ShelfStorage
 from remora.core.errors import BadValue, CheckpointUnusable, RemoraError
 
 
@@ -26,6 +28,25 @@ class Verdict:
     found: Found
     damage: str | None
     """What is wrong with it; None where every byte is as committed."""
+
+
+def open_place(place: str) -> Storage:
+    """The checkpoint folder ``place``, or the copies there if it is a URL, to be read.
+
+    Raises:
+        BadValue: it is a URL of no known kind.
+        CheckpointUnusable: it is not there, cannot be reached, or is no checkpoint folder.
+        Unavailable: a package for the URL is not installed.
+    """
+    return open_copies(place) if "://" in place else open_folder(Path(place))
+
+
+def open_copies(url: str) -> ShelfStorage:
+    """The copies at ``url``; raises as :func:`open_place` does."""
+    try:
+        return ShelfStorage(open_shelf(url))
+    except OSError as error:
+        raise CheckpointUnusable(f"{url} cannot be reached: {error.strerror or error}") from error
 
 
 def open_folder(directory: Path) -> LocalStorage:
@@ -95,7 +116,12 @@ def load(storage: Storage, found: Found) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _only_writer(storage: Storage) -> Iterator[CommitLog]:
+def only_writer(storage: Storage) -> Iterator[CommitLog]:
+    """The commit log of a folder that no job writes to meanwhile.
+
+    Raises:
+        FolderInUse: one does.
+    """
     lock = storage.lock()
     log = CommitLog(storage)
     try:
@@ -135,7 +161,7 @@ def roll_back(storage: Storage, step: int) -> list[Found]:
 
 def _give_up(storage: Storage, unwanted: list[Found]) -> list[Found]:
     gone = {found.entry for found in unwanted}
-    with _only_writer(storage) as log:
+    with only_writer(storage) as log:
         if gone & set(log.newest.entries):
             log.append(tuple(each for each in log.newest.entries if each not in gone))
         for found in unwanted:

@@ -74,7 +74,7 @@ def run(folder: Path, kind: str, ranks: int, steps: int, dies_at: int = -1) -> t
         )
         for rank in range(ranks)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
     return min(process.returncode for process in processes), outputs[0]
 
 

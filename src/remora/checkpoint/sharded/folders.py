@@ -64,6 +64,7 @@ class Follower(Folder):
         self._files = SlotFiles(storage, ranks.rank, ranks.world)
         self._guard = threading.RLock()
         self._told: set[int] = set()
+        self.on_commit = []  # rank 0 commits
 
     @property
     def live(self) -> tuple[Entry, ...]:
@@ -110,7 +111,7 @@ def open_folder(storage: Storage, ranks: Coordinator | None, **keeping: Any) -> 
     """The folder as this process sees it: alone, leading or following.
 
     Args:
-        keeping: ``keep``, ``in_flight`` and ``keep_every``; see :class:`Folder`.
+        keeping: ``keep``, ``in_flight``, ``keep_every`` and ``spare``; see :class:`Folder`.
 
     Raises:
         FolderInUse: another job writes to it.
