@@ -6,7 +6,7 @@ import mmap
 import threading
 from dataclasses import dataclass, field
 
-from remora.checkpoint.tiers.contract import KEEP, Copy, Owner, check, displaced, succeed
+from remora.checkpoint.tiers.contract import KEEP, Copy, Owner, check, check_owner, succeed
 from remora.core.units import format_bytes
 
 MAX_RUNS = 1024
@@ -128,12 +128,13 @@ class Memory:
         Raises:
             ValueError: it is no copy.
             FolderInUse: it is not from the owner.
+            Unowned: there is none.
             NoRoom: it does not fit.
         """
         check(copy)
         with self._guard:
             run = self._run(name)
-            self._check_owner(name, run, copy)
+            check_owner(run.owner, copy.session, f"the peer's {name!r}")
             if any(held.copy == copy for held in run.held):
                 return None
             run.abandon()
@@ -158,11 +159,11 @@ class Memory:
 
         Raises:
             ValueError: bytes are missing.
-            FolderInUse: another owner has come in between.
+            FolderInUse, Unowned: another owner has come in between.
         """
         with self._guard:
             run = self._run(name)
-            self._check_owner(name, run, arrived.copy)
+            check_owner(run.owner, arrived.copy.session, f"the peer's {name!r}")
             if run.arriving is not arrived or not arrived.whole:
                 raise ValueError("the copy is not whole")
             run.arriving = None
@@ -191,10 +192,6 @@ class Memory:
                 if held.copy == copy and 0 <= part < len(held.parts) and offset >= 0:
                     return memoryview(held.parts[part])[offset : offset + count]
         raise Gone("no such copy is held here any more")
-
-    def _check_owner(self, name: str, run: _Run, copy: Copy) -> None:
-        if run.owner is None or run.owner.session != copy.session:
-            raise displaced(run.owner, f"the peer's {name!r}")
 
 
 def _memory(copy: Copy) -> list[mmap.mmap]:
