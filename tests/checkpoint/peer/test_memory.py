@@ -87,6 +87,23 @@ def test_a_piece_out_of_turn_has_no_room(part: int, offset: int, count: int) -> 
         held.room(part, offset, count)
 
 
+def test_memory_is_used_again_but_not_while_it_is_read() -> None:
+    memory = Memory(LIMIT)
+    owner = memory.claim("a", "run", "me")
+    put(memory, "a", first := copy_of(owner, 1, 10_000))
+    put(memory, "a", copy_of(owner, 2, 10_000))
+    with memory.reading("a", first, 0, 0, 100) as data:
+        memory.retain("a", 1)
+        put(memory, "a", copy_of(owner, 3, 10_000))
+        assert data == bytes([1]) * 100
+    memory.retain("a", 1)
+    (retired,) = memory._retired
+    held = memory.begin("a", copy_of(owner, 4, 10_000))
+    assert held is not None
+    assert held.parts is retired.parts
+    assert memory._retired == []
+
+
 def test_a_new_owner_ends_what_the_old_one_was_sending() -> None:
     memory = Memory(LIMIT)
     old = memory.claim("a", "run", "me")
@@ -162,23 +179,23 @@ class Holding(RuleBasedStateMachine):
 
     @invariant()
     def within_its_memory(self) -> None:
-        assert 0 <= self.memory.used <= LIMIT
+        assert 0 <= self.memory.used <= self.memory.used + self.memory._idle <= LIMIT
 
     @invariant()
     def the_newest_of_every_run_is_whole(self) -> None:
         for name, copy in self.newest.items():
             assert self.memory.copies(name)[0] == copy
             for part, size in enumerate(copy.sizes):
-                data = self.memory.read(name, copy, part, 0, size + 5)
-                assert data == bytes([copy.entry.sequence % 251]) * size
+                with self.memory.reading(name, copy, part, 0, size + 5) as data:
+                    assert data == bytes([copy.entry.sequence % 251]) * size
 
     @invariant()
     def nobody_reads_what_is_anothers(self) -> None:
         for name, copy in self.newest.items():
             for other in "abc":
                 if other != name:
-                    with pytest.raises(Gone):
-                        self.memory.read(other, copy, 0, 0, 1)
+                    with pytest.raises(Gone), self.memory.reading(other, copy, 0, 0, 1):
+                        pass
 
 
 Holding.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=25)

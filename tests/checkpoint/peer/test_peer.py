@@ -65,7 +65,9 @@ def welcomed(server: PeerServer) -> Iterator[Channel]:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"RMRP" + b"\xff" * 60], ids=repr
+    "garbage",
+    [b"", b"GET / HTTP/1.1\r\n\r\n", bytes(100), b"RMRP" + b"\xff" * 60],
+    ids=["nothing", "http", "zeros", "ours at first"],
 )
 def test_garbage_ends_its_own_connection_alone(garbage: bytes) -> None:
     with peer() as server:
@@ -73,8 +75,9 @@ def test_garbage_ends_its_own_connection_alone(garbage: bytes) -> None:
             stranger.sendall(garbage)
             stranger.shutdown(socket.SHUT_WR)
             stranger.settimeout(5)
-            while stranger.recv(1000):
-                pass
+            with contextlib.suppress(ConnectionResetError):
+                while stranger.recv(1000):
+                    pass
         assert put(shelf(server), 1).entry.step == 1
 
 

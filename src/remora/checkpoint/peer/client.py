@@ -84,9 +84,9 @@ class PeerShelf(Shelf):
                     for piece in pieces:
                         channel.send(frames.Piece(number, offset), piece)
                         offset += len(piece)
+                _ask(channel, frames.Commit(), frames.Done)
             except ConnectionError as error:
                 raise _last_words(channel) or error from None
-            _ask(channel, frames.Commit(), frames.Done)
 
     def retain(self, keep: int) -> None:
         with self._connected() as channel:

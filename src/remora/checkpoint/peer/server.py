@@ -135,7 +135,7 @@ class _Conversation:
                     self._answer(self._channel.receive(self._place))
         except ProtocolError as error:
             with contextlib.suppress(OSError):
-                self._channel.send(Refused("protocol", str(error)))
+                self._channel.end_with(Refused("protocol", str(error)))
         finally:
             if self._arriving is not None:
                 self._memory.abandon(self._name, self._arriving)
@@ -202,8 +202,9 @@ class _Conversation:
                 memory.retain(name, keep)
                 send(frames.Done())
             case frames.Read(copy, part, offset, count):
-                data = memory.read(name, copy, part, offset, min(max(count, 0), PIECE_BYTES))
-                send(frames.Data(), data)
+                count = min(max(count, 0), PIECE_BYTES)
+                with memory.reading(name, copy, part, offset, count) as data:
+                    send(frames.Data(), data)
             case _:
                 raise ProtocolError(f"{type(message).__name__} is nothing to ask a peer")
 
