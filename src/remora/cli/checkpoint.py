@@ -112,7 +112,8 @@ def export(
 ) -> None:
     """Write a checkpoint as plain safetensors or for torch.distributed.checkpoint."""
     from remora.checkpoint import inventory
-    from remora.checkpoint.formats import export_dcp, export_safetensors
+    from remora.checkpoint.formats.dcp import export_dcp
+    from remora.checkpoint.formats.safetensors_file import export_safetensors
     from remora.core.errors import CheckpointUnusable
 
     if target.exists():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from remora.core.errors import BadValue
 
 if TYPE_CHECKING:
     from remora.tap.service import Service
@@ -39,6 +41,30 @@ def run(
         Path | None,
         typer.Option("--observe-json", metavar="FILE", help="Write what was observed as JSON."),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint", metavar="DIR", help="Save the job's state in DIR; resume what is there."
+        ),
+    ] = None,
+    every: Annotated[
+        str, typer.Option("--every", metavar="auto|N", help="Steps between checkpoints.")
+    ] = "auto",
+    keep: Annotated[
+        int, typer.Option("--keep", metavar="N", help="Checkpoints that stay; 2 or more.")
+    ] = 3,
+    max_overhead: Annotated[
+        str,
+        typer.Option(
+            "--max-overhead", metavar="SHARE", help="With --every auto: what saving may cost."
+        ),
+    ] = "2%",
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Start over; what is in DIR stays until the first checkpoint."
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Let a failing service take the program down.")
     ] = False,
@@ -54,5 +80,42 @@ def run(
         from remora.tap.observe import Observe
 
         services.append(Observe(watch=tuple(watch or ()), json_file=observe_json))
+    if checkpoint is not None:
+        services.append(_checkpointing(checkpoint, every, keep, max_overhead, fresh, argv))
     code = run_script(argv, services, module=module, strict=strict, excepthook=_EXCEPTHOOK)
     raise SystemExit(code)
+
+
+def _checkpointing(
+    directory: Path, every: str, keep: int, max_overhead: str, fresh: bool, argv: list[str]
+) -> Service:
+    from remora.checkpoint.ride.service import CheckpointService
+
+    return CheckpointService(
+        directory,
+        every=_steps(every),
+        keep=keep,
+        max_overhead=_share(max_overhead),
+        fresh=fresh,
+        command=argv,
+    )
+
+
+def _steps(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdigit() or int(text) < 1:
+        raise BadValue(f"--every {text}: choose a number of steps from 1, or auto")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    """``2%`` or ``0.02``."""
+    number, percent = text.removesuffix("%"), text.endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise BadValue(f"--max-overhead {text}: choose a share of the time such as 2% or 0.02")
+    return share

@@ -13,8 +13,10 @@
         ├── SaveFailed            a checkpoint that storage would not take
         ├── StateUnsupported      a value that a checkpoint cannot hold, and where it lies
         ├── StateMismatch         a checkpoint that does not fit the objects it is restored into
-        └── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
-            └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
+        ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
+        │   └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
+        └── JobEnded              a service cannot let the program it rides with go on
+            └── ReplayDiverged    a resumed script that does not do what it did the first time
 
 Anything else that reaches the command line is a defect of ours: exit 1, with a traceback.
 A message says what is wrong, then the valid choices, then the next step, in one line.
@@ -99,3 +101,11 @@ class StateMismatch(UserError):
 
 class CheckpointDamaged(CheckpointUnusable):
     """Bytes that are no whole checkpoint, or ask for what a checkpoint never needs."""
+
+
+class JobEnded(UserError):
+    """Raised into a running program by a service that cannot let it go on."""
+
+
+class ReplayDiverged(JobEnded):
+    """A resumed script that does not do what it did the first time."""

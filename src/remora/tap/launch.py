@@ -22,7 +22,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 
-from remora.core.errors import ScriptUnusable
+from remora.core.errors import JobEnded, ScriptUnusable
 from remora.tap.job import Job
 from remora.tap.program import Container, Program, program
 from remora.tap.service import Service
@@ -58,6 +58,7 @@ def run_script(
     Raises:
         ScriptUnusable: there is nothing to run.
         UserError: from a service that cannot do what it was asked to.
+        JobEnded: from one that could not let the program go on.
     """
     if not argv:
         raise ScriptUnusable("no script given; write: remora run [options] script.py [arguments]")
@@ -108,6 +109,10 @@ def _run(chosen: Program, main: ModuleType) -> int:
         chosen.run(main)
     except SystemExit as error:
         return _exit_code(error)
+    except JobEnded as error:
+        sys.last_type, sys.last_value, sys.last_traceback = type(error), error, error.__traceback__
+        _flush(sys.stdout)
+        raise
     except BaseException as error:
         return _report(error)
     return 0

@@ -50,7 +50,7 @@ def _namespaces() -> Iterator[dict[str, Any]]:
     for frame in list(sys._current_frames().values()):
         for one in _outermost_first(frame):
             if one.f_globals.get("__name__", "").partition(".")[0] != "remora":
-                yield _locals_of(one)
+                yield locals_of(one)
 
 
 def _outermost_first(frame: FrameType | None) -> list[FrameType]:
@@ -62,7 +62,7 @@ def _outermost_first(frame: FrameType | None) -> list[FrameType]:
     return frames[::-1]
 
 
-def _locals_of(frame: FrameType) -> dict[str, Any]:
+def locals_of(frame: FrameType) -> dict[str, Any]:
     """A copy of a running function's locals, leaving nothing behind in the frame.
 
     Before Python 3.13 reading ``f_locals`` leaves a snapshot in the frame that would keep the

@@ -225,7 +225,7 @@ def _compiling_check() -> Callable[[], bool]:
 def _install(site: Site) -> None:
     owner, attribute = site.place.owner, site.place.attribute
     if not isinstance(owner, type):
-        _replace_in_modules(site.original, site.wrapper)
+        replace_in_modules(site.original, site.wrapper)
         return
     site.before_us = vars(owner).get(attribute, _ABSENT)
     try:
@@ -246,7 +246,7 @@ def _binding_like(raw: Any) -> Callable[[Any], Any]:
 def _restore(site: Site) -> None:
     owner, attribute = site.place.owner, site.place.attribute
     if not isinstance(owner, type):
-        _replace_in_modules(site.wrapper, site.original)
+        replace_in_modules(site.wrapper, site.original)
         return
     now = vars(owner).get(attribute)
     if (now.__func__ if isinstance(now, staticmethod | classmethod) else now) is not site.wrapper:
@@ -257,7 +257,7 @@ def _restore(site: Site) -> None:
         setattr(owner, attribute, site.before_us)
 
 
-def _replace_in_modules(old: Any, new: Any) -> None:
+def replace_in_modules(old: Any, new: Any) -> None:
     """Put ``new`` wherever an imported module's namespace holds ``old``; Remora's own excepted."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "remora" or not issubclass(type(module), ModuleType):

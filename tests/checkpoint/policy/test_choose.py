@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remora.checkpoint.policy import Choice, Measured, Setting, Wanted, choice_at, choose
@@ -177,6 +177,7 @@ wishes = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(facts, wishes)
 def test_every_limit_is_respected(measured: Measured, wanted: Wanted) -> None:
     choice = choose(measured, wanted)
@@ -193,12 +194,14 @@ def test_every_limit_is_respected(measured: Measured, wanted: Wanted) -> None:
         )
 
 
+@settings(deadline=None)
 @given(facts, wishes)
 def test_two_are_in_flight_where_nothing_forbids(measured: Measured, wanted: Wanted) -> None:
     roomy = Wanted(in_flight=max(2, wanted.in_flight), mtbf_s=wanted.mtbf_s)
     assert needed_in_flight(choose(measured, roomy).interval_s, measured, roomy) >= 2
 
 
+@settings(deadline=None)
 @given(facts, wishes)
 def test_one_step_less_breaks_a_rule_or_loses_more(measured: Measured, wanted: Wanted) -> None:
     choice = choose(measured, wanted)
@@ -208,6 +211,7 @@ def test_one_step_less_breaks_a_rule_or_loses_more(measured: Measured, wanted: W
         assert choice.limited_by != "nothing"
 
 
+@settings(deadline=None)
 @given(facts, wishes, st.floats(1.1, 10))
 def test_slower_storage_never_shortens_the_interval(
     measured: Measured, wanted: Wanted, factor: float

@@ -6,7 +6,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remora.checkpoint.policy.interval import (
@@ -40,6 +40,7 @@ def test_what_is_free_is_done_as_often_as_can_be() -> None:
     assert daly_interval_s(0, 3600) == 0
 
 
+@settings(deadline=None)
 @given(cost_s=st.floats(1e-4, 1e3), mtbf_s=st.floats(1.0, 1e6))
 def test_no_other_interval_is_noticeably_better(cost_s: float, mtbf_s: float) -> None:
     found = slowdown(daly_interval_s(cost_s, mtbf_s), cost_s, mtbf_s)

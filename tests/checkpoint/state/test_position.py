@@ -27,6 +27,9 @@ from remora.checkpoint.state.position import DataPosition
 from remora.checkpoint.state.tree import Flat, flatten, unflatten
 from remora.core.errors import CheckpointDamaged, StateMismatch
 
+# On a machine of one core, torch says that two workers are many.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
+
 SAMPLES = 23
 
 
@@ -165,6 +168,23 @@ def test_it_goes_on_exactly(kind: str, stop: int) -> None:
 @given(st.sampled_from(QUICK), st.integers(1, 20))
 def test_it_goes_on_exactly_from_anywhere(kind: str, stop: int) -> None:
     goes_on(LOADERS[kind], stop)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 0), (2, 1), (0, 2), (1, 2)])
+def test_the_number_of_workers_may_change(before: int, after: int) -> None:
+    """Even where indices are drawn as they are needed, 32 at once, and workers are ahead."""
+
+    def make(workers: int) -> DataLoader[Any]:
+        sampler = RandomSampler(range(SAMPLES), True, 80, generator=generator())
+        return DataLoader(Items(), 2, sampler=sampler, num_workers=workers)
+
+    seed()
+    loader = make(before)
+    saved, wanted = run_until(loader, Parts(loader=loader), 14, 1)
+    again = make(after)
+    apply(Parts(loader=again), saved)
+    batches = [each if each == "end" else each[0] for each in record(again, 2)]
+    assert batches == [each if each == "end" else each[0] for each in wanted]
 
 
 def test_skipped_batches_are_not_loaded() -> None:

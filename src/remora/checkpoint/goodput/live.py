@@ -137,6 +137,7 @@ def run_live(
     """
     if not duration_s > 0 or list(kills_s) != sorted(kills_s) or any(at < 0 for at in kills_s):
         raise BadValue("kills must be in order, from 0 on, and the duration above 0 seconds")
+    # By their place, not only by their time: a monotonic clock begins again when a machine does.
     before = len(read_progress(progress))
     spans, began_ns = list[tuple[int, int, bool]](), now_ns()
     for at_s in (*(at for at in kills_s if at < duration_s), duration_s):
@@ -171,4 +172,4 @@ def _one_life(
 
 
 def _between(finished: Sequence[Finished], span: tuple[int, int, bool]) -> tuple[Finished, ...]:
-    return tuple(each for each in finished if span[0] <= each.at_ns <= span[1])
+    return tuple(each for each in finished if span[0] < each.at_ns <= span[1])

@@ -50,10 +50,9 @@ def read_progress(path: Path) -> tuple[Finished, ...]:
         text = path.read_bytes()
     except FileNotFoundError:
         return ()
-    whole = text[: text.rfind(b"\n") + 1]
     return tuple(
         _finished(line, f"{path}, line {number}")
-        for number, line in enumerate(whole.split(b"\n")[:-1], start=1)
+        for number, line in enumerate(text.split(b"\n")[:-1], start=1)
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
+from remora.checkpoint.state.rng import capture_rng, restore_rng
 from remora.checkpoint.state.skipping import Draws, skipping
 from remora.core.errors import CheckpointDamaged
 
@@ -70,8 +71,8 @@ class DataPosition:
     persistent workers. Iterable datasets, and loaders with an ``__iter__`` of their own, are
     always read over so, and a warning says it once.
 
-    Samplers must draw when their iteration begins, or from a generator of their own: those of
-    torch do.
+    Samplers must draw when their iteration begins, or from a generator of their own that nothing
+    else draws from: those of torch do.
     """
 
     def __init__(self, loader: DataLoader[Any], *, load_skipped: bool = False) -> None:
@@ -189,10 +190,10 @@ class DataPosition:
     def _go_on(self, loader: DataLoader[Any], epoch: Epoch) -> Iterator[Any]:
         """An iterator at ``epoch``'s batch. The global generators are left as they were found.
 
-        So are the loader's own, unless workers fetch ahead: those have by now drawn what will
-        be drawn again for the batches that were fetched but not given to the loop.
+        The loader's own are where going on brings them: the recorded ones have drawn for batches
+        that workers had fetched ahead, which are drawn for again, by perhaps other workers.
         """
-        found = self._draws.capture()
+        found = capture_rng(cuda=None)
         sampler = _epoch_sampler(loader)
         if sampler is not None and epoch.sampler_epoch is not None:
             sampler.set_epoch(epoch.sampler_epoch)
@@ -200,7 +201,7 @@ class DataPosition:
         try:
             return self._iterator_at(loader, epoch)
         finally:
-            self._draws.restore(found, own=loader.num_workers == 0)
+            restore_rng(found, cuda=None)
 
     def _iterator_at(self, loader: DataLoader[Any], epoch: Epoch) -> Iterator[Any]:
         load = self._load_skipped or self._must_load(loader)

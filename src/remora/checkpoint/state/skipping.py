@@ -38,11 +38,10 @@ class Draws:
     def capture_own(self) -> dict[str, torch.Tensor]:
         return {name: generator.get_state() for name, generator in self.own.items()}
 
-    def restore(self, state: dict[str, Any], *, own: bool = True) -> None:
-        """Put them back, the loader's own only if ``own``."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put them back."""
         restore_rng(state["global"], cuda=None)
-        if own:
-            self.restore_own(state["own"])
+        self.restore_own(state["own"])
 
     def restore_own(self, states: dict[str, torch.Tensor]) -> None:
         for name, generator in self.own.items():

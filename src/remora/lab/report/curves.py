@@ -10,34 +10,27 @@ from remora.lab.report.tables import ArmRow, arm_rows, by_workload
 from remora.lab.results import Analysis, Curve, Interval, Option, Plan
 
 THROUGHPUT = "throughput"
-REFERENCE = {"throughput": 1.0, "slowdown": 1.0}
-"""Where an arm that costs nothing would lie."""
-UNITS = {
-    "throughput": "throughput × native",
-    "slowdown": "slow-down × native",
-    "durable_ms": "ms until durable",
-}
 
 
 @dataclass(frozen=True)
 class Point:
-    """One arm: where it lies, how far off that may be, and whether it made every checkpoint."""
+    """Where something lies, how far off that may be, and the arm it is of, if it is of one."""
 
-    row: ArmRow
     at: float
     value: float
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
+    row: ArmRow | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether every checkpoint that its interval asked for was made."""
-        return self.row.cell.calls >= self.row.cell.calls_due
+        """Whether every checkpoint that the arm's interval asked for was made."""
+        return self.row is None or self.row.cell.calls >= self.row.cell.calls_due
 
 
 @dataclass(frozen=True)
 class Line:
-    """Arms that differ in one thing only, in its order."""
+    """Points that differ in one thing only, in its order."""
 
     system: str
     words: str
@@ -72,39 +65,42 @@ def _over_size(plan: Plan, name: str) -> bool:
 
 
 def _lines_over_option(analysis: Analysis, rows: Sequence[ArmRow], curve: Curve) -> list[Line]:
-    groups: dict[tuple[object, ...], list[Point]] = {}
+    groups: dict[tuple[object, ...], list[_Placed]] = {}
     for row in rows:
         settings = _settings(analysis.plan, row)
         point = _point(row, settings.get(curve.over), curve)
         if point is not None and row.arm.role == "system":
             others = sorted((k, v) for k, v in settings.items() if k != curve.over)
-            groups.setdefault((row.arm.system, *others), []).append(point)
-    groups = {key: points for key, points in groups.items() if len(points) > 1}
-    differing = _differing(analysis.plan, [points[0].row for points in groups.values()], curve)
-    return [_line(analysis.plan, points, differing) for points in groups.values()]
+            groups.setdefault((row.arm.system, *others), []).append((row, point))
+    lines = [placed for placed in groups.values() if len(placed) > 1]
+    differing = _differing(analysis.plan, [placed[0][0] for placed in lines], curve)
+    return [_line(analysis.plan, placed, differing) for placed in lines]
 
 
 def _lines_over_size(analysis: Analysis, rows: Sequence[ArmRow], curve: Curve) -> list[Line]:
     """The first arm of each system, through the workloads."""
     first: dict[str, str] = {}
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[_Placed]] = {}
     for row in rows:
         label = first.setdefault(row.arm.system, row.arm.label)
         size = analysis.plan.sizes.get(row.arm.workload, {}).get(curve.over)
         point = _point(row, size, curve)
         if point is not None and row.arm.role == "system" and row.arm.label == label:
-            groups.setdefault(row.arm.system, []).append(point)
-    return [_line(analysis.plan, points, {}) for points in groups.values() if len(points) > 1]
+            groups.setdefault(row.arm.system, []).append((row, point))
+    return [_line(analysis.plan, placed, {}) for placed in groups.values() if len(placed) > 1]
 
 
-def _line(plan: Plan, points: Sequence[Point], differing: Mapping[str, Sequence[str]]) -> Line:
-    row = points[0].row
+_Placed = tuple[ArmRow, Point]
+
+
+def _line(plan: Plan, placed: Sequence[_Placed], differing: Mapping[str, Sequence[str]]) -> Line:
+    row = placed[0][0]
     settings = _settings(plan, row)
     words = [f"{key}={settings[key]}" for key in differing.get(row.arm.system, ())]
     return Line(
         system=row.arm.system,
         words=" ".join([row.arm.system, *words]),
-        points=tuple(sorted(points, key=lambda point: point.at)),
+        points=tuple(sorted((p for _, p in placed), key=lambda point: point.at)),
     )
 
 
@@ -134,7 +130,7 @@ def _point(row: ArmRow, at: object, curve: Curve) -> Point | None:
     if low_value_high is None or not math.isfinite(low_value_high[1]):
         return None
     low, value, high = low_value_high
-    return Point(row=row, at=float(at), value=value, low=low, high=high)
+    return Point(at=float(at), value=value, low=low, high=high, row=row)
 
 
 _Reading = tuple[float | None, float, float | None]

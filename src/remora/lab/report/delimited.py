@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from remora.lab.report.curves import Panel
+from remora.lab.report.curves import Line, Panel, Point
 from remora.lab.report.tables import (
     ArmRow,
     TrialRow,
@@ -50,25 +50,30 @@ def trials_csv(rows: Sequence[TrialRow]) -> str:
 def curve_csv(found: Sequence[Panel]) -> str:
     """One row a point of a curve's figure."""
     return _csv(
-        {
-            "panel": panel.title,
-            "line": line.words,
-            "workload": point.row.arm.workload,
-            "system": line.system,
-            "label": point.row.arm.label,
-            "at": point.at,
-            "value": point.value,
-            "low": point.low,
-            "high": point.high,
-            "checkpoints_made": point.row.cell.calls,
-            "checkpoints_due": point.row.cell.calls_due,
-            **_spread("stall_ms", point.row.cell.stall_ms),
-            **_spread("durable_ms", point.row.cell.durable_ms),
-        }
+        _curve_point(panel, line, point, point.row)
         for panel in found
         for line in panel.lines
         for point in line.points
+        if point.row is not None
     )
+
+
+def _curve_point(panel: Panel, line: Line, point: Point, row: ArmRow) -> Record:
+    return {
+        "panel": panel.title,
+        "line": line.words,
+        "workload": row.arm.workload,
+        "system": line.system,
+        "label": row.arm.label,
+        "at": point.at,
+        "value": point.value,
+        "low": point.low,
+        "high": point.high,
+        "checkpoints_made": row.cell.calls,
+        "checkpoints_due": row.cell.calls_due,
+        **_spread("stall_ms", row.cell.stall_ms),
+        **_spread("durable_ms", row.cell.durable_ms),
+    }
 
 
 def _csv(records: Iterable[Record]) -> str:

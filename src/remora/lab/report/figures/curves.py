@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from remora.lab.report.curves import REFERENCE, UNITS, Line, Panel, Point, panels
+from remora.lab.report.curves import Line, Panel, Point, panels
 from remora.lab.report.figures.canvas import FONT_PX, Sheet, Variant, sheet
 from remora.lab.report.figures.legend import MIDDLE_OF_LEGEND, Key, draw_legend, legend_height
 from remora.lab.report.figures.rows import shortened
@@ -23,6 +23,27 @@ _MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 OWN = "remora"
 """What the names of our own systems begin with: theirs is the accent, on top of the others."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What is written at the axes, and how the vertical one is laid out."""
+
+    across: str
+    upwards: str
+    reference: float | None = None
+    """Where something that costs nothing would lie: a line across."""
+    share: bool = False
+    """From 0 to 1, more only where an estimate is: bounds beyond are cut."""
+    zero: bool = False
+    """From 0, unless the values lie far apart."""
+
+
+_CHARTS = {
+    "throughput": Chart("", "throughput × native", reference=1.0, share=True),
+    "slowdown": Chart("", "slow-down × native", reference=1.0),
+    "durable_ms": Chart("", "ms until durable", zero=True),
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +64,13 @@ def drawable(analysis: Analysis, curve: Curve) -> bool:
 
 
 def draw(analysis: Analysis, curve: Curve, palette: Palette, variant: Variant) -> Sheet:
+    """The curve's lines, one panel a workload."""
+    chart = replace(_CHARTS[curve.quantity], across=curve.axis)
+    return draw_panels(panels(analysis, curve), chart, palette, variant)
+
+
+def draw_panels(found: Sequence[Panel], chart: Chart, palette: Palette, variant: Variant) -> Sheet:
     """Panels in reading order under a common legend; both axes are the same in all."""
-    found = panels(analysis, curve)
     looks = _looks([line for panel in found for line in panel.lines])
     legend = _legend(looks, found, palette)
     columns = min(_COLUMNS[variant], max(1, len(found)))
@@ -53,11 +79,11 @@ def draw(analysis: Analysis, curve: Curve, palette: Palette, variant: Variant) -
     top = legend_height(legend, variant)
     drawn = sheet(palette, variant, top + rows * pitch - _GAP_PX)
     draw_legend(drawn, legend)
-    axes_scales = _scales(found, curve)
+    scales = _scales(found, chart)
     width = drawn.width / columns
     for index, panel in enumerate(found):
         corner = (width * (index % columns), top + pitch * (index // columns))
-        _panel(drawn, panel, curve, looks, axes_scales, (*corner, width))
+        _panel(drawn, panel, chart, looks, scales, (*corner, width))
     return drawn
 
 
@@ -80,27 +106,29 @@ def _looks(lines: Sequence[Line]) -> dict[str, _Look]:
     return looks
 
 
-def _scales(found: Sequence[Panel], curve: Curve) -> tuple[Scale, Scale]:
+def _scales(found: Sequence[Panel], chart: Chart) -> tuple[Scale, Scale]:
     """The horizontal scale, whose ticks are the values themselves, and the vertical one."""
     points = [point for panel in found for line in panel.lines for point in line.points]
-    places = sorted({point.at for point in points})
-    log = places[-1] / places[0] > LOG_SPREAD
-    air = (places[-1] / places[0]) ** 0.05 if log else 0.06 * (places[-1] - places[0])
-    low, high = (places[0] / air, places[-1] * air) if log else (places[0] - air, places[-1] + air)
-    across = Scale(low, high, log, tuple(_apart(places, log)))
     values = [point.value for point in points]
     bounds = [bound for p in points for bound in (p.low, p.high) if bound is not None]
-    if curve.quantity == "throughput":
-        most = max([1.0, *values, *(bound for bound in bounds if bound < 1.5)])
-        return across, around([0.0, most], 6, zero=True)
-    reference = [REFERENCE[curve.quantity]] if curve.quantity in REFERENCE else []
-    return across, around([*values, *bounds, *reference], 6, zero=curve.quantity == "durable_ms")
+    across = _across(sorted({point.at for point in points}))
+    if chart.share:
+        return across, around([0.0, max(1.0, *values)], 6, zero=True)
+    reference = [] if chart.reference is None else [chart.reference]
+    return across, around([*values, *bounds, *reference], 6, zero=chart.zero)
 
 
-def _apart(places: Sequence[float], log: bool) -> list[float]:
+def _across(places: Sequence[float]) -> Scale:
+    first, last = places[0], places[-1]
+    if last / first > LOG_SPREAD:
+        air = (last / first) ** 0.05
+        return Scale(first / air, last * air, True, tuple(_apart(places)))
+    room = 0.06 * (last - first)
+    return Scale(first - room, last + room, False, tuple(places))
+
+
+def _apart(places: Sequence[float]) -> list[float]:
     """Of the values on a logarithmic axis, those far enough apart for their words."""
-    if not log:
-        return list(places)
     least = (places[-1] / places[0]) ** 0.075
     kept = [places[0]]
     for place in places[1:]:
@@ -112,21 +140,21 @@ def _apart(places: Sequence[float], log: bool) -> list[float]:
 def _panel(
     drawn: Sheet,
     panel: Panel,
-    curve: Curve,
+    chart: Chart,
     looks: dict[str, _Look],
     scales: tuple[Scale, Scale],
     place: tuple[float, float, float],
 ) -> None:
     left, top, width = place
     palette = drawn.palette
-    drawn.text(left, top + 14, f"{shortened(panel.title, 24)}: {UNITS[curve.quantity]}",
+    drawn.text(left, top + 14, f"{shortened(panel.title, 24)}: {chart.upwards}",
                weight="bold")  # fmt: skip
     axes = drawn.axes(left + _LEFT_PX, top + _TITLE_PX, width - _LEFT_PX - _RIGHT_PX,
                       _PANEL_PX[drawn.variant])  # fmt: skip
     _frame(axes, scales, palette)
-    axes.set_xlabel(curve.axis, color=palette["muted"], labelpad=5, fontsize=FONT_PX)
-    if curve.quantity in REFERENCE:
-        axes.axhline(REFERENCE[curve.quantity], color=palette["muted"], lw=1, zorder=0.6)
+    axes.set_xlabel(chart.across, color=palette["muted"], labelpad=5, fontsize=FONT_PX)
+    if chart.reference is not None:
+        axes.axhline(chart.reference, color=palette["muted"], lw=1, zorder=0.6)
     for line in panel.lines:
         _line(axes, line, looks[line.words], palette)
 

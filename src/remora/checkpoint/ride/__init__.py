@@ -1,0 +1,1 @@
+"""Checkpoints of a program nobody changed, and its resumption by replay."""
