@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.checkpoint.ride.conftest import Ride
 
 pytest.importorskip("transformers", reason="the Trainer's script needs transformers")

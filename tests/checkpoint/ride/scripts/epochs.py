@@ -40,7 +40,9 @@ def main():
             right += (out.argmax(1) == y).sum().item()
             if index % 5 == 0:
                 rate = schedule.get_last_lr()
-                print(epoch, index, f"{loss:.9f} {total / seen:.9f} {right / seen}", rate, flush=True)
+                print(
+                    epoch, index, f"{loss:.9f} {total / seen:.9f} {right / seen}", rate, flush=True
+                )
             time.sleep(0.005)
         model.eval()
         with torch.no_grad():
