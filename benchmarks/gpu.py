@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -48,6 +50,7 @@ def checks() -> Iterator[tuple[str, Check]]:
     for name in workloads.names():
         yield f"workload {name}, CPU and CUDA agree", lambda name=name: _agrees(name)  # type: ignore[misc]
     yield "workload step times at standard scale", _step_times
+    yield "checkpoints of a state on the device", _checkpoints
     yield "bench quick on cuda", _bench
 
 
@@ -97,6 +100,44 @@ def _agrees(name: str) -> str:
 def _step_times() -> str:
     rows = measure("standard", "cuda", ("vgg16-train", "gpt2-train", "gpt2-decode"))
     return "; ".join(f"{row.name} {row.step_ms:.1f} ms" for row in rows)
+
+
+def _checkpoints() -> str:
+    """A training step of GPT-2 with a checkpoint at every step, beside one with none."""
+    from remora.checkpoint.checkpointer import Checkpointer
+
+    session = workloads.get("gpt2-train").build("standard", torch.device("cuda"))
+    session.step()
+    alone_s = _run_for(session.step)
+    with tempfile.TemporaryDirectory() as name, Checkpointer(name, every=1, keep=2) as saver:
+        saver.track(model=session.model, optimizer=session.optimizer)
+        saver.save(1)
+        saver.wait()
+        counter = itertools.count()
+
+        def step() -> None:
+            session.step()
+            saver.step(next(counter))
+
+        ridden_s = _run_for(step)
+        saver.wait()
+        stall_ms = statistics.median(saver.counters.stall_ns) / 1e6
+        gigabytes = saver.counters.bytes_written / saver.counters.committed / 1e9
+        done, skipped = saver.counters.committed, saver.counters.skipped
+    session.close()
+    return (
+        f"{gigabytes:.2f} GB; throughput {alone_s / ridden_s:.3f} x none, {done} committed, "
+        f"{skipped} skipped; stall {stall_ms:.2f} ms"
+    )
+
+
+def _run_for(step: Callable[[], object], steps: int = 40) -> float:
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(steps):
+        step()
+    torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 def _bench() -> str:

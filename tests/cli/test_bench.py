@@ -77,7 +77,7 @@ def test_an_arm_that_fails_whole_exits_1_and_names_its_log(tmp_path: Path) -> No
 
 
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
-    (("bench", "quik"), "unknown experiment 'quik' (did you mean 'quick'?); choose from: quick"),
+    (("bench", "quik"), "unknown experiment 'quik' (did you mean 'quick'?); choose from: check"),
     (("bench", "quick", "--scale", "huge"), "unknown scale of quick 'huge'"),
     (("bench", "quick", "--workload", "vgg61-train"), "did you mean 'vgg16-train'?"),
     (("bench", "quick", "--system", "torchsave"), "did you mean 'torch-save'?"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from dataclasses import fields
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 from tests.systems.builders import TinySession
 from torch.nn.modules import module
 from torch.optim import optimizer
@@ -18,10 +21,22 @@ from remora.systems import registry
 from remora.systems.contract import System
 
 NAMES = registry.names()
+PREALLOCATED = {"gpm-like", "remora-checkpoint"}
+"""Systems whose files take their space before there is anything to write."""
+INTERVALS = [name for name in NAMES if "every" in registry.create(name).settings()]
 
 
-def _global_hooks() -> tuple[object, ...]:
+def _children() -> list[str]:
+    """Processes of ours, without the one that multiprocessing keeps for all that it starts."""
+    commands = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    return [command for command in commands if "resource_tracker" not in command]
+
+
+def _process() -> tuple[object, ...]:
     return (
+        _children(),
+        dict(os.environ),
+        torch.distributed.is_initialized(),
         sys.gettrace(),
         _get_current_dispatch_mode(),
         dict(optimizer._global_optimizer_pre_hooks),
@@ -31,9 +46,21 @@ def _global_hooks() -> tuple[object, ...]:
     )
 
 
+def _session_hooks(session: TinySession) -> list[object]:
+    modules = session.model.modules()
+    return [
+        dict(session.optimizer._optimizer_step_pre_hooks),
+        dict(session.optimizer._optimizer_step_post_hooks),
+        *(dict(each._forward_hooks) for each in modules),
+    ]
+
+
 @pytest.fixture(params=NAMES)
 def system(request: pytest.FixtureRequest) -> System:
-    return registry.create(request.param)
+    system = registry.create(request.param)
+    if reason := registry.missing(system):
+        pytest.skip(reason)
+    return system
 
 
 def test_it_introduces_itself(system: System) -> None:
@@ -54,15 +81,15 @@ def test_it_does_the_sessions_work_and_no_other(system: System, tmp_path: Path) 
 
 
 def test_closing_leaves_no_trace(system: System, tmp_path: Path) -> None:
-    before = _global_hooks()
+    before = _process()
     session = TinySession()
-    hooks = {name: dict(m._forward_hooks) for name, m in session.model.named_modules()}
+    hooks = _session_hooks(session)
     ride = system.ride(session, tmp_path)
     for _ in range(6):
         ride.step()
     ride.close()
-    assert before == _global_hooks()
-    assert hooks == {name: dict(m._forward_hooks) for name, m in session.model.named_modules()}
+    assert before == _process()
+    assert hooks == _session_hooks(session)
 
 
 def test_after_draining_nothing_is_in_flight(system: System, tmp_path: Path) -> None:
@@ -82,7 +109,8 @@ def test_what_it_says_it_moved_lies_on_disk(system: System, tmp_path: Path) -> N
         ride.step()
     ride.drain()
     on_disk = sum(each.stat().st_size for each in tmp_path.rglob("*") if each.is_file())
-    assert ride.moved().disk_bytes == on_disk
+    moved = ride.moved().disk_bytes
+    assert 0 < moved < on_disk if system.name in PREALLOCATED else moved == on_disk
     ride.close()
 
 
@@ -92,15 +120,15 @@ def test_unknown_options_are_refused_by_name(name: str) -> None:
         registry.create(name, {"colour": "blue"})
 
 
-@pytest.mark.parametrize("name", ["torch-save", "dcp-async"])
+@pytest.mark.parametrize("name", INTERVALS)
 def test_options_of_the_wrong_type_are_refused(name: str) -> None:
     with pytest.raises(BadValue, match="is not of type int"):
         registry.create(name, {"every": "often"})
 
 
-@pytest.mark.parametrize("name", ["torch-save", "dcp-async"])
+@pytest.mark.parametrize("name", INTERVALS)
 def test_an_impossible_interval_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BadValue, match="choose 1 or more"):
+    with pytest.raises(BadValue, match=r"every=0.* choose "):
         registry.create(name, {"every": 0}).ride(TinySession(), tmp_path)
 
 

@@ -95,7 +95,7 @@ def check_values(given: dict[str, object]) -> None:
     assert given["executor"] in (None, *EXECUTORS)
     assert given["scale"] in (None, *SCALES)
     assert not given["only"] or given["resume"]
-    arms = {f"{w}/{s}" for w in design.workloads["quick"] for s, _ in design.systems}
+    arms = {f"{w}/{s}" for w in design.workloads["quick"] for s, _ in design.systems["quick"]}
     assert set(_listed(given["only"])) <= arms | {"WORKLOAD/SYSTEM"}
 
 

@@ -158,3 +158,16 @@ def test_start_up_is_told_apart(clock: TickingClock, tmp_path: Path) -> None:
     assert trial.start_up is not None
     assert trial.start_up.spawn_ns == 5
     assert trial.start_up.first_step_ns == samples(trial).step_ns[0]
+
+
+@pytest.mark.usefixtures("session")
+def test_a_trial_holds_its_fewest_periods_whatever_the_most_steps(
+    clock: TickingClock, tmp_path: Path
+) -> None:
+    options: dict[str, Option] = {"every": 7}
+    trial = run(
+        clock, tmp_path, "torch-save", options=options, min_steps=1, max_steps=10, min_periods=3,
+        seconds=0.0,
+    )  # fmt: skip
+    assert len(samples(trial).step_ns) == 21
+    assert len(samples(trial).durable_ns) == 3

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.builders import make_spec
 
-from remora.lab.schedule import arms_of, block_order, schedule
+from remora.lab.results import Option
+from remora.lab.schedule import arms_of, block_order, labels, schedule
 
 ARMS = arms_of("vgg16-train", [("native", {}), ("idle", {}), ("torch-save", {"every": 5})], (0.05,))
 
@@ -56,3 +57,33 @@ def test_every_arm_is_first_about_equally_often() -> None:
     firsts = Counter(block_order(ARMS, block, 0)[0].label for block in range(500))
     assert set(firsts) == {arm.label for arm in ARMS}
     assert min(firsts.values()) > 60  # expected 100 each; 60 is five deviations away
+
+
+def test_a_system_at_several_options_is_labelled_by_those_that_differ() -> None:
+    chosen: list[tuple[str, dict[str, Option]]] = [
+        ("idle", {}),
+        ("torch-save", {"every": 5, "disk_mb_s": 200}),
+        ("torch-save", {"every": 10, "disk_mb_s": 200}),
+        ("dcp-async", {"every": 5}),
+        ("dcp-async", {"every": 5, "threads": 2}),
+    ]
+    assert labels(chosen) == [
+        "idle",
+        "torch-save every=5",
+        "torch-save every=10",
+        "dcp-async",
+        "dcp-async threads=2",
+    ]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.dictionaries(st.sampled_from(["every", "threads"]), st.integers(1, 3)),
+        ),
+        unique_by=lambda chosen: (chosen[0], tuple(sorted(chosen[1].items()))),
+    )
+)
+def test_labels_tell_every_two_arms_apart(chosen: list[tuple[str, dict[str, Option]]]) -> None:
+    assert len(set(labels(chosen))) == len(chosen)

@@ -11,6 +11,8 @@ from remora.workloads.contract import Outcome, Session, Work
 class TinySession(Session):
     """Eight samples a step through two layers."""
 
+    optimizer: torch.optim.Optimizer
+
     def __init__(self, seed: int = 0) -> None:
         torch.manual_seed(seed)
         self.model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
@@ -20,7 +22,6 @@ class TinySession(Session):
         self.inputs, self.targets = torch.randn(8, 8), torch.randn(8, 1)
 
     def step(self) -> Outcome:
-        assert self.optimizer is not None
         self.optimizer.zero_grad()
         loss = nn.functional.mse_loss(self.model(self.inputs), self.targets)
         loss.backward()

@@ -76,6 +76,7 @@ def test_every_wanted_model_is_there() -> None:
         "micro-conv": {"forward"},
         "micro-attention": {"forward"},
         "micro-elementwise": {"forward"},
+        **{f"device-like{size}": {"train"} for size in ("", "-s", "-m", "-l", "-xl")},
     }
     found: dict[str, set[str]] = {}
     for row in registry.describe("paper"):

@@ -7,22 +7,26 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from remora.checkpoint.counters import Counters
 from remora.checkpoint.engine import Engine, OnError, Settings, Snapshot, WhenSlow
-from remora.checkpoint.folder import Folder, Keeping
+from remora.checkpoint.folder import Folder
 from remora.checkpoint.pace import Fixed, Measured, Pace
 from remora.checkpoint.planned import Plans
 from remora.checkpoint.policy.records import Wanted
-from remora.checkpoint.restore import restore
+from remora.checkpoint.sharded.coordinator import Coordinator, coordinator
+from remora.checkpoint.sharded.folders import open_folder
+from remora.checkpoint.sharded.shards import localised
 from remora.checkpoint.state.parts import Parts
 from remora.checkpoint.state.tree import flatten
 from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.storage.local import LocalStorage
+from remora.checkpoint.tiers.contract import KEEP
+from remora.checkpoint.tiers.elsewhere import Elsewhere
 from remora.core.errors import BadValue, CheckpointUnusable
 from remora.tap.job import Job
 
@@ -58,6 +62,13 @@ class Checkpointer:
         snapshot: ``"thread"`` copies into staging memory; ``"fork"`` lets a child process write
             from the memory it shares with this one.
         mtbf_s: for ``"auto"``: mean time between failures, in seconds.
+        second: a URL, or several, that the newest committed checkpoint is copied to beside
+            training: ``"s3://bucket/run"``, ``"peer://host:7718/run"`` or whatever fsspec opens.
+        second_keep: how many copies stay at each; with one, damage to it would leave nothing.
+        second_bytes_s: the most bytes a second to each, from 1,000,000; None for no limit.
+        sharded: whether every rank of a torch.distributed job saves a part; by default wherever
+            there is more than one rank. Every rank must then make a checkpointer, with the same
+            arguments, and call it at the same steps. False for a job whose rank 0 saves alone.
         storage: where to write instead of ``directory``.
         before_commit: called with the step when all of its bytes are durable, before it is
             acknowledged; an OSError from it fails the save.
@@ -84,6 +95,10 @@ class Checkpointer:
         on_error: OnError = "warn",
         snapshot: Snapshot = "thread",
         mtbf_s: float = Wanted.mtbf_s,
+        second: str | Sequence[str] | None = None,
+        second_keep: int = KEEP,
+        second_bytes_s: float | None = None,
+        sharded: bool | None = None,
         storage: Storage | None = None,
         before_commit: Callable[[int], None] | None = None,
     ) -> None:
@@ -96,9 +111,17 @@ class Checkpointer:
         )
         self.directory = Path(directory)
         self.counters = Counters()
+        self._measures = every == "auto"
         self._pace: Pace = Measured(wanted, _say) if every == "auto" else Fixed(every)
-        keeping = Keeping(keep, in_flight, keep_every)
-        self._storage, folder = _open(self.directory, storage, keeping)
+        self._ranks = coordinator(sharded)
+        self.elsewhere = Elsewhere(
+            second, keep=second_keep, bytes_s=second_bytes_s, say=_say, ranks=self._ranks
+        )
+        self._storage, folder = _open(
+            self.directory, storage, self._ranks,
+            keep=keep, in_flight=in_flight, keep_every=keep_every, spare=self.elsewhere.count,
+        )  # fmt: skip
+        self.elsewhere.attach(folder)
         self._plans = Plans(chunk_bytes)
         settings = Settings(
             in_flight, threads, memory_bytes, when_slow, on_error, snapshot, before_commit
@@ -124,10 +147,22 @@ class Checkpointer:
             self._parts.close()
         self._parts = Parts(**parts)
 
-    def restore(self, step: int | None = None, *, strict: bool = True, **parts: Any) -> int | None:
+    def restore(
+        self,
+        step: int | None = None,
+        *,
+        strict: bool = True,
+        source: str | None = None,
+        **parts: Any,
+    ) -> int | None:
         """Put back the newest whole checkpoint, or that of ``step``, and track ``parts``.
 
         A damaged checkpoint is passed over for an older one, and said so. Nothing is unpickled.
+
+        Args:
+            strict: refuse a checkpoint whose keys or shapes are not these parts'.
+            source: ``"local"`` for the folder alone, ``"second"`` for its copies alone, or a URL
+                to restore from; by default the folder, and where none in it is whole, its copies.
 
         Returns:
             How many steps it had done, which is the index of the step to go on with; None where
@@ -139,7 +174,7 @@ class Checkpointer:
         """
         if parts:
             self.track(**parts)
-        return restore(self._storage, self._tracked(), step, strict=strict, say=_say)
+        return self.elsewhere.restore(self._storage, self._tracked(), step, source, strict=strict)
 
     def _tracked(self) -> Parts:
         if self._parts is None:
@@ -162,6 +197,8 @@ class Checkpointer:
         )
         self._was_busy = busy
         self._engine.raise_failure()
+        if self._ranks is not None and self._measures:
+            due = self._ranks.announce(due)
         return due and self.save(step + 1)
 
     def _stalled_since(self) -> int:
@@ -186,7 +223,7 @@ class Checkpointer:
         if not self._engine.has_room():
             return False
         parts = self._tracked()
-        flat = flatten(parts.capture())
+        flat = flatten(self._captured(parts))
         planned = self._plans.of(flat, parts.volatile(flat))
         self._pace.began()
         if not self._engine.submit(done, planned, began_ns):
@@ -194,6 +231,12 @@ class Checkpointer:
             return False
         self._was_busy = True
         return True
+
+    def _captured(self, parts: Parts) -> dict[str, Any]:
+        state = parts.capture()
+        if self._ranks is not None:
+            return localised(state, self._ranks.rank, self._ranks.world, parts.shared)
+        return localised(state, 0, 1, parts.shared) if parts.distributed else state
 
     def wait_copied(self) -> None:
         """Return when the state may be changed again. Optimizers' steps wait by themselves."""
@@ -217,6 +260,8 @@ class Checkpointer:
         self._closed = True
         atexit.unregister(self.close)
         self._job.detach_all()
+        self._engine.wait()
+        self.elsewhere.close()
         self._engine.close()
         if self._parts is not None:
             self._parts.close()
@@ -241,10 +286,12 @@ def _say(line: str) -> None:
             sys.stderr.flush()
 
 
-def _open(directory: Path, storage: Storage | None, keeping: Keeping) -> tuple[Storage, Folder]:
+def _open(
+    directory: Path, storage: Storage | None, ranks: Coordinator | None, **keeping: int | None
+) -> tuple[Storage, Folder]:
     try:
         place = storage or LocalStorage(directory)
-        return place, Folder(place, keeping)
+        return place, open_folder(place, ranks, **keeping)
     except OSError as error:
         raise CheckpointUnusable(
             f"checkpoint folder {str(directory)!r} cannot be written: "

@@ -54,6 +54,7 @@ class CommitLog:
         found = records.newest(read_records(storage))
         self.newest = found or Record(0, ())
         """What holds: empty where nothing was ever committed."""
+        self._in_doubt = False
 
     def open(self) -> None:
         """Prepare to write. What holds is written once more, so that it is surely durable:
@@ -62,7 +63,7 @@ class CommitLog:
         Raises:
             OSError: the ring cannot be made or written.
         """
-        ring = self._storage.open(RING, create=True, direct=True)
+        self._ring = ring = self._storage.open(RING, create=True, direct=True)
         if ring.size() < RING_RECORDS * RECORD_BYTES:
             ring.allocate(RING_RECORDS * RECORD_BYTES)
             zeros = aligned(RING_RECORDS * RECORD_BYTES)
@@ -70,7 +71,6 @@ class CommitLog:
                 ring.pwrite(zeros, 0)
                 ring.fdatasync()
         self._storage.sync_names()
-        self._ring = ring
         if self.newest.sequence:
             self.append(self.newest.entries)
 
@@ -78,16 +78,29 @@ class CommitLog:
         """Make ``entries`` what holds; durable on return.
 
         Raises:
-            OSError: it may or may not have become durable.
+            OSError: it may or may not have become durable; :meth:`settle` before a slot is reused.
         """
         if self._ring is None:
             raise ValueError("open() the log before writing to it")
         record = Record(self.newest.sequence + 1, entries)
         place = aligned(RECORD_BYTES)
         place[:] = records.encode(record)
+        self._in_doubt = True
         self._ring.pwrite(place, record.sequence % RING_RECORDS * RECORD_BYTES)
         self._ring.fdatasync()
+        self._in_doubt = False
         self.newest = record
+
+    def settle(self) -> None:
+        """After an append that failed, write over its record with what holds.
+
+        That record may be durable, and the slot it lists must then not be written to.
+
+        Raises:
+            OSError: it is still in doubt.
+        """
+        if self._in_doubt:
+            self.append(self.newest.entries)
 
     def close(self) -> None:
         if self._ring is not None:
@@ -117,15 +130,23 @@ def _whole(data: bytes) -> Iterator[Record]:
 def archive(storage: Storage, entry: Entry) -> None:
     """Move ``entry``'s files to where they stay; a record of their own goes with them.
 
+    Parts that have been moved already are left where they are.
+
     Raises:
         OSError: some of it may have happened; it can be done again.
     """
-    with storage.open(archived_record_name(entry.step), create=True) as file:
-        file.pwrite(memoryview(records.encode(Record(0, (entry,)))), 0)
-        file.fdatasync()
-    for part in range(entry.parts):
-        old = slot_name(entry.slot, part, entry.parts)
-        storage.rename(old, archive_name(entry.step, part, entry.parts))
+    moves = [
+        (slot_name(entry.slot, part, entry.parts), archive_name(entry.step, part, entry.parts))
+        for part in range(entry.parts)
+    ]
+    there = set(storage.names())
+    left = [(old, new) for old, new in moves if old in there]
+    if left:
+        with storage.open(archived_record_name(entry.step), create=True) as file:
+            file.pwrite(memoryview(records.encode(Record(0, (entry,)))), 0)
+            file.fdatasync()
+    for old, new in left:
+        storage.rename(old, new)
     storage.sync_names()
 
 

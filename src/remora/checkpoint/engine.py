@@ -78,15 +78,18 @@ class Engine:
 
     def has_room(self) -> bool:
         """Whether one more may be in flight, made so as ``when_slow`` says."""
-        most = self._settings.in_flight
+        if not self._folder.agree(self._will_have_room):
+            self._skip()
+            return False
         with self._changed:
-            if len(self._under_way) < most:
+            self._changed.wait_for(lambda: len(self._under_way) < self._settings.in_flight)
+        return True
+
+    def _will_have_room(self) -> bool:
+        with self._changed:
+            if len(self._under_way) < self._settings.in_flight:
                 return True
-            if self._settings.when_slow == "skip" or not self._made_way():
-                self._skip()
-                return False
-            self._changed.wait_for(lambda: len(self._under_way) < most)
-            return True
+            return self._settings.when_slow != "skip" and self._made_way()
 
     def _skip(self) -> None:
         self._counters.skipped += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from remora.checkpoint import commit
@@ -20,35 +21,6 @@ from remora.core.errors import BadValue
 
 
 @dataclass(frozen=True)
-class Keeping:
-    """What a folder holds on to.
-
-    Raises:
-        BadValue: a number out of its range.
-    """
-
-    keep: int = 3
-    """Committed checkpoints that stay; at least 2, so that one may be damaged."""
-    in_flight: int = 2
-    """How many may be written at once."""
-    keep_every: int | None = None
-    """Those whose step is a multiple of this stay for good; None for none."""
-
-    def __post_init__(self) -> None:
-        if self.keep < 2:
-            raise BadValue(f"keep={self.keep}: choose 2 or more, so that one may be damaged")
-        if self.in_flight < 1:
-            raise BadValue(f"in_flight={self.in_flight}: choose 1 or more")
-        if self.keep_every is not None and self.keep_every < 1:
-            raise BadValue(f"keep_every={self.keep_every}: choose 1 or more, or leave it out")
-        if self.keep + self.in_flight > records.MAX_ENTRIES:
-            raise BadValue(
-                f"keep={self.keep} and in_flight={self.in_flight}: "
-                f"together at most {records.MAX_ENTRIES}"
-            )
-
-
-@dataclass(frozen=True)
 class Place:
     """Where a save goes."""
 
@@ -61,10 +33,16 @@ class Folder:
     """The one writer's view of a folder. Its methods may be called from any thread.
 
     Args:
+        keep: committed checkpoints that stay; at least 2, so that one may be damaged.
+        in_flight: how many may be written at once.
+        keep_every: those whose step is a multiple of this stay for good; None for none.
+        spare: how many may be read from their slots, to be copied elsewhere, while they are
+            given up: so many more slots there are.
         parts: how many ranks write a part each; this is rank 0's view.
         now_ns: Unix time in nanoseconds, for people to read.
 
     Raises:
+        BadValue: a number out of its range.
         FolderInUse: another job writes to it.
         OSError: it cannot be written.
     """
@@ -72,38 +50,51 @@ class Folder:
     def __init__(
         self,
         storage: Storage,
-        keeping: Keeping,
         *,
+        keep: int,
+        in_flight: int,
+        keep_every: int | None = None,
+        spare: int = 0,
         parts: int = 1,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        _check(keep, in_flight, keep_every)
         self.storage = storage
-        self._keep_every, self._parts, self._now_ns = keeping.keep_every, parts, now_ns
+        self._keep_every, self._parts, self._now_ns = keep_every, parts, now_ns
         self._lock = storage.lock()
         try:
             self._log = CommitLog(storage)
             known = [*records.candidates(commit.read_records(storage)), *commit.archived(storage)]
-            self._log.open()
+            self._open_log()
         except BaseException:
             self._lock.release()
             raise
-        self._slots = Slots(keeping.keep, keeping.in_flight, self._log.newest.entries)
+        self._slots = Slots(keep, in_flight, self._log.newest.entries, spare=spare)
         self._next_sequence = max((entry.sequence for entry in known), default=0) + 1
         self._files = SlotFiles(storage, 0, parts)
         self._guard = threading.RLock()
+        self.on_commit: list[Callable[[Entry], None]] = []
+        """Called, each in the thread that commits, with what has just become durable."""
+
+    def _open_log(self) -> None:
+        try:
+            self._log.open()
+        except BaseException:
+            self._log.close()
+            raise
 
     @property
     def live(self) -> tuple[Entry, ...]:
         """The live checkpoints, newest first."""
         return self._slots.live
 
-    def agree(self, room: bool) -> bool:
-        """Whether to begin a save, where this process has ``room`` for one."""
-        return room
+    def agree(self, room: Callable[[], bool]) -> bool:
+        """Whether to begin a save; ``room`` tells whether this process has room for one."""
+        return room()
 
     def free_slots(self) -> list[int]:
-        """The slots that no live checkpoint is in."""
-        busy = {entry.slot for entry in self.live}
+        """The slots that no live checkpoint is in, nor one on its way."""
+        busy = {entry.slot for entry in self.live} | self._slots.taken
         return [slot for slot in range(self._slots.count) if slot not in busy]
 
     def prepare(self, size: int) -> None:
@@ -116,12 +107,13 @@ class Folder:
         with self._guard:
             self._remove_strays()
             self._files.prepare(size, self.free_slots())
+            self._log.settle()
 
     def _remove_strays(self) -> None:
         """Slot files that are of no use: of slots there no longer are, or of other ranks."""
         names = {
             commit.slot_name(slot, part, self._parts)
-            for slot in self.free_slots()
+            for slot in (*self.free_slots(), *self._slots.taken)
             for part in range(self._parts)
         }
         names |= {
@@ -142,10 +134,12 @@ class Folder:
             OSError: the slot's file cannot be made.
         """
         with self._guard:
-            slot = self._slots.take()
+            there = [slot for slot in range(self._slots.count) if self._files.is_there(slot)]
+            slot = self._slots.take(prefer=there)
             if slot is None:
                 return None
             try:
+                self._log.settle()
                 file = self._files.open(slot)
             except BaseException:
                 self._slots.give_back(slot)
@@ -183,7 +177,21 @@ class Folder:
                 return False
             self._archive(decision)
             self._record(decision)
-            return True
+        for tell in self.on_commit:
+            tell(entry)
+        return True
+
+    @contextlib.contextmanager
+    def pinned(self, entry: Entry) -> Iterator[bool]:
+        """Keep ``entry`` from being written over while it is read; False if it is gone already."""
+        with self._guard:
+            held = self._slots.pin(entry)
+        try:
+            yield held
+        finally:
+            if held:
+                with self._guard:
+                    self._slots.unpin(entry)
 
     def drop(self, entry: Entry) -> None:
         """List ``entry`` no longer: it is damaged, or was pruned.
@@ -204,6 +212,8 @@ class Folder:
         self._slots.committed(decision)
 
     def _archive(self, decision: Decision) -> None:
+        """A later save makes the slot's next file: while the record is not durable, one in the
+        old place could be taken for the checkpoint."""
         for entry in decision.gives_up:
             if self._keep_every and entry.step % self._keep_every == 0:
                 commit.archive(self.storage, entry)
@@ -222,3 +232,15 @@ def write_head(file: StorageFile, layout: SlotLayout, hashes: list[int]) -> byte
     file.pwrite(head, 0)
     file.fdatasync()
     return bytes(head)
+
+
+def _check(keep: int, in_flight: int, keep_every: int | None) -> None:
+    if keep < 2:
+        raise BadValue(f"keep={keep}: choose 2 or more, so that one checkpoint may be damaged")
+    if in_flight < 1:
+        raise BadValue(f"in_flight={in_flight}: choose 1 or more")
+    if keep_every is not None and keep_every < 1:
+        raise BadValue(f"keep_every={keep_every}: choose 1 or more, or leave it out")
+    if keep + in_flight > records.MAX_ENTRIES:
+        most = records.MAX_ENTRIES
+        raise BadValue(f"keep={keep} and in_flight={in_flight}: together at most {most}")

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from remora.checkpoint import commit
 from remora.checkpoint.commit import CommitLog
 from remora.checkpoint.layout.slot_file import Stored
 from remora.checkpoint.reading import Found, Reader, checkpoints
-from remora.checkpoint.state.tree import unflatten
+from remora.checkpoint.restore import load_part
+from remora.checkpoint.sharded.shards import joined
 from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.storage.local import LocalStorage
+from remora.checkpoint.tiers.shelves import open_shelf
+from remora.checkpoint.tiers.view import ShelfStorage
 from remora.core.errors import BadValue, CheckpointUnusable, RemoraError
 
 
@@ -27,6 +28,25 @@ class Verdict:
     found: Found
     damage: str | None
     """What is wrong with it; None where every byte is as committed."""
+
+
+def open_place(place: str) -> Storage:
+    """The checkpoint folder ``place``, or the copies there if it is a URL, to be read.
+
+    Raises:
+        BadValue: it is a URL of no known kind.
+        CheckpointUnusable: it is not there, cannot be reached, or is no checkpoint folder.
+        Unavailable: a package for the URL is not installed.
+    """
+    return open_copies(place) if "://" in place else open_folder(Path(place))
+
+
+def open_copies(url: str) -> ShelfStorage:
+    """The copies at ``url``; raises as :func:`open_place` does."""
+    try:
+        return ShelfStorage(open_shelf(url))
+    except OSError as error:
+        raise CheckpointUnusable(f"{url} cannot be reached: {error.strerror or error}") from error
 
 
 def open_folder(directory: Path) -> LocalStorage:
@@ -92,17 +112,16 @@ def load(storage: Storage, found: Found) -> dict[str, Any]:
         CheckpointUnusable: it is damaged.
     """
     with Reader(storage, found) as reader:
-        part = reader.parts[0]
-        values = {
-            stored.name: torch.empty(stored.shape, dtype=stored.dtype)
-            for stored in part.layout.tensors
-        }
-        part.read_into(values)
-        return unflatten(part.document(), values.__getitem__)
+        return joined([load_part(part) for part in reader.parts], 0)
 
 
 @contextlib.contextmanager
-def _only_writer(storage: Storage) -> Iterator[CommitLog]:
+def only_writer(storage: Storage) -> Iterator[CommitLog]:
+    """The commit log of a folder that no job writes to meanwhile.
+
+    Raises:
+        FolderInUse: one does.
+    """
     lock = storage.lock()
     log = CommitLog(storage)
     try:
@@ -142,7 +161,7 @@ def roll_back(storage: Storage, step: int) -> list[Found]:
 
 def _give_up(storage: Storage, unwanted: list[Found]) -> list[Found]:
     gone = {found.entry for found in unwanted}
-    with _only_writer(storage) as log:
+    with only_writer(storage) as log:
         if gone & set(log.newest.entries):
             log.append(tuple(each for each in log.newest.entries if each not in gone))
         for found in unwanted:

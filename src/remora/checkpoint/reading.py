@@ -103,7 +103,7 @@ class PartReader:
         pieces = [
             bytes(data[offset : offset + length])
             for index in self._chunks_of(stored.begin, stored.end)
-            for data in [self.read_chunk(index, aligned(self.layout.chunk_bytes))]
+            for data in [self.read_chunk(index, aligned(self.layout.longest_chunk))]
             for source, _, offset, length in self._segments[index]
             if source == len(self.layout.tensors)
         ]
@@ -152,7 +152,7 @@ class PartReader:
         numbers = range(self.layout.chunks) if wanted is None else wanted
 
         def work(first: int) -> None:
-            buffer = aligned(self.layout.chunk_bytes)
+            buffer = aligned(self.layout.longest_chunk)
             for index in numbers[first::threads]:
                 use(index, self.read_chunk(index, buffer))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from remora.checkpoint.commit import slot_name
 from remora.checkpoint.storage.aligned import aligned
@@ -24,6 +24,7 @@ class SlotFiles:
     def __init__(self, storage: Storage, part: int = 0, parts: int = 1) -> None:
         self._storage, self._part, self._parts = storage, part, parts
         self._size = 0
+        self._new_names = False
 
     def name(self, slot: int) -> str:
         return slot_name(slot, self._part, self._parts)
@@ -40,28 +41,50 @@ class SlotFiles:
         self._size = size
         self._check_room(slots)
         for slot in slots:
-            self.open(slot).close()
-        self._storage.sync_names()
+            if not self.is_there(slot):
+                self._made(slot, _fill).close()
+        self.sync_names()
 
     def open(self, slot: int) -> StorageFile:
-        """The slot's file, at its size. Opened by name: the one of last time may be archived.
+        """The slot's file, at its size and with a durable name. Opened by name: the one of last
+        time may be archived.
 
         Raises:
             OSError: it cannot be made.
         """
+        if self.is_there(slot):
+            file = self._storage.open(self.name(slot), direct=True)
+        else:  # the training thread waits for this: reserve the space, the save fills it
+            file = self._made(slot, _reserve)
+        try:
+            self.sync_names()
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def is_there(self, slot: int) -> bool:
+        """Whether the slot has a file of the right size."""
+        return self._present_size(self.name(slot)) == self._size
+
+    def _made(self, slot: int, fill: Callable[[StorageFile, int], None]) -> StorageFile:
         name = self.name(slot)
-        if self._present_size(name) == self._size:
-            return self._storage.open(name, direct=True)
+        self._new_names = True
         self._storage.remove(name)
         file = self._storage.open(name, create=True, direct=True)
         try:
-            _fill(file, self._size)
-            self._storage.sync_names()
+            fill(file, self._size)
         except BaseException:
             file.close()
             self._storage.remove(name)
             raise
         return file
+
+    def sync_names(self) -> None:
+        """Make the names of new files durable."""
+        if self._new_names:
+            self._storage.sync_names()
+            self._new_names = False
 
     def _present_size(self, name: str) -> int:
         try:
@@ -80,6 +103,10 @@ class SlotFiles:
                 f"more, and {format_bytes(free)} are free; keep fewer, have fewer in flight, "
                 "or choose another disk"
             )
+
+
+def _reserve(file: StorageFile, size: int) -> None:
+    file.allocate(size)
 
 
 def _fill(file: StorageFile, size: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from remora import __version__
-from remora.cli import bench, catalogue, checkpoint, compare, doctor, report, run
+from remora.cli import bench, catalogue, checkpoint, compare, doctor, goodput, report, run
 from remora.core.errors import UserError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("list")(catalogue.catalogue)
+checkpoint.app.command("goodput", context_settings=goodput.CONTEXT)(goodput.goodput)
 app.add_typer(checkpoint.app, name="checkpoint")
 
 

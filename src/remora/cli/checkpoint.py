@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from remora.cli import hold
 from remora.cli.console import plain_console
+from remora.core.errors import BadValue
 from remora.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -21,8 +23,12 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.command("hold")(hold.hold)
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The checkpoint folder.")]
+Place = Annotated[
+    str, typer.Argument(metavar="FOLDER", help="The checkpoint folder, or the URL of copies.")
+]
 Step = Annotated[
     int | None, typer.Option("--step", help="Which checkpoint; the newest if left out.")
 ]
@@ -36,11 +42,11 @@ class Format(StrEnum):
 
 
 @app.command("ls")
-def ls(folder: Folder) -> None:
+def ls(place: Place) -> None:
     """List the checkpoints, newest first."""
     from remora.checkpoint import inventory
 
-    found = inventory.committed(inventory.open_folder(folder))
+    found = inventory.committed(inventory.open_place(place))
     console = plain_console()
     if not found:
         console.print("no checkpoint has been committed here yet")
@@ -59,11 +65,11 @@ def _row(found: Found) -> tuple[str, ...]:
 
 
 @app.command("verify")
-def verify(folder: Folder, step: Step = None) -> None:
+def verify(place: Place, step: Step = None) -> None:
     """Read every byte of every checkpoint, or of one, and check it. Exits 1 if any is damaged."""
     from remora.checkpoint import inventory
 
-    storage = inventory.open_folder(folder)
+    storage = inventory.open_place(place)
     chosen = inventory.committed(storage) if step is None else [inventory.find(storage, step)]
     verdicts = [inventory.verify(storage, found) for found in chosen]
     console = plain_console()
@@ -77,11 +83,11 @@ def verify(folder: Folder, step: Step = None) -> None:
 
 
 @app.command("show")
-def show(folder: Folder, step: Step = None) -> None:
+def show(place: Place, step: Step = None) -> None:
     """List the tensors of a checkpoint."""
     from remora.checkpoint import inventory
 
-    storage = inventory.open_folder(folder)
+    storage = inventory.open_place(place)
     found = inventory.find(storage, step)
     table = Table("tensor", "dtype", "shape", "bytes")
     table.columns[3].justify = "right"
@@ -97,7 +103,7 @@ def show(folder: Folder, step: Step = None) -> None:
 
 @app.command("export")
 def export(
-    folder: Folder,
+    place: Place,
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="The file or folder to write.")],
     step: Step = None,
     form: Annotated[
@@ -106,12 +112,13 @@ def export(
 ) -> None:
     """Write a checkpoint as plain safetensors or for torch.distributed.checkpoint."""
     from remora.checkpoint import inventory
-    from remora.checkpoint.formats import export_dcp, export_safetensors
+    from remora.checkpoint.formats.dcp import export_dcp
+    from remora.checkpoint.formats.safetensors_file import export_safetensors
     from remora.core.errors import CheckpointUnusable
 
     if target.exists():
         raise CheckpointUnusable(f"{str(target)!r} is there already; choose another name")
-    storage = inventory.open_folder(folder)
+    storage = inventory.open_place(place)
     found = inventory.find(storage, step)
     state = inventory.load(storage, found)
     (export_dcp if form is Format.dcp else export_safetensors)(state, target)
@@ -133,10 +140,42 @@ def prune(
 @app.command("restore")
 def restore(
     folder: Folder,
-    step: Annotated[int, typer.Option("--step", help="The checkpoint to go on from.")],
+    step: Annotated[
+        int | None, typer.Option("--step", help="The checkpoint to go on from.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL", help="Bring that checkpoint's copy from there."),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Go back to an earlier checkpoint: newer ones are given up, and the next run goes on there."""
+    """Choose the checkpoint that the next run goes on from: an earlier one, or one's copy.
+
+    Going back to an earlier one gives up all newer ones. With --from, the copy, the newest if no
+    step is given, is brought into the folder, which is made if need be; nothing is given up.
+    """
+    if source is not None:
+        _fetch(folder, source, step)
+    elif step is not None:
+        _roll_back(folder, step, yes)
+    else:
+        raise BadValue("say which checkpoint: --step N, or --from URL for the newest copy there")
+
+
+def _fetch(folder: Path, source: str, step: int | None) -> None:
+    from remora.checkpoint import inventory
+    from remora.checkpoint.storage.local import LocalStorage
+    from remora.checkpoint.tiers.fetch import fetch
+
+    copies = inventory.open_copies(source)
+    inventory.find(copies, step)
+    entry = fetch(copies, LocalStorage(folder), step)
+    plain_console().print(
+        f"brought step {entry.step:,} into {folder}; the next run goes on from there"
+    )
+
+
+def _roll_back(folder: Path, step: int, yes: bool) -> None:
     from remora.checkpoint import inventory
 
     storage = inventory.open_folder(folder)

@@ -6,9 +6,17 @@ overhead experiment) and of checkpointing (PCcheck, ASPLOS'25, figure 8).
 
 from __future__ import annotations
 
-from remora.lab.design import Design, Effort
+from remora.lab.design import Chosen, Design, Effort
 
 _WORKLOADS = ("vgg16-train", "gpt2-train")
+_SYSTEMS: tuple[Chosen, ...] = (
+    ("native", {}),
+    ("idle", {}),
+    ("settrace", {}),
+    ("dispatch-mode", {}),
+    ("torch-save", {"every": 5}),
+    ("dcp-async", {"every": 5}),
+)
 
 DESIGN = Design(
     name="quick",
@@ -18,14 +26,7 @@ DESIGN = Design(
         "against the same step left alone?"
     ),
     workloads=dict.fromkeys(("quick", "standard", "paper"), _WORKLOADS),
-    systems=(
-        ("native", {}),
-        ("idle", {}),
-        ("settrace", {}),
-        ("dispatch-mode", {}),
-        ("torch-save", {"every": 5}),
-        ("dcp-async", {"every": 5}),
-    ),
+    systems=dict.fromkeys(("quick", "standard", "paper"), _SYSTEMS),
     efforts={
         "quick": Effort(seconds=1.6, blocks=12, budget_s=300, timeout_s=90, executor="forkserver"),
         "standard": Effort(seconds=20, blocks=10, timeout_s=900),

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from remora.core.errors import UnknownName
-from remora.experiments import quick
+from remora.experiments import (
+    checkpoint_concurrency,
+    checkpoint_sensitivity,
+    checkpoint_throughput,
+    quick,
+)
 from remora.lab.design import Design
 
-_DESIGNS = {design.name: design for design in (quick.DESIGN,)}
+_ALL = (
+    quick.DESIGN,
+    checkpoint_throughput.DESIGN,
+    checkpoint_sensitivity.DESIGN,
+    checkpoint_concurrency.DESIGN,
+)
+_DESIGNS = {design.name: design for design in _ALL}
 
 
 def names() -> list[str]:

@@ -35,8 +35,8 @@ def _of(design: Design) -> list[Requirement]:
     needs = dict.fromkeys(PACKAGES, REMEDY)
     for name in dict.fromkeys(n for names in design.workloads.values() for n in names):
         needs |= dict.fromkeys(workloads.get(name).packages, "pip install 'remora[models]'")
-    for name, options in design.systems:
-        for need in systems.create(name, options).requires():
+    for name in dict.fromkeys(name for chosen in design.systems.values() for name, _ in chosen):
+        for need in systems.create(name).requires():
             needs[need.package] = need.remedy
     return [
         Requirement(design.name, package, find_spec(package) is not None, remedy)

@@ -46,8 +46,11 @@ _COSTS: dict[str, Callable[[Measured], float | None]] = {
     "gpu_peak_mib": lambda s: _over(s.costs.gpu_peak_bytes, _MIB),
 }
 P95 = "p95 step time"
+THROUGHPUT = "throughput"
+"""Work a second, the final drain included: its ratio to native is "× no checkpointing"."""
 _COMPARED_COSTS: dict[str, Callable[[Measured], float]] = {
     P95: lambda s: float(np.quantile(s.counted_ns, 0.95)),
+    THROUGHPUT: lambda s: s.throughput,
     "CPU time a step": lambda s: s.cpu_ns_per_step,
     "peak RSS": lambda s: float(s.costs.peak_rss_bytes),
     "start-up": lambda s: float(s.start_up_ns),
@@ -69,7 +72,7 @@ def analyse(
     warnings: Sequence[str] = (),
 ) -> Analysis:
     """What the trials of ``plan`` mean; ``warnings`` are what reading them already found."""
-    arms = by_arm(trials)
+    arms = by_arm(trials, plan.warm_up)
     tables = [_Table(plan, workload, arms) for workload in _workloads(plan)]
     cells = [_cell(arm, trials, arms.get(arm.name, {})) for arm in plan.arms]
     noise = [table.floor for table in tables if table.floor is not None]
@@ -107,7 +110,10 @@ def _cell(arm: Arm, trials: Sequence[Trial], summaries: Mapping[int, Measured]) 
         throughput=_spread([summary.throughput for summary in good]),
         work_unit=good[0].trial.work_unit if good else "",
         tails_ms=[tail(counted, quantile) for quantile in QUANTILES] if good else [],
-        stall_ms=_spread([ns / 1e6 for summary in good for ns in summary.samples.stall_ns]),
+        stall_ms=_spread([ns / 1e6 for summary in good for ns in summary.stall_ns]),
+        durable_ms=_spread([ns / 1e6 for summary in good for ns in summary.durable_ns]),
+        calls=sum(summary.calls for summary in good),
+        calls_due=sum(summary.calls_due for summary in good),
         start_up_ms=_start_up(good),
         costs=_costs(good),
         summaries=[_summary(summary) for summary in good],

@@ -117,11 +117,11 @@ class _Measured:
         trials, warnings = folder.trials()
         if warnings:
             raise ResultsUnusable(warnings[0])
-        arms = by_arm(trials)
+        arms = by_arm(trials, plan.warm_up)
         natives = {arm.workload: arms.get(arm.name, {}) for arm in plan.arms if arm.label == NATIVE}
         self.planned = {arm.name for arm in plan.arms if arm.role == "system"}
         self.workload = {arm.name: arm.workload for arm in plan.arms}
-        again = again_log_ratios(trials)
+        again = again_log_ratios(trials, plan.warm_up)
         self.floors = {
             workload: floor.floor if (floor := noise_floor(again.get(workload, []))) else 0.0
             for workload in natives

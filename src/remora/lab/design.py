@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from remora.lab.results import Option
+from remora.lab.results import Curve, Option, WarmUp
+
+Chosen = tuple[str, Mapping[str, Option]]
+"""A system by name, with the options it is to run at."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,8 @@ class Effort:
     seconds: float = 2.0
     min_steps: int = 8
     max_steps: int = 2000
+    min_periods: int = 1
+    """Fewest repetitions of the system's own pattern (checkpoints)."""
     blocks: int = 12
     """Most blocks, unless a wanted effect asks for more."""
     budget_s: float | None = None
@@ -26,20 +31,25 @@ class Effort:
 class Design:
     """One experiment: workloads × systems, and the question they answer.
 
-    ``workloads`` and ``efforts`` are by scale; ``systems`` are names with their options.
+    ``workloads``, ``systems``, ``sweep`` and ``efforts`` are by scale. A system may come more than
+    once, with other options.
     """
 
     name: str
     title: str
     question: str
     workloads: Mapping[str, tuple[str, ...]]
-    systems: tuple[tuple[str, Mapping[str, Option]], ...]
+    systems: Mapping[str, tuple[Chosen, ...]]
     efforts: Mapping[str, Effort]
     margin: float = 0.05
     """Overheads within ±margin count as no cost."""
     tolerance: float = 1e-4
     """Largest relative difference of outcomes that still counts as equal work."""
     default_scale: str = "quick"
+    sweep: Mapping[str, Mapping[str, tuple[Option, ...]]] = field(default_factory=dict)
+    """Options of which every system that has them is run at each value, in all combinations."""
+    warm_up: WarmUp = "found"
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,14 @@ class _Recorder:
         if len(self.digests) < DIGESTED_STEPS:
             self.digests.append(outcome.digest)
 
-    def samples(self, stalls_ns: list[int]) -> Samples:
+    def samples(self, ride: Ride) -> Samples:
         return Samples(
             step_ns=self.step_ns,
             step_cpu_ns=self.step_cpu_ns,
             values=self.values,
             digests=self.digests,
-            stall_ns=list(stalls_ns),
+            stall_ns=list(ride.stalls_ns),
+            durable_ns=list(ride.durable_ns),
         )
 
 
@@ -93,7 +94,7 @@ def measure(
             period=ride.period,
             work_count=session.work.count,
             work_unit=session.work.unit,
-            samples=recorder.samples(ride.stalls_ns),
+            samples=recorder.samples(ride),
             start_up=start_up,
             costs=costs,
         )
@@ -130,7 +131,8 @@ def _spin(clock: Clock, began_ns: int, share: float) -> None:
 def _step_until_done(spec: TrialSpec, step: Callable[[], None], clock: Clock, period: int) -> None:
     """Step for ``spec.seconds``, within the wanted numbers of steps, in whole periods."""
     began_ns, steps = clock.wall_ns(), 0
-    least, most = _whole(spec.min_steps, period), _whole(spec.max_steps, period)
+    least = max(_whole(spec.min_steps, period), spec.min_periods * period)
+    most = max(least, _whole(spec.max_steps, period))
     while steps < most:
         step()
         steps += 1

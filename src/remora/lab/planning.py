@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ def make_plan(design: Design, request: Request) -> Plan:
     chosen = list({w.name: w for w in map(workloads.get, names)}.values())
     for workload in chosen:
         check_fits(workload, scale, device)
-    options = _system_options(design, request)
+    options = _system_options(design, request, scale)
     injections = tuple(dict.fromkeys(request.inject))
     arms = [arm for w in chosen for arm in arms_of(w.name, options, injections)]
     template = TrialSpec(
@@ -63,6 +64,7 @@ def make_plan(design: Design, request: Request) -> Plan:
         seconds=effort.seconds,
         min_steps=effort.min_steps,
         max_steps=effort.max_steps,
+        min_periods=effort.min_periods,
         timeout_s=effort.timeout_s,
         data=request.data,
     )
@@ -81,6 +83,8 @@ def make_plan(design: Design, request: Request) -> Plan:
         budget_s=effort.budget_s,
         wanted_mde=request.mde,
         most_blocks=request.blocks,
+        warm_up=design.warm_up,
+        curves=list(design.curves),
         arms=arms,
         blocks=effort.blocks,
         settings={arm.label: dict(_settings(arm)) for arm in arms},
@@ -163,18 +167,36 @@ def _margin(design: Design, request: Request) -> float:
     return margin if request.mde is None else min(margin, request.mde)
 
 
-def _system_options(design: Design, request: Request) -> list[tuple[str, dict[str, Option]]]:
-    """Systems of the design, or those asked for, each with the options it takes."""
-    designed = dict(design.systems)
-    wanted = dict.fromkeys(request.systems or designed)
+def _system_options(
+    design: Design, request: Request, scale: str
+) -> list[tuple[str, dict[str, Option]]]:
+    """Systems of the design, or those asked for, each with the options it takes.
+
+    A system that is asked for but not designed runs at its defaults; the sweep goes over both.
+    """
+    designed: dict[str, list[Mapping[str, Option]]] = {}
+    for name, options in design.systems[scale]:
+        designed.setdefault(name, []).append(options)
+    swept = dict(design.sweep.get(scale, {}))
+    if request.every is not None:
+        swept["every"] = (request.every,)
     chosen: list[tuple[str, dict[str, Option]]] = []
-    for name in wanted:
-        options = dict(designed.get(name, {}))
-        if request.every is not None and "every" in systems.create(name).settings():
-            options["every"] = request.every
-        systems.create(name, options)
-        chosen.append((name, options))
-    return chosen
+    for name in dict.fromkeys(request.systems or designed):
+        for options in designed.get(name, [{}]):
+            chosen += [(name, each) for each in _swept(name, options, swept)]
+    return [each for index, each in enumerate(chosen) if each not in chosen[:index]]
+
+
+def _swept(
+    name: str, options: Mapping[str, Option], sweep: Mapping[str, Sequence[Option]]
+) -> Iterator[dict[str, Option]]:
+    """``options`` with every combination of those swept options that the system has."""
+    settings = systems.create(name, options).settings()
+    keys = [key for key in sweep if key in settings]
+    for values in itertools.product(*(sweep[key] for key in keys)):
+        combined = {**options, **dict(zip(keys, values, strict=True))}
+        systems.create(name, combined)
+        yield combined
 
 
 def _settings(arm: Arm) -> Mapping[str, Option]:
@@ -198,7 +220,7 @@ class Replanner:
         """The plan, revised once after the pilot; the same object when there is nothing new."""
         if plan.pilot is not None or blocks_done < min(self.pilot_blocks, plan.blocks):
             return plan
-        sd = planning_sd(*again_log_ratios(trials).values())
+        sd = planning_sd(*again_log_ratios(trials, plan.warm_up).values())
         return plan if sd is None else self._revised(plan, blocks_done, sd, budget)
 
     def _revised(self, plan: Plan, blocks_done: int, sd: float, budget: Budget) -> Plan:

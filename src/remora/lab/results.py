@@ -21,6 +21,8 @@ Option = int | float | str | bool
 Role = Literal["baseline", "again", "injected", "system"]
 FailureKind = Literal["raised", "killed", "out-of-memory", "timed-out", "unavailable"]
 Verdict = Literal["no cost", "costs", "gains", "undecided", "void"]
+WarmUp = Literal["found", "first period"]
+Quantity = Literal["throughput", "slowdown", "durable_ms"]
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,8 +64,23 @@ class TrialSpec(Data, frozen=True, kw_only=True):
     """How long to keep stepping."""
     min_steps: int
     max_steps: int
+    min_periods: int = 1
+    """Fewest repetitions of the system's own pattern (checkpoints), whatever ``max_steps`` says."""
     timeout_s: float
     data: str | None = None
+
+
+class Curve(Data, frozen=True, kw_only=True):
+    """A figure to draw of the arms: a quantity against an option or a size of the workload."""
+
+    name: str
+    """Of the figure's files."""
+    title: str
+    over: str
+    """The option that differs along a line, such as ``every``; or a size, such as ``state_mb``."""
+    axis: str
+    """What is written under it, unit included."""
+    quantity: Quantity
 
 
 class Plan(Data, frozen=True, kw_only=True):
@@ -90,6 +107,10 @@ class Plan(Data, frozen=True, kw_only=True):
     """The smallest effect the user wants told from none, as a share."""
     most_blocks: int | None = None
     """The user's own limit on blocks."""
+    warm_up: WarmUp = "found"
+    """What is left out of each trial: steps until it settled, or exactly the first period (up to
+    the first checkpoint), so that every step after it counts, and all of the final drain."""
+    curves: list[Curve] = []
     arms: list[Arm]
     blocks: int
     settings: dict[str, dict[str, Option]]
@@ -128,6 +149,8 @@ class Samples(Data, frozen=True, kw_only=True):
     digests: list[str]
     stall_ns: list[int]
     """One entry a service call (a checkpoint), not a step."""
+    durable_ns: list[int] = []
+    """One entry a checkpoint: from asking for it until it was durable, where the system knows."""
 
 
 class StartUp(Data, frozen=True, kw_only=True):
@@ -272,6 +295,12 @@ class Cell(Data, frozen=True, kw_only=True):
     work_unit: str
     tails_ms: list[Tail]
     stall_ms: Spread | None
+    durable_ms: Spread | None = None
+    """Over checkpoints: from asking for one until it was durable."""
+    calls: int = 0
+    """Service calls (checkpoints) made, over all trials."""
+    calls_due: int = 0
+    """Those that the interval asked for: a system that may skip can make fewer."""
     start_up_ms: dict[str, Spread]
     costs: dict[str, Spread]
     """By quantity, unit in its name: cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib, drain_ms,

@@ -32,12 +32,35 @@ def arms_of(
         )
         for share in injections
     ]
-    for system, options in systems:
+    for label, (system, options) in zip(labels(systems), systems, strict=True):
         if system != NATIVE:
             arms.append(
-                Arm(workload=workload, system=system, label=system, role="system", options=options)
+                Arm(workload=workload, system=system, label=label, role="system", options=options)
             )
     return arms
+
+
+def labels(systems: Sequence[tuple[str, dict[str, Option]]]) -> list[str]:
+    """A label for each: the system's name, and those options in which its entries differ.
+
+    >>> labels([("idle", {}), ("torch-save", {"every": 1}), ("torch-save", {"every": 5})])
+    ['idle', 'torch-save every=1', 'torch-save every=5']
+    """
+    entries: dict[str, list[dict[str, Option]]] = {}
+    for system, options in systems:
+        entries.setdefault(system, []).append(options)
+    differing = {
+        system: [
+            key
+            for key in dict.fromkeys(key for options in several for key in options)
+            if any(options.get(key) != several[0].get(key) for options in several)
+        ]
+        for system, several in entries.items()
+    }
+    return [
+        " ".join([system, *(f"{k}={options[k]}" for k in differing[system] if k in options)])
+        for system, options in systems
+    ]
 
 
 def block_order(arms: Sequence[Arm], block: int, seed: int) -> list[Arm]:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from remora.lab.results import Costs, Samples, StartUp, Trial
+from remora.lab.results import Costs, Samples, StartUp, Trial, WarmUp
 from remora.lab.statistics.warmup import settled_from
 
 Floats = NDArray[np.float64]
@@ -24,13 +24,14 @@ class Measured:
     samples: Samples
     costs: Costs
     start_up: StartUp
+    warm_up: WarmUp = "found"
 
     @classmethod
-    def of(cls, trial: Trial) -> Measured | None:
+    def of(cls, trial: Trial, warm_up: WarmUp = "found") -> Measured | None:
         """The summary of ``trial``; None when it failed."""
         if trial.samples is None or trial.costs is None or trial.start_up is None:
             return None
-        return cls(trial, trial.samples, trial.costs, trial.start_up)
+        return cls(trial, trial.samples, trial.costs, trial.start_up, warm_up)
 
     @property
     def id(self) -> str:
@@ -47,6 +48,8 @@ class Measured:
     @cached_property
     def settled_from(self) -> int | None:
         """The first settled step; None when the trial never came to rest."""
+        if self.warm_up == "first period":
+            return self.trial.period if len(self.step_ns) > self.trial.period else 0
         return settled_from(self.step_ns, self.trial.period)
 
     @cached_property
@@ -63,9 +66,13 @@ class Measured:
 
     @cached_property
     def mean_step_ns(self) -> float:
-        """Mean settled step with its share of the final drain: what a step really takes."""
-        share = self.costs.drain_ns / len(self.step_ns)
-        return float(self.counted_ns.mean()) + share
+        """Mean settled step with its share of the final drain: what a step really takes.
+
+        Where only the first period is left out, the steps counted bear the whole drain: their time
+        and it make up the time from the first checkpoint to the moment the last is durable.
+        """
+        bearers = self.step_ns if self.warm_up == "found" else self.counted_ns
+        return float(self.counted_ns.mean()) + self.costs.drain_ns / len(bearers)
 
     @cached_property
     def cpu_ns_per_step(self) -> float:
@@ -77,6 +84,30 @@ class Measured:
     def throughput(self) -> float:
         """Units of work a second."""
         return self.trial.work_count / (self.mean_step_ns / 1e9)
+
+    @property
+    def stall_ns(self) -> list[int]:
+        """Of the service calls that count: a first period's warm-up leaves out the first."""
+        return self.samples.stall_ns[self._first_call :]
+
+    @property
+    def durable_ns(self) -> list[int]:
+        """Of the checkpoints that count, as with :attr:`stall_ns`."""
+        return self.samples.durable_ns[self._first_call :]
+
+    @property
+    def _first_call(self) -> int:
+        return 1 if self.warm_up == "first period" and self.first_counted else 0
+
+    @property
+    def calls(self) -> int:
+        """Service calls made: where it is known which became durable, those."""
+        return len(self.samples.durable_ns) or len(self.samples.stall_ns)
+
+    @property
+    def calls_due(self) -> int:
+        """Service calls that the interval asked for; 0 for a system that makes none."""
+        return len(self.step_ns) // self.trial.period if self.samples.stall_ns else 0
 
     @property
     def start_up_ns(self) -> int:
@@ -94,11 +125,11 @@ Arms = Mapping[str, Mapping[int, Measured]]
 """An arm's summaries by block, by the arm's name (``workload/label``)."""
 
 
-def by_arm(trials: Iterable[Trial]) -> Arms:
+def by_arm(trials: Iterable[Trial], warm_up: WarmUp = "found") -> Arms:
     """The successful trials, by arm and block."""
     arms: dict[str, dict[int, Measured]] = defaultdict(dict)
     for trial in trials:
-        if summary := Measured.of(trial):
+        if summary := Measured.of(trial, warm_up):
             arms[trial.spec.arm.name][summary.block] = summary
     return arms
 
@@ -119,10 +150,10 @@ def log_ratios(
     return np.log([a / b for a, b in values if a > 0 and b > 0])
 
 
-def again_log_ratios(trials: Iterable[Trial]) -> dict[str, Floats]:
+def again_log_ratios(trials: Iterable[Trial], warm_up: WarmUp = "found") -> dict[str, Floats]:
     """The A/A log ratios of every workload: native again against native, within blocks."""
     trials = list(trials)
-    arms = by_arm(trials)
+    arms = by_arm(trials, warm_up)
     names = {(t.spec.arm.workload, t.spec.arm.role): t.spec.arm.name for t in trials}
     found = {}
     for workload in dict.fromkeys(trial.spec.arm.workload for trial in trials):

@@ -39,6 +39,8 @@ class Ride:
         self.session = session
         self.stalls_ns: list[int] = []
         """How long each service call (one checkpoint) kept the job waiting, in order."""
+        self.durable_ns: list[int] = []
+        """How long after it was asked for each checkpoint was durable, where that is known."""
 
     def step(self) -> Outcome:
         """One step of the session's work, with whatever the system does beside it."""

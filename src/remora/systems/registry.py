@@ -8,11 +8,19 @@ from importlib.util import find_spec
 
 from remora.core.errors import BadValue, UnknownName
 from remora.core.plugins import Registry
+from remora.systems.checkfreq_like import CheckfreqLike
 from remora.systems.contract import Option, System
-from remora.systems.dcp_async import DcpAsync
+from remora.systems.dcp_async import DcpAsync, DcpAsyncProcess
+from remora.systems.dcp_save import DcpSave
+from remora.systems.gemini_like import GeminiLike
+from remora.systems.gpm_like import GpmLike
 from remora.systems.idle import Idle
 from remora.systems.native import Native
-from remora.systems.torch_save import TorchSave
+from remora.systems.remora_checkpoint import RemoraCheckpoint
+from remora.systems.safetensors_save import SafetensorsSave
+from remora.systems.torch_checkpointing import TorchCheckpointing
+from remora.systems.torch_save import TorchSave, TorchSaveNoSync
+from remora.systems.torchsnapshot import Torchsnapshot
 from remora.systems.tracing import DispatchMode, Settrace
 
 
@@ -22,7 +30,12 @@ def _accept(name: str, loaded: object) -> type[System]:
     raise BadValue(f"the entry point is not a System subclass whose name is {name!r}")
 
 
-_BUILTIN = (Native, Idle, Settrace, DispatchMode, TorchSave, DcpAsync)
+_BUILTIN = (
+    *(Native, Idle, Settrace, DispatchMode),
+    *(TorchSaveNoSync, TorchSave, SafetensorsSave, DcpSave, DcpAsync, DcpAsyncProcess),
+    *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
+    RemoraCheckpoint,
+)
 _REGISTRY: Registry[type[System]] = Registry(
     "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept
 )

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 
 from remora.core.errors import BadValue, Unavailable
 from remora.core.plugins import Registry
-from remora.workloads import micro
+from remora.workloads import device_like, micro
 from remora.workloads.contract import Mode, Scale, Workload
 from remora.workloads.language import bert, bloom, gpt2, llama, opt, word_lm
 from remora.workloads.language import transformer_xl_training as transformer_xl
@@ -97,7 +97,7 @@ def _description(workload: Workload, scale: Scale) -> Description:
 
 @lru_cache(maxsize=1)
 def _registry() -> Registry[Workload]:
-    families = (*_VISION, *_LANGUAGE, *_MULTIMODAL, micro)
+    families = (*_VISION, *_LANGUAGE, *_MULTIMODAL, micro, device_like)
     ours = {workload.name: workload for family in families for workload in family.workloads()}
     return Registry("workload", GROUP, ours, _accept)
 

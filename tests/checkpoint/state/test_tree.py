@@ -171,7 +171,7 @@ def test_names_say_where_a_tensor_lies() -> None:
 
 
 def test_shared_tensors_are_stored_once_and_come_back_shared() -> None:
-    shared = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
+    shared = torch.nn.Parameter(torch.arange(9.0).reshape(3, 3))
     flat = flatten({"a": shared, "b": shared.data, "turned": shared.t(), "row": shared[0]})
     assert list(flat.tensors) == ["a", "turned", "row"]
     state = back(flat)

@@ -29,6 +29,8 @@ _ENTRY = struct.Struct("<QQHHIQ16sQ")
 _CHECKSUM = struct.Struct("<Q")
 MAX_ENTRIES = (RECORD_BYTES - _HEAD.size - _CHECKSUM.size) // _ENTRY.size
 ROOT_BYTES = 16
+_SEQUENCES = 2**63
+"""More than can be counted: what says so was written by no one."""
 
 
 @dataclass(frozen=True, order=True)
@@ -83,7 +85,14 @@ def decode(data: bytes) -> Record | None:
     if count > MAX_ENTRIES:
         return None
     offsets = range(_HEAD.size, _HEAD.size + count * _ENTRY.size, _ENTRY.size)
-    return Record(sequence, tuple(_entry(body, offset) for offset in offsets))
+    record = Record(sequence, tuple(_entry(body, offset) for offset in offsets))
+    return record if _sensible(record) else None
+
+
+def _sensible(record: Record) -> bool:
+    return record.sequence < _SEQUENCES and all(
+        entry.parts and entry.sequence < _SEQUENCES for entry in record.entries
+    )
 
 
 def _entry(body: bytes, offset: int) -> Entry:

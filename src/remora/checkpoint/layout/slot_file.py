@@ -28,11 +28,11 @@ import torch
 import xxhash
 
 from remora.checkpoint.storage.contract import BLOCK
-from remora.core.errors import CheckpointDamaged
+from remora.core.errors import CheckpointDamaged, StateUnsupported
 
 FORMAT = "1"
 CHECKSUMS, DOCUMENT, PAD = "__checksums__", "__state__", "__pad__"
-_OURS = (CHECKSUMS, DOCUMENT, PAD)
+_OURS, _METADATA = (CHECKSUMS, DOCUMENT, PAD), "__metadata__"
 _LENGTH = struct.Struct("<Q")
 MAX_HEADER_BYTES = 100_000_000
 """safetensors' own limit."""
@@ -96,6 +96,11 @@ class SlotLayout:
         begin = self.body + index * self.chunk_bytes
         return begin, min(begin + self.chunk_bytes, self.hashed_end)
 
+    @property
+    def longest_chunk(self) -> int:
+        """Bytes of it: what a buffer must hold."""
+        return min(self.chunk_bytes, self.hashed_end - self.body)
+
     def head(self, hashes: Iterable[int]) -> bytes:
         """The bytes before the body, with the chunks' ``hashes`` in place."""
         table = np.fromiter(hashes, dtype="<u8", count=self.chunks).tobytes()
@@ -131,7 +136,12 @@ def plan(
         chunk_bytes: bytes that share a hash and are written at once; a multiple of BLOCK.
         size: the least size of the file, so that it fits a slot that is there already.
         metadata: strings for the safetensors header, next to our own.
+
+    Raises:
+        StateUnsupported: a tensor has a name that is ours.
     """
+    if taken := sorted({*_OURS, _METADATA} & set(tensors)):
+        raise StateUnsupported(f"the name {taken[0]!r} is reserved; rename that tensor")
     specs = sorted(
         ((name, tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()),
         key=lambda spec: (-spec[1].itemsize, spec[0]),
@@ -156,7 +166,7 @@ def _header_json(
     pad_bytes: int,
     metadata: Mapping[str, str],
 ) -> bytes:
-    fields: dict[str, Any] = {"__metadata__": dict(metadata)}
+    fields: dict[str, Any] = {_METADATA: dict(metadata)}
     offset = 0
     u8 = torch.uint8
     ours = [(DOCUMENT, u8, (document_bytes,)), (PAD, u8, (pad_bytes,))]
@@ -196,11 +206,13 @@ def parse(header: bytes, size: int) -> SlotLayout:
 
 def _parse(header: bytes, size: int) -> SlotLayout:
     fields: dict[str, Any] = json.loads(header[_LENGTH.size :])
-    about = fields.pop("__metadata__")
+    about = fields.pop(_METADATA)
     if about["remora"] != FORMAT:
         raise ValueError(f"format {about['remora']}; this version reads {FORMAT}")
     stored = {name: _stored(name, field, len(header)) for name, field in fields.items()}
     in_order = sorted(stored.values(), key=lambda each: (each.begin, each.end))
+    if [each.name for each in (in_order[0], *in_order[-2:])] != [*_OURS]:
+        raise ValueError("hashes, document and padding are not in their places")
     ends = [len(header), *(each.end for each in in_order)]
     if any(each.begin != end for each, end in zip(in_order, ends, strict=False)):
         raise ValueError("tensors overlap or leave gaps")

@@ -21,7 +21,7 @@ def bounds(measured: Measured, wanted: Wanted) -> Bounds:
         overhead=cost_s / (wanted.max_overhead * measured.step_s),
         memory=latency if squeezed else 0.0,
         in_flight=0.0 if squeezed else latency,
-        failure_rate=daly_interval_s(cost_s, wanted.mtbf_s) / measured.step_s,
+        failure_rate=worthwhile_interval_s(cost_s, wanted) / measured.step_s,
     )
 
 
@@ -81,6 +81,16 @@ def whole(steps: float) -> int:
     A bound of 4.000000000000001 is 4: what a division leaves is no reason for a fifth step.
     """
     return max(1, math.ceil(steps - 1e-9))
+
+
+def worthwhile_interval_s(cost_s: float, wanted: Wanted) -> float:
+    """Daly's interval, or the shorter one at which the overhead is already negligible.
+
+    Where a checkpoint costs next to nothing the optimum is so flat that the noise in that cost
+    would decide, and a user would rather lose a second of work than a minute for the same price.
+    """
+    optimum = daly_interval_s(cost_s, wanted.mtbf_s)
+    return min(optimum, cost_s / wanted.negligible) if wanted.negligible else optimum
 
 
 def young_interval_s(cost_s: float, mtbf_s: float) -> float:

@@ -64,8 +64,8 @@ class Tuner:
     >>> due = tuner.step(0.255, busy=False)                     # after every step
     >>> tuner.durable(Written(size=480_000_000, busy_s=0.96, latency_s=1.1))  # after every save
 
-    It reacts to a lasting slow-down of storage after two checkpoints, and to its end after
-    WINDOW + PATIENCE of them.
+    It reacts to a lasting slow-down of storage after two checkpoints, and has recovered from it
+    after WINDOW + 2 · PATIENCE of them. Its methods are for one thread, or one lock.
     """
 
     def __init__(self, wanted: Wanted, state_bytes: int, setting: Setting | None = None) -> None:

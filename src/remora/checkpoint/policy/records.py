@@ -59,6 +59,9 @@ class Wanted:
     mtbf_s: float = 6 * 3600.0
     """Mean time between failures. Six hours: a pessimist's cloud machine. With checkpoints as
     cheap as these it seldom decides."""
+    negligible: float = 0.001
+    """An overhead this small is no reason for a longer interval: below it, losing less work counts
+    for more than saving time. 0 asks for Young and Daly's optimum to the letter."""
     memory_bytes: int | None = None
     """Budget for staging; None: as many whole states as are in flight."""
     in_flight: int = 4
@@ -73,8 +76,10 @@ class Wanted:
             _positive("memory_bytes", self.memory_bytes)
         if self.in_flight < 1:
             raise BadValue(f"in_flight={self.in_flight!r} lets nothing be saved; choose 1 or more")
-        if not 0 <= self.headroom < 1:
-            raise BadValue(f"headroom={self.headroom!r} is not a share; choose from 0 to below 1")
+        for name in ("headroom", "negligible"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise BadValue(f"{name}={value!r} is not a share; choose from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Bounds:
     memory: float
     in_flight: float
     failure_rate: float
-    """Not a bound but where the expected loss is least; below 1 where a checkpoint is free."""
+    """Not a bound but where least is lost in all; below 1 where a checkpoint is free."""
 
     @property
     def hard(self) -> float:

@@ -35,6 +35,7 @@ class StepTimes:
         self._quiet: deque[float] = deque(maxlen=QUIET)
         self._closed: deque[_Account] = deque(maxlen=CHECKPOINTS)
         self._open = _Account()
+        self._longest = math.inf
 
     @property
     def quiet_steps(self) -> int:
@@ -44,6 +45,7 @@ class StepTimes:
     def add_quiet(self, seconds: float) -> None:
         """A step during which no checkpoint was under way."""
         self._quiet.append(seconds)
+        self._longest = USUAL * statistics.median(self._quiet)
 
     def add_busy(self, seconds: float, stall_s: float) -> None:
         """A step that took ``seconds``, of which it waited ``stall_s`` for a checkpoint."""
@@ -75,7 +77,7 @@ class StepTimes:
         """Mean lengthening of training by one checkpoint.
 
         The waits are exact. What busy steps take beyond quiet ones is known with an error, and
-        only what exceeds one standard error is charged: noise is no reason to save less often.
+        only what exceeds two standard errors is charged: noise is no reason to save less often.
         """
         busy = sum(a.busy for a in self._closed)
         if not busy:
@@ -84,12 +86,13 @@ class StepTimes:
         mean = math.fsum(a.seconds for a in self._closed) / busy
         spread = math.fsum(a.squares for a in self._closed) / busy - mean * mean
         error = math.sqrt(max(0.0, spread) / busy + _variance(quiet) / len(quiet))
-        theft = max(0.0, mean - statistics.fmean(quiet) - error) * busy
+        theft = max(0.0, mean - statistics.fmean(quiet) - 2 * error) * busy
         return self.stall_s() + theft / len(self._closed)
 
     def _clip(self, seconds: float) -> float:
-        return min(seconds, USUAL * statistics.median(self._quiet)) if self._quiet else seconds
+        return min(seconds, self._longest)
 
 
 def _variance(values: Sequence[float]) -> float:
-    return statistics.pvariance(values) if len(values) > 1 else 0.0
+    mean = statistics.fmean(values)
+    return statistics.fmean((value - mean) ** 2 for value in values)

@@ -10,6 +10,9 @@ from remora.core.units import format_bytes, format_seconds
 if TYPE_CHECKING:
     from remora.checkpoint.policy.records import Choice, LimitedBy
 
+_UP = 1 + 1e-9
+"""A product that equals another may differ in its last digit."""
+
 
 def sentence(choice: Choice) -> str:
     """One line: the interval, the reason for it, its price."""
@@ -48,10 +51,12 @@ def _by_overhead(choice: Choice) -> str:
 
 
 def _by_failure_rate(choice: Choice) -> str:
-    return (
-        f"a checkpoint costs {format_seconds(choice.cost_s)} and failures are "
-        f"{format_seconds(choice.wanted.mtbf_s)} apart, where this interval loses least"
-    )
+    wanted, cost = choice.wanted, format_seconds(choice.cost_s)
+    interval_s = choice.bounds.failure_rate * choice.measured.step_s
+    if choice.cost_s < wanted.negligible * interval_s * _UP:
+        return f"a checkpoint costs {cost}, and {wanted.negligible:.2%} overhead is next to nothing"
+    apart = format_seconds(wanted.mtbf_s)
+    return f"a checkpoint costs {cost} and failures are {apart} apart, where this loses least"
 
 
 def _by_memory(choice: Choice) -> str:

@@ -33,7 +33,7 @@ class Coordinator:
         self._store = store.clone()
         self._store.set_timeout(timedelta(seconds=patience_s))
         self._prefix = f"remora/checkpoint/{next(_instances)}"
-        self._said = itertools.count()
+        self._said, self._asked = itertools.count(), itertools.count()
 
     @property
     def leads(self) -> bool:
@@ -46,6 +46,16 @@ class Coordinator:
             self._set(key, value)
             return value
         return self._get(key)
+
+    def first(self, trouble: str | None) -> str | None:
+        """The first rank's trouble, for all ranks; None if no rank has any."""
+        what = f"trouble/{next(self._asked)}"
+        if not self.leads:
+            self.deliver(what, trouble)
+            return self.announce(None)  # type: ignore[no-any-return]
+        every = [trouble, *self.gather(what)]
+        said = [f"rank {rank}: {each}" for rank, each in enumerate(every) if each is not None]
+        return self.announce(said[0] if said else None)  # type: ignore[no-any-return]
 
     def deliver(self, what: str, value: Any) -> None:
         """Tell the leader ``value`` about ``what``."""

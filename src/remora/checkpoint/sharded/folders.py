@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
+from collections.abc import Callable
+from typing import Any
 
-from remora.checkpoint.folder import Folder, Keeping, Place, write_head
+from remora.checkpoint.folder import Folder, Place, write_head
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.layout.slot_file import SlotLayout, head_digest, root_of_digests
 from remora.checkpoint.sharded.coordinator import Coordinator
@@ -17,12 +19,12 @@ from remora.checkpoint.storage.contract import Storage
 class Leader(Folder):
     """Rank 0's view: it decides for all, and commits once every rank's part is durable."""
 
-    def __init__(self, storage: Storage, keeping: Keeping, ranks: Coordinator) -> None:
-        super().__init__(storage, keeping, parts=ranks.world)
+    def __init__(self, storage: Storage, ranks: Coordinator, **keeping: Any) -> None:
+        super().__init__(storage, parts=ranks.world, **keeping)
         self._ranks = ranks
 
-    def agree(self, room: bool) -> bool:
-        return bool(self._ranks.announce(room))
+    def agree(self, room: Callable[[], bool]) -> bool:
+        return bool(self._ranks.announce(room()))
 
     def prepare(self, size: int) -> None:
         self._remove_strays()
@@ -52,25 +54,23 @@ class Leader(Folder):
         place.file.close()
         return committed
 
-    def give_back(self, place: Place) -> None:
-        super().give_back(place)
-
 
 class Follower(Folder):
     """The view of any other rank: it writes its part where rank 0 says, and tells when it has."""
 
-    def __init__(self, storage: Storage, keeping: Keeping, ranks: Coordinator) -> None:
+    def __init__(self, storage: Storage, ranks: Coordinator) -> None:
         self.storage = storage
         self._ranks = ranks
         self._files = SlotFiles(storage, ranks.rank, ranks.world)
         self._guard = threading.RLock()
         self._told: set[int] = set()
+        self.on_commit = []  # rank 0 commits
 
     @property
     def live(self) -> tuple[Entry, ...]:
         return ()  # only rank 0 has the record at hand
 
-    def agree(self, room: bool) -> bool:
+    def agree(self, room: Callable[[], bool]) -> bool:
         return bool(self._ranks.announce(None))
 
     def prepare(self, size: int) -> None:
@@ -107,23 +107,26 @@ class Follower(Folder):
         pass
 
 
-def open_folder(storage: Storage, keeping: Keeping, ranks: Coordinator | None) -> Folder:
+def open_folder(storage: Storage, ranks: Coordinator | None, **keeping: Any) -> Folder:
     """The folder as this process sees it: alone, leading or following.
+
+    Args:
+        keeping: ``keep``, ``in_flight``, ``keep_every`` and ``spare``; see :class:`Folder`.
 
     Raises:
         FolderInUse: another job writes to it.
         OSError: it cannot be written.
     """
     if ranks is None:
-        return Folder(storage, keeping)
+        return Folder(storage, **keeping)
     if not ranks.leads:
         failure = ranks.announce(None)
         if failure:
             raise OSError(errno.EIO, f"rank 0 could not open it: {failure}")
-        return Follower(storage, keeping, ranks)
+        return Follower(storage, ranks)
     failure = "it failed"
     try:
-        leader = Leader(storage, keeping, ranks)
+        leader = Leader(storage, ranks, **keeping)
         failure = ""
         return leader
     finally:

@@ -8,7 +8,7 @@ numbers and its place in the data, each saves for itself.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,14 +17,21 @@ SHARD = "remora.shard"
 """Marks a dict that stands for a part of a tensor: its shape as a whole, and where it begins."""
 ELSEWHERE = "remora.elsewhere"
 """Marks a dict that stands for a tensor that another rank saved: which."""
+SHARDS = "shards"
+"""Where a rank's state says which rank's it is, and what of it all ranks have together."""
 SHARED_BYTES = 64 * 1024
 """Smaller tensors are saved by every rank: less to put together, for little space."""
-OF_A_RANK = ("rng", "loader")
-"""Parts of the state that differ from rank to rank."""
 
 
-def localised(state: Mapping[str, Any], rank: int, world: int) -> dict[str, Any]:
-    """``state`` with what this rank is to save of it."""
+def localised(
+    state: Mapping[str, Any], rank: int, world: int, shared: Collection[str]
+) -> dict[str, Any]:
+    """``state`` with what this rank is to save of it.
+
+    Args:
+        shared: names of the parts that all ranks have together, as models and optimizers; of the
+            others each rank has its own.
+    """
     turns: Iterator[int] = itertools.cycle(range(world))
     owners: dict[tuple[int, int], int] = {}
 
@@ -37,9 +44,8 @@ def localised(state: Mapping[str, Any], rank: int, world: int) -> dict[str, Any]
         owner = owners.setdefault(key, next(turns)) if key not in owners else owners[key]
         return tensor if owner == rank else {ELSEWHERE: owner}
 
-    return {
-        name: part if name in OF_A_RANK else _mapped(part, leaf) for name, part in state.items()
-    }
+    local = {name: _mapped(part, leaf) if name in shared else part for name, part in state.items()}
+    return {**local, SHARDS: {"rank": rank, "world": world, "shared": sorted(shared)}}
 
 
 def _is_dtensor(tensor: torch.Tensor) -> bool:
@@ -75,9 +81,12 @@ def _mapped(value: Any, leaf: Callable[[torch.Tensor], Any]) -> Any:
 def joined(states: Sequence[Mapping[str, Any]], rank: int) -> dict[str, Any]:
     """All ranks' ``states`` as one, with what belongs to ``rank`` alone (of fewer or more ranks
     than there were: that of ``rank`` modulo their number)."""
-    own = states[rank % len(states)]
+    own = dict(states[rank % len(states)])
+    if SHARDS not in own:
+        return own  # saved by one rank alone
+    shared = own.pop(SHARDS)["shared"]
     return {
-        name: part if name in OF_A_RANK else _joined([each[name] for each in states])
+        name: _joined([each[name] for each in states]) if name in shared else part
         for name, part in own.items()
     }
 

@@ -61,6 +61,25 @@ class Parts:
         state[RNG] = capture_rng()
         return state
 
+    @property
+    def shared(self) -> frozenset[str]:
+        """The parts that all ranks of a job have together: modules and optimizers."""
+        return frozenset(name for name, part in self._parts.items() if _is_shared(part))
+
+    @property
+    def distributed(self) -> bool:
+        """Whether a parameter is a DTensor, of which each rank has a part."""
+        modules = (part.module for part in self._each(ModulePart))
+        return any(hasattr(each, "to_local") for module in modules for each in module.parameters())
+
+    def parameters(self, name: str) -> dict[int, torch.Tensor]:
+        """The parameters of the optimizer ``name``, by their number in its state."""
+        part = self._parts.get(name)
+        if not isinstance(part, OptimizerPart):
+            return {}
+        groups = part.optimizer.param_groups
+        return dict(enumerate(p for group in groups for p in group["params"]))
+
     def volatile(self, flat: Flat) -> frozenset[str]:
         """Which of :meth:`capture`'s tensors may change before an optimizer's next step.
 
@@ -87,8 +106,8 @@ class Parts:
             parameters = list(part.module.parameters())
             trains = not optimizers or any(id(each) in trained for each in parameters)
             if trains and not isinstance(part.module, AveragedModel):
-                steady.update(each.data_ptr() for each in parameters)
-            changing.update(each.data_ptr() for each in part.module.buffers())
+                steady.update(_address(each) for each in parameters)
+            changing.update(_address(each) for each in part.module.buffers())
         return steady - changing
 
     def targets(
@@ -165,6 +184,18 @@ class Parts:
                 waiting.extend(part.parts.values())
             elif isinstance(part, kind):
                 yield part
+
+
+def _is_shared(part: Part) -> bool:
+    if isinstance(part, GroupPart):
+        return any(_is_shared(each) for each in part.parts.values())
+    return isinstance(part, ModulePart | OptimizerPart)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Where its elements are; of a DTensor, those of this rank."""
+    local: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local.data_ptr()
 
 
 def _absent(name: str) -> str:

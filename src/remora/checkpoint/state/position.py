@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
+from remora.checkpoint.state.rng import capture_rng, restore_rng
 from remora.checkpoint.state.skipping import Draws, skipping
 from remora.core.errors import CheckpointDamaged
 
@@ -25,7 +26,7 @@ def _counting(position: DataPosition) -> type[DataLoader[Any]]:
         _remora_position = position
 
         def __iter__(self) -> Iterator[Any]:
-            return position.iterate()
+            return position.iterate(self)
 
     for attribute in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(Counted, attribute, getattr(original, attribute))
@@ -42,6 +43,8 @@ class Epoch:
     draws_base_seed: bool
     sampler_epoch: int | None
     """What ``set_epoch`` had told the sampler."""
+    data: dict[str, int | None]
+    """What the number of a batch means: how many samples there are, and in a batch."""
     batch: int = 0
     """Batches that the loop was given."""
     ended: bool = False
@@ -68,12 +71,12 @@ class DataPosition:
     persistent workers. Iterable datasets, and loaders with an ``__iter__`` of their own, are
     always read over so, and a warning says it once.
 
-    Samplers must draw when their iteration begins, or from a generator of their own: those of
-    torch do.
+    Samplers must draw when their iteration begins, or from a generator of their own that nothing
+    else draws from: those of torch do.
     """
 
     def __init__(self, loader: DataLoader[Any], *, load_skipped: bool = False) -> None:
-        self._loader = loader
+        self._watched = weakref.ref(loader)  # it must go when its owner lets it, workers and all
         self.loader_class = type(loader)
         self._draws = Draws(loader)
         self._load_skipped = load_skipped
@@ -113,7 +116,7 @@ class DataPosition:
                 "start": self._epoch.start,
                 "draws_base_seed": self._epoch.draws_base_seed,
                 "sampler_epoch": self._epoch.sampler_epoch,
-                "data": self._data(),
+                "data": self._epoch.data,
             }
         return state
 
@@ -133,7 +136,8 @@ class DataPosition:
 
     def misfits(self, state: dict[str, Any]) -> list[str]:
         """How the data or its batching differ from what a position within an epoch counts in."""
-        recorded, here = state.get("data") or {}, self._data()
+        loader = self._watched()
+        recorded, here = state.get("data") or {}, {} if loader is None else _data(loader)
         return [
             f"{name} was {recorded[name]}, is {here[name]}"
             for name in sorted(recorded.keys() & here.keys())
@@ -152,99 +156,118 @@ class DataPosition:
     def close(self) -> None:
         """Once by each user; the last leaves the loader as it was found."""
         self._users -= 1
-        if self._users == 0:
-            self._loader.__class__ = self.loader_class
+        loader = self._watched()
+        if self._users == 0 and loader is not None:
+            loader.__class__ = self.loader_class
 
-    def _data(self) -> dict[str, int | None]:
-        """What a batch's number means."""
-        loader = self._loader
-        data: dict[str, int | None] = {"batch_size": loader.batch_size}
-        if hasattr(loader.dataset, "__len__"):
-            data["samples"] = len(loader.dataset)
-        if (replicas := getattr(loader.sampler, "num_replicas", None)) is not None:
-            data["replicas"] = int(replicas)
-        return data
-
-    def iterate(self) -> Iterator[Any]:
+    def iterate(self, loader: DataLoader[Any]) -> Iterator[Any]:
         """What ``iter(loader)`` does: begin an epoch, or go on with the one restored."""
         pending, self._pending = self._pending, None
         if pending is None:
             epoch = Epoch(
                 self._begun,
                 self._draws.capture(),
-                draws_base_seed=not self._has_standing_iterator(),
-                sampler_epoch=getattr(self._epoch_sampler(), "epoch", None),
+                draws_base_seed=not _has_standing_iterator(loader),
+                sampler_epoch=getattr(_epoch_sampler(loader), "epoch", None),
+                data=_data(loader),
             )
-            iterator: Iterator[Any] = self.loader_class.__iter__(self._loader)
+            iterator: Iterator[Any] = self.loader_class.__iter__(loader)
         else:
             epoch = Epoch(
                 pending["epoch"],
                 pending["start"],
                 draws_base_seed=pending["draws_base_seed"],
                 sampler_epoch=pending["sampler_epoch"],
+                data=_data(loader),
                 batch=pending["batch"],
             )
-            iterator = self._go_on(epoch)
+            iterator = self._go_on(loader, epoch)
         counted = CountedIterator(iterator, epoch)
         epoch.iterator = weakref.ref(counted)
         self._epoch, self._begun = epoch, epoch.number + 1
         return counted
 
-    def _go_on(self, epoch: Epoch) -> Iterator[Any]:
+    def _go_on(self, loader: DataLoader[Any], epoch: Epoch) -> Iterator[Any]:
         """An iterator at ``epoch``'s batch. The global generators are left as they were found.
 
-        So are the loader's own, unless workers fetch ahead: those have by now drawn what will
-        be drawn again for the batches that were fetched but not given to the loop.
+        The loader's own are where going on brings them: the recorded ones have drawn for batches
+        that workers had fetched ahead, which are drawn for again, by perhaps other workers.
         """
-        found = self._draws.capture()
-        sampler = self._epoch_sampler()
+        found = capture_rng(cuda=None)
+        sampler = _epoch_sampler(loader)
         if sampler is not None and epoch.sampler_epoch is not None:
             sampler.set_epoch(epoch.sampler_epoch)
         self._draws.restore(epoch.start)
         try:
-            return self._iterator_at(epoch)
+            return self._iterator_at(loader, epoch)
         finally:
-            self._draws.restore(found, own=self._loader.num_workers == 0)
+            restore_rng(found, cuda=None)
 
-    def _iterator_at(self, epoch: Epoch) -> Iterator[Any]:
-        load = self._load_skipped or self._must_load()
+    def _iterator_at(self, loader: DataLoader[Any], epoch: Epoch) -> Iterator[Any]:
+        load = self._load_skipped or self._must_load(loader)
         count = 0 if load else epoch.batch
-        with skipping(
-            self._loader, count, self._draws, draws_base_seed=epoch.draws_base_seed
-        ) as indices:
-            iterator: Iterator[Any] = self.loader_class.__iter__(self._loader)
+        with skipping(loader, count, self._as_it_began(loader, epoch)) as indices:
+            iterator: Iterator[Any] = self.loader_class.__iter__(loader)
             for _ in range(epoch.batch if load else 0):
                 next(iterator, None)
             indices.settle()
         return iterator
 
-    def _must_load(self) -> bool:
+    def _as_it_began(self, loader: DataLoader[Any], epoch: Epoch) -> Callable[[Any], None]:
+        """What to do before a sampler's iteration begins so that it draws as it did then.
+
+        A new iterator begins it, draws its workers' seed and, with workers, begins it again. A
+        persistent one that is reset begins it and draws no seed. Where the epoch had the one and
+        has the other now, the seed's draw is undone or made up for.
+        """
+        is_new = not _has_standing_iterator(loader)
+
+        def adjust(sampler: Any) -> None:
+            if is_new and not epoch.draws_base_seed:
+                self._draws.restore(epoch.start)
+            elif epoch.draws_base_seed and not is_new:
+                iter(sampler)
+                self._draws.draw_base_seed()
+
+        return adjust
+
+    def _must_load(self, loader: DataLoader[Any]) -> bool:
         """Whether skipped batches have to be loaded; says so once."""
         own_iteration = self.loader_class.__iter__ is not DataLoader.__iter__
-        must = own_iteration or isinstance(self._loader.dataset, IterableDataset)
+        must = own_iteration or isinstance(loader.dataset, IterableDataset)
         if must and not self._said:
             self._said = True
             warnings.warn(
-                f"{type(self._loader.dataset).__name__} cannot be entered in the middle: the "
+                f"{type(loader.dataset).__name__} cannot be entered in the middle: the "
                 "batches before the checkpoint's are loaded again and dropped; a loader with "
                 "state_dict (torchdata's StatefulDataLoader) goes on at once",
                 stacklevel=5,
             )
         return must
 
-    def _has_standing_iterator(self) -> bool:
-        loader = self._loader
-        return bool(
-            loader.persistent_workers and loader.num_workers > 0 and loader._iterator is not None
-        )
 
-    def _epoch_sampler(self) -> Any | None:
-        """The sampler that is told of epochs, as DistributedSampler is."""
-        batches = self._loader.batch_sampler
-        for sampler in (self._loader.sampler, batches, getattr(batches, "sampler", None)):
-            if hasattr(sampler, "set_epoch") and type(getattr(sampler, "epoch", None)) is int:
-                return sampler
-        return None
+def _data(loader: DataLoader[Any]) -> dict[str, int | None]:
+    data: dict[str, int | None] = {"batch_size": loader.batch_size}
+    if hasattr(loader.dataset, "__len__"):
+        data["samples"] = len(loader.dataset)
+    if (replicas := getattr(loader.sampler, "num_replicas", None)) is not None:
+        data["replicas"] = int(replicas)
+    return data
+
+
+def _has_standing_iterator(loader: DataLoader[Any]) -> bool:
+    return bool(
+        loader.persistent_workers and loader.num_workers > 0 and loader._iterator is not None
+    )
+
+
+def _epoch_sampler(loader: DataLoader[Any]) -> Any | None:
+    """The sampler that is told of epochs, as DistributedSampler is."""
+    batches = loader.batch_sampler
+    for sampler in (loader.sampler, batches, getattr(batches, "sampler", None)):
+        if hasattr(sampler, "set_epoch") and type(getattr(sampler, "epoch", None)) is int:
+            return sampler
+    return None
 
 
 class CountedIterator:

@@ -36,12 +36,25 @@ def capture_rng(cuda: CudaRng | None = torch.cuda) -> dict[str, Any]:
             "words": torch.from_numpy(np.array(words, np.uint32)),
             "gauss": gauss,
         },
-        "numpy": np.random.get_state(legacy=False),
+        "numpy": _with_tensors(np.random.get_state(legacy=False)),
         "torch": torch.get_rng_state(),
     }
     if cuda is not None and cuda.is_initialized():
         state["cuda"] = cuda.get_rng_state_all()
     return state
+
+
+def _with_tensors(state: Any) -> Any:
+    """Tensors for arrays, as other formats want them."""
+    if isinstance(state, dict):
+        return {name: _with_tensors(value) for name, value in state.items()}
+    return torch.from_numpy(state) if isinstance(state, np.ndarray) else state
+
+
+def _with_arrays(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {name: _with_arrays(value) for name, value in state.items()}
+    return state.numpy() if isinstance(state, torch.Tensor) else state
 
 
 def restore_rng(
@@ -76,7 +89,7 @@ def _restore_numpy(state: dict[str, Any]) -> None:
         key, position = np.asarray(state["state"]["key"]), int(state["state"]["pos"])
         if key.shape != (_MERSENNE_WORDS,) or not 0 <= position <= _MERSENNE_WORDS:
             raise ValueError(f"numpy's: {key.shape} words, at {position}")
-    np.random.set_state(state)
+    np.random.set_state(_with_arrays(state))
 
 
 def _restore_cuda(states: list[torch.Tensor], cuda: CudaRng | None) -> list[str]:

@@ -38,11 +38,10 @@ class Draws:
     def capture_own(self) -> dict[str, torch.Tensor]:
         return {name: generator.get_state() for name, generator in self.own.items()}
 
-    def restore(self, state: dict[str, Any], *, own: bool = True) -> None:
-        """Put them back, the loader's own only if ``own``."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put them back."""
         restore_rng(state["global"], cuda=None)
-        if own:
-            self.restore_own(state["own"])
+        self.restore_own(state["own"])
 
     def restore_own(self, states: dict[str, torch.Tensor]) -> None:
         for name, generator in self.own.items():
@@ -56,28 +55,25 @@ class Draws:
 
 @contextmanager
 def skipping(
-    loader: DataLoader[Any], count: int, draws: Draws, *, draws_base_seed: bool
+    loader: DataLoader[Any], count: int, before: Callable[[Any], None]
 ) -> Iterator[SkippedIndices]:
     """While this is open, an iterator made of ``loader`` leaves out its first ``count`` batches.
 
     Their indices are drawn and dropped, so that the order of the rest is the same; nothing is
-    loaded. With workers the iterator asks for indices at once, without them only when the first
-    batch is wanted: :meth:`SkippedIndices.settle` leaves nothing to be done then.
-    ``draws_base_seed`` says whether the epoch that is continued drew a seed for its workers
-    before its indices: a persistent iterator does so in its first epoch only.
+    loaded. ``before`` is called with the sampler each time before its iteration begins.
     """
     name = "sampler" if loader.batch_sampler is None else "batch_sampler"
     original = vars(loader)[name]
-    indices = SkippedIndices(original, count, draws, draws_base_seed=draws_base_seed)
+    indices = SkippedIndices(original, count, before)
     vars(loader)[name] = indices  # the loader refuses a plain assignment
-    standing = getattr(loader, "_iterator", None)
+    standing = loader._iterator
     if standing is not None:
         standing._index_sampler = indices
     try:
         yield indices
     finally:
         vars(loader)[name] = original
-        for iterator in (standing, getattr(loader, "_iterator", None)):
+        for iterator in (standing, loader._iterator):
             if iterator is not None:
                 iterator._index_sampler = original
 
@@ -85,42 +81,19 @@ def skipping(
 class SkippedIndices:
     """Stands in for a loader's sampler while one iterator is made."""
 
-    def __init__(self, sampler: Any, count: int, draws: Draws, *, draws_base_seed: bool) -> None:
-        self._sampler, self._count = sampler, count
-        self._draws, self._draws_base_seed = draws, draws_base_seed
-        self._advance = _Once(lambda: None)
+    def __init__(self, sampler: Any, count: int, before: Callable[[Any], None]) -> None:
+        self._sampler, self._count, self._before = sampler, count, before
+        self._made: _Skipped | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        """The sampler's own iterator, to be advanced when the first index is asked for.
-
-        Between the two, an iterator that is new draws the workers' seed and one that is reset
-        does not; what this one does is undone, and what the epoch's own did is done.
-        """
-        inner = iter(self._sampler)
-        before_base_seed = self._draws.capture()
-
-        def advance() -> None:
-            self._draws.restore(before_base_seed)
-            if self._draws_base_seed:
-                self._draws.draw_base_seed()
-            for skipped in range(self._count):
-                try:
-                    next(inner)
-                except StopIteration:
-                    raise StateMismatch(
-                        f"the checkpoint is {self._count} batches into its epoch, but the loader "
-                        f"now gives {skipped}; restore with the same data, batch size and sampler"
-                    ) from None
-
-        self._advance = _Once(advance)
-        return _Advanced(inner, self._advance)
+        self._before(self._sampler)
+        self._made = _Skipped(iter(self._sampler), self._count)
+        return self._made
 
     def settle(self) -> None:
-        """Draw and drop now, unless that was done; with none to drop, leave all draws alone."""
-        if self._count:
-            self._advance()
-        else:
-            self._advance.cancel()
+        """Draw and drop now. Without workers an iterator asks for indices only when it is used."""
+        if self._made is not None:
+            self._made.skip()
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -129,30 +102,26 @@ class SkippedIndices:
         return getattr(self._sampler, name)
 
 
-class _Once:
-    """A call that is made at most once."""
+class _Skipped:
+    """``indices`` without the first ``count``, which are drawn when the first is asked for."""
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call: Callable[[], None] | None = call
-
-    def __call__(self) -> None:
-        call, self._call = self._call, None
-        if call is not None:
-            call()
-
-    def cancel(self) -> None:
-        self._call = None
-
-
-class _Advanced:
-    """``inner``, from where ``advance`` leaves it."""
-
-    def __init__(self, inner: Iterator[Any], advance: _Once) -> None:
-        self._inner, self._advance = inner, advance
+    def __init__(self, indices: Iterator[Any], count: int) -> None:
+        self._indices, self._count = indices, count
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        self._advance()
-        return next(self._inner)
+        self.skip()
+        return next(self._indices)
+
+    def skip(self) -> None:
+        count, self._count = self._count, 0
+        for skipped in range(count):
+            try:
+                next(self._indices)
+            except StopIteration:
+                raise StateMismatch(
+                    f"the checkpoint is {count} batches into its epoch, but the loader now gives "
+                    f"{skipped}; restore with the same data, batch size and sampler"
+                ) from None

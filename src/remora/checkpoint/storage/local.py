@@ -44,12 +44,14 @@ class LocalFile(StorageFile):
         os.fdatasync(self._descriptor)
 
     def allocate(self, size: int) -> None:
-        if size <= self.size():
+        before = self.size()
+        if size <= before:
             return
         try:
             os.posix_fallocate(self._descriptor, 0, size)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                os.ftruncate(self._descriptor, before)  # ext4 keeps what it could reserve
                 raise
             os.ftruncate(self._descriptor, size)
 
@@ -117,34 +119,41 @@ class _RecordLock(Lock):
     Such locks do not keep two holders in one process apart, so those are listed here.
     """
 
-    _held: ClassVar[set[Path]] = set()
+    _held: ClassVar[set[tuple[int, Path]]] = set()
+    """By process: what a forked child finds here is its parent's."""
     _guard = threading.Lock()
 
     def __init__(self, path: Path) -> None:
         self._path, self._descriptor = path, -1
         with self._guard:
-            if path in self._held:
+            if (os.getpid(), path) in self._held:
                 raise _in_use(path, os.getpid())
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-                os.close(descriptor)
-                if error.errno not in (errno.EACCES, errno.EAGAIN):
-                    raise
-                raise _in_use(path, owner or "?") from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            self._descriptor = descriptor
-            self._held.add(path)
+            self._descriptor = _locked(path)
+            self._held.add((os.getpid(), path))
 
     def release(self) -> None:
         with self._guard:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
-                self._held.discard(self._path)
+                self._held.discard((os.getpid(), self._path))
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock, for as long as it is open."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        raise _in_use(path, owner or "?") from None
+    with contextlib.suppress(OSError):  # for people to read: a full disk is no reason to fail
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
 
 
 def _in_use(path: Path, owner: object) -> FolderInUse:

@@ -31,7 +31,7 @@ class Change(NamedTuple):
 
 
 class Sector(NamedTuple):
-    """A sector's worth of an unsynced write."""
+    """A sector's worth of an unsynced write; without data, a new length."""
 
     file: int
     offset: int
@@ -97,14 +97,15 @@ class MemoryFile(StorageFile):
 
 
 class MemoryStorage(Storage):
-    """A folder in memory; every copy made by :meth:`after_power_loss` starts a log of its own."""
+    """A folder in memory. What :meth:`power_loss` says is found starts a log of its own."""
 
     def __init__(self, disk: _Disk | None = None, *, free_bytes: int = 2**40) -> None:
         self.disk = disk or _Disk()
         self.log: list[Change] = []
         self._start = _copy(self.disk)
         self._free_bytes = free_bytes
-        self._next = max(self.disk.files, default=-1) + 1
+        known = (*self.disk.files, *self.disk.names.values())
+        self._next = max(known, default=-1) + 1
         self._guard = threading.RLock()
         self._locked = False
 
@@ -152,52 +153,60 @@ class MemoryStorage(Storage):
     def unlock(self) -> None:
         self._locked = False
 
-    # ------------------------------------------------------------ power loss
+    # ------------------------------------------------------------ crashes
 
-    def unsynced(self, at: int) -> list[Sector]:
-        """The sectors written in the first ``at`` changes that were not durable by then."""
-        last_sync = {
-            change.file: index
-            for index, change in enumerate(self.log[:at])
-            if change.kind == "sync"
-        }
-        return [
-            sector
-            for index, change in enumerate(self.log[:at])
-            if change.kind == "write" and index > last_sync.get(change.file, -1)
-            for sector in _sectors(change)
-        ]
+    def after_kill(self, at: int) -> MemoryStorage:
+        """What the next process finds if this one died behind the first ``at`` changes.
 
-    def unsynced_names(self, at: int) -> int:
-        """How many name changes among the first ``at`` changes were not durable by then."""
-        count = 0
+        All of it is visible; what was not synced still is not, and power may be lost later.
+        """
+        found = MemoryStorage(_copy(self._start), free_bytes=self._free_bytes)
         for change in self.log[:at]:
-            count = 0 if change.kind == "sync_names" else count + (change.kind == "name")
-        return count
+            found.do(change)
+        found._next = self._next
+        return found
 
-    def after_power_loss(
-        self, at: int, survives: Callable[[int], bool], names: int = 0
-    ) -> MemoryStorage:
-        """What may be found after power was lost behind the first ``at`` changes.
+    def power_loss(self, at: int) -> PowerLoss:
+        """What may be found after power was lost behind the first ``at`` changes."""
+        log = self.log[:at]
+        synced = {change.file: index for index, change in enumerate(log) if change.kind == "sync"}
+        named = max((i for i, change in enumerate(log) if change.kind == "sync_names"), default=-1)
+        loss = PowerLoss(_copy(self._start), [], [], self._free_bytes)
+        for index, change in enumerate(log):
+            if change.kind == "name" and index > named:
+                loss.names.append(change)
+            elif change.kind == "name" or index < synced.get(change.file, -1):
+                loss.durable.apply(change)
+            else:
+                loss.sectors.extend(_sectors(change))
+        return loss
+
+
+@dataclass(frozen=True)
+class PowerLoss:
+    """A moment at which power was lost: what is durable, and what may have reached the disk."""
+
+    durable: _Disk
+    sectors: list[Sector]
+    """Written and not synced, oldest first: any of them may be there."""
+    names: list[Change]
+    """Name changes that were not synced, oldest first: any number from the first on is there."""
+    free_bytes: int
+
+    def found(self, survives: Callable[[int], bool], names: int = 0) -> MemoryStorage:
+        """The storage that is found.
 
         Args:
-            survives: whether the i-th of :meth:`unsynced` reached the disk.
-            names: how many of the unsynced name changes did, from the oldest.
+            survives: whether the i-th of :attr:`sectors` reached the disk.
+            names: how many of :attr:`names` did.
         """
-        disk = _copy(self._start)
-        last_sync = {c.file: i for i, c in enumerate(self.log[:at]) if c.kind == "sync"}
-        kept_names = sum(c.kind == "name" for c in self.log[:at]) - self.unsynced_names(at) + names
-        for index, change in enumerate(self.log[:at]):
-            if change.kind == "name":
-                kept_names -= 1
-                if kept_names >= 0:
-                    disk.rename(change)
-            elif index < last_sync.get(change.file, -1):
-                disk.apply(change)
-        for index, sector in enumerate(self.unsynced(at)):
+        disk = _copy(self.durable)
+        for change in self.names[:names]:
+            disk.apply(change)
+        for index, sector in enumerate(self.sectors):
             if survives(index):
                 disk.write(*sector)
-        return MemoryStorage(disk, free_bytes=self._free_bytes)
+        return MemoryStorage(disk, free_bytes=self.free_bytes)
 
 
 class _MemoryLock(Lock):
@@ -211,6 +220,9 @@ class _MemoryLock(Lock):
 
 
 def _sectors(change: Change) -> Iterator[Sector]:
+    """Of a write, each; of an allocation, the new length alone."""
+    if change.kind == "allocate":
+        yield Sector(change.file, change.offset, b"")
     begin, end = change.offset, change.offset + len(change.data)
     while begin < end:
         stop = min(end, begin - begin % SECTOR + SECTOR)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from remora.lab.report.curves import Line, Panel, Point
 from remora.lab.report.tables import (
     ArmRow,
     TrialRow,
@@ -32,6 +33,7 @@ def summary_csv(rows: Sequence[ArmRow]) -> str:
             **_step(row),
             **_tails(row, quantiles),
             **_spread("stall_ms", row.cell.stall_ms),
+            **_spread("durable_ms", row.cell.durable_ms),
             **_spreads("start_up_", "_ms", phases, row.cell.start_up_ms),
             **_spreads("", "", costs, row.cell.costs),
             **_cost_ratios(row, ratios),
@@ -43,6 +45,35 @@ def summary_csv(rows: Sequence[ArmRow]) -> str:
 def trials_csv(rows: Sequence[TrialRow]) -> str:
     """One row a trial."""
     return _csv({**_trial(row), **_trial_result(row), **_trial_costs(row)} for row in rows)
+
+
+def curve_csv(found: Sequence[Panel]) -> str:
+    """One row a point of a curve's figure."""
+    return _csv(
+        _curve_point(panel, line, point, point.row)
+        for panel in found
+        for line in panel.lines
+        for point in line.points
+        if point.row is not None
+    )
+
+
+def _curve_point(panel: Panel, line: Line, point: Point, row: ArmRow) -> Record:
+    return {
+        "panel": panel.title,
+        "line": line.words,
+        "workload": row.arm.workload,
+        "system": line.system,
+        "label": row.arm.label,
+        "at": point.at,
+        "value": point.value,
+        "low": point.low,
+        "high": point.high,
+        "checkpoints_made": row.cell.calls,
+        "checkpoints_due": row.cell.calls_due,
+        **_spread("stall_ms", row.cell.stall_ms),
+        **_spread("durable_ms", row.cell.durable_ms),
+    }
 
 
 def _csv(records: Iterable[Record]) -> str:
@@ -69,6 +100,8 @@ def _counts(row: ArmRow) -> Record:
         "unsettled_trials": len(cell.unsettled),
         "settled_steps": cell.steps,
         "outlier_steps": cell.outliers,
+        "calls": cell.calls,
+        "calls_due": cell.calls_due,
     }
 
 

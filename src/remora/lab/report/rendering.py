@@ -10,7 +10,8 @@ import msgspec
 
 from remora.core.errors import ResultsUnusable
 from remora.core.files import write_atomically
-from remora.lab.report.delimited import summary_csv, trials_csv
+from remora.lab.report.curves import panels
+from remora.lab.report.delimited import curve_csv, summary_csv, trials_csv
 from remora.lab.report.figures import drawn_figures
 from remora.lab.report.html import page_html
 from remora.lab.report.latex import summary_latex
@@ -31,6 +32,8 @@ class Rendered:
     markdown: Path
     latex: Path
     figures: tuple[Path, ...]
+    curves: tuple[Path, ...] = ()
+    """A CSV for each figure that the experiment asks for itself."""
 
 
 def render(folder: Path, analysis: Analysis, trials: Sequence[Trial]) -> Rendered:
@@ -70,6 +73,11 @@ def _write(report: Path, folder: Path, analysis: Analysis, trials: Sequence[Tria
             written(f"figures/{drawn.figure.name}.{form}", data)
             for drawn in figures
             for form, data in drawn.files.items()
+        ),
+        curves=tuple(
+            written(f"curve-{curve.name}.csv", curve_csv(found))
+            for curve in analysis.plan.curves
+            if (found := panels(analysis, curve))
         ),
         page=written("index.html", page_html(analysis, trials, folder, figures)),
     )

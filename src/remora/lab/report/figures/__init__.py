@@ -1,9 +1,11 @@
 """The figures: one drawing of each gives PDF, SVG and PNG, and the SVG that the page embeds.
 
 catalogue  every figure: its title, its caption, its forms
+curves     a quantity against an option: the figures that an experiment asks for itself
 overhead, distributions, stalls    charts laid out by rows, one row an arm
 warmup     one small panel an arm
 scale      which part of an axis to show, linear or logarithmic, and its ticks
+legend     marks and their words
 samples    raw samples, picked out and thinned for drawing
 canvas     a sheet measured in CSS pixels, and what it is saved as
 inline     a drawing as the page takes it

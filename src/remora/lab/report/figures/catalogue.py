@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from remora.lab.report.figures import distributions, overhead, stalls, warmup
+from remora.lab.report.figures import curves, distributions, overhead, stalls, warmup
 from remora.lab.report.figures.canvas import VARIANTS, Format, Sheet, Variant, saved, settings
 from remora.lab.report.figures.inline import embedded, standalone
 from remora.lab.report.palette import LIGHT, SENTINEL, Palette
-from remora.lab.results import Analysis, Trial
+from remora.lab.results import Analysis, Curve, Trial
 
 Draw = Callable[[Analysis, Sequence[Trial], Palette, Variant], Sheet]
 
@@ -24,6 +24,8 @@ class Figure:
     alternative: str
     drawable: Callable[[Analysis, Sequence[Trial]], bool]
     draw: Draw
+    data: str = ""
+    """The CSV of its numbers, where it has one of its own."""
 
     def drawn(self, analysis: Analysis, trials: Sequence[Trial]) -> Drawn:
         """The figure in every form. Same data, same bytes."""
@@ -101,5 +103,38 @@ FIGURES = (
 
 
 def drawn_figures(analysis: Analysis, trials: Sequence[Trial]) -> list[Drawn]:
-    """The figures for which there is anything to draw."""
-    return [f.drawn(analysis, trials) for f in FIGURES if f.drawable(analysis, trials)]
+    """The figures for which there is anything to draw; the experiment's own come first."""
+    figures = [*map(of_curve, analysis.plan.curves), *FIGURES]
+    return [f.drawn(analysis, trials) for f in figures if f.drawable(analysis, trials)]
+
+
+_READ = {
+    "throughput": "Work a second as a ratio to native in the same blocks, from the first "
+    "checkpoint until the last is durable, with its interval. 1 is a job that does not notice.",
+    "slowdown": "Time a step as a ratio to native in the same blocks, from the first checkpoint "
+    "until the last is durable, with its interval. 1 is a job that does not notice.",
+    "durable_ms": "Mean time from asking for a checkpoint until it is durable; the line through "
+    "each mark reaches from the shortest to the longest of all checkpoints.",
+}
+
+
+def of_curve(curve: Curve) -> Figure:
+    """The figure of one curve of the plan."""
+
+    def drawable(analysis: Analysis, trials: Sequence[Trial]) -> bool:
+        return curves.drawable(analysis, curve)
+
+    def draw(
+        analysis: Analysis, trials: Sequence[Trial], palette: Palette, variant: Variant
+    ) -> Sheet:
+        return curves.draw(analysis, curve, palette, variant)
+
+    return Figure(
+        curve.name,
+        curve.title,
+        _READ[curve.quantity],
+        f"{curve.title}: one line a system; the numbers are those of curve-{curve.name}.csv.",
+        drawable,
+        draw,
+        data=f"curve-{curve.name}.csv",
+    )

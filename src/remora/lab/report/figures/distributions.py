@@ -7,7 +7,8 @@ from typing import Any
 
 from remora.lab.report import numbers
 from remora.lab.report.figures.canvas import Sheet, Variant
-from remora.lab.report.figures.rows import MIDDLE_OF_LEGEND, Key, Panel, Row, View, row_chart
+from remora.lab.report.figures.legend import MIDDLE_OF_LEGEND, Key
+from remora.lab.report.figures.rows import Panel, Row, View, row_chart
 from remora.lab.report.figures.samples import Measured, joined, measured, quantiles
 from remora.lab.report.figures.scale import Scale, around, closer, is_near
 from remora.lab.report.palette import Palette

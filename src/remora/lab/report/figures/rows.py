@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from remora.lab.report.figures.canvas import FONT_PX, Sheet, Variant, sheet
+from remora.lab.report.figures.legend import Key, draw_legend, legend_height
 from remora.lab.report.figures.scale import Scale
 from remora.lab.report.palette import Palette
 
 _GUTTER_PX = {"wide": (190.0, 196.0), "narrow": (14.0, 18.0)}
 _ROW_PX = {"wide": 30.0, "narrow": 48.0}
-_TITLE_PX, _AXIS_PX, _GAP_PX, _LEGEND_PX = 30.0, 44.0, 14.0, 22.0
+_TITLE_PX, _AXIS_PX, _GAP_PX = 30.0, 44.0, 14.0
 _BETWEEN_VIEWS_PX = 30.0
 _FULL_SHARE = 0.4
 _STRIP_PX = 11.0
@@ -61,26 +62,16 @@ class Panel:
     near_rows: Sequence[int] = ()
 
 
-@dataclass(frozen=True)
-class Key:
-    """An entry of the legend: what ``draw(axes, x)`` paints, and its words."""
-
-    words: str
-    draw: Callable[[Any, float], None]
-
-
 def row_chart(
     palette: Palette, variant: Variant, panels: Sequence[Panel], legend: Sequence[Key]
 ) -> Sheet:
     """All panels, one below the other, under the legend."""
     if variant == "narrow":
         panels = [part for panel in panels for part in _stacked(panel)]
-    lines = _legend_lines(legend, variant)
-    top = len(lines) * _LEGEND_PX + (8.0 if lines else 0.0)
+    top = legend_height(legend, variant)
     heights = [_TITLE_PX + len(p.rows) * _ROW_PX[variant] + _AXIS_PX for p in panels]
     drawn = sheet(palette, variant, top + sum(heights) + _GAP_PX * (len(panels) - 1))
-    for index, line in enumerate(lines):
-        _legend(drawn, line, index * _LEGEND_PX)
+    draw_legend(drawn, legend)
     for panel, height in zip(panels, heights, strict=True):
         _panel(drawn, panel, top)
         top += height + _GAP_PX
@@ -151,40 +142,3 @@ def shortened(text: str, characters: int) -> str:
         return text
     kept = characters - 1
     return f"{text[: kept - kept // 3]}…{text[-(kept // 3) :]}"
-
-
-_KEY_PX = 24.0
-_LETTER_PX = 7.0
-
-
-def _key_width(key: Key) -> float:
-    return _KEY_PX + len(key.words) * _LETTER_PX + 18
-
-
-def _legend_lines(legend: Sequence[Key], variant: Variant) -> list[list[Key]]:
-    """The entries, broken into lines that fit the sheet."""
-    room = 880.0 if variant == "wide" else 356.0
-    lines: list[list[Key]] = []
-    used = room
-    for key in legend:
-        if used + _key_width(key) - 18 > room:
-            lines.append([])
-            used = 0.0
-        lines[-1].append(key)
-        used += _key_width(key)
-    return lines
-
-
-def _legend(drawn: Sheet, keys: Sequence[Key], top: float) -> None:
-    axes = drawn.axes(0, top, drawn.width, _LEGEND_PX)
-    axes.set_xlim(0, drawn.width)
-    axes.set_ylim(_LEGEND_PX, 0)
-    axes.set_axis_off()
-    left = 0.0
-    for key in keys:
-        key.draw(axes, left + 8)
-        drawn.text(left + _KEY_PX, top + _LEGEND_PX / 2 + 4, key.words, "muted")
-        left += _key_width(key)
-
-
-MIDDLE_OF_LEGEND = _LEGEND_PX / 2

@@ -1,0 +1,1 @@
+"""Copies of committed checkpoints away from this machine, and going on from them."""

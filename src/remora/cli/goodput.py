@@ -1,0 +1,156 @@
+"""``remora checkpoint goodput``: useful work per hour while machines come and go."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from remora.cli.console import plain_console
+from remora.core.errors import BadValue
+
+if TYPE_CHECKING:
+    from remora.checkpoint.goodput.model import GoodputRow
+    from remora.checkpoint.goodput.prediction import LiveRow
+    from remora.checkpoint.goodput.trace import Trace
+
+CONTEXT = {"allow_interspersed_args": False}
+
+
+def goodput(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RESULTS | SCRIPT [ARGUMENTS]...",
+            help="A results folder of checkpoint-throughput; with --live, a training script.",
+        ),
+    ],
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="CSV", help="A preemption trace: index, time, GPUs."),
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option("--workload", help="Which workload of the results.")
+    ] = None,
+    counting: Annotated[
+        str, typer.Option("--counting", help="Which changes are failures: drops or published.")
+    ] = "drops",
+    load: Annotated[float, typer.Option("--load", help="Seconds to read a checkpoint.")] = 0.0,
+    restart: Annotated[
+        float, typer.Option("--restart", help="Seconds from a failure until the program is up.")
+    ] = 0.0,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write all columns there.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Really kill and restart SCRIPT, and compare.")
+    ] = False,
+    every: Annotated[int, typer.Option("--every", help="With --live: the interval.")] = 5,
+    seconds: Annotated[float, typer.Option("--seconds", help="With --live: how long.")] = 120.0,
+    mtbf: Annotated[
+        float, typer.Option("--mtbf", help="Mean seconds between failures, where there is no CSV.")
+    ] = 30.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of drawn failures.")] = 0,
+) -> None:
+    """Useful work per hour against the interval, while machines come and go.
+
+    Replays a preemption trace over measured throughputs; the built-in trace is drawn, and says
+    so. With --live a training script is really killed and restarted, and the model held to that.
+    """
+    if live:
+        kills = _kills(trace, counting, mtbf, seconds, seed)
+        plain_console().print(_live_table(_run_live(arguments, every, seconds, kills)))
+        return
+    rows = _rows(Path(arguments[0]), workload, trace, counting, load, restart, seed)
+    if csv is not None:
+        from remora.checkpoint.goodput.delimited import goodput_csv
+        from remora.core.files import write_atomically
+
+        write_atomically(csv, goodput_csv(rows).encode())
+    plain_console().print(_table(rows))
+
+
+def _trace(path: Path | None, seed: int) -> Trace:
+    from remora.checkpoint.goodput.synthetic import synthetic_trace
+    from remora.checkpoint.goodput.trace import read_trace
+
+    return read_trace(path) if path is not None else synthetic_trace(seed, 4.0, 540.0)
+
+
+def _rows(
+    results: Path, workload: str | None, trace: Path | None, counting: str, load: float,
+    restart: float, seed: int,
+) -> tuple[GoodputRow, ...]:  # fmt: skip
+    from remora.checkpoint.goodput.model import goodput_table
+    from remora.checkpoint.goodput.schemes import Job
+    from remora.checkpoint.goodput.systems import lines_of
+    from remora.checkpoint.goodput.throughputs import read_throughputs
+    from remora.checkpoint.goodput.trace import Counting
+
+    file = results / "report" / "results.json" if results.is_dir() else results
+    measured = read_throughputs(file, workload or "device-like-train")
+    job = Job(step_s=measured.step_s, load_s=load, restart_s=restart)
+    chosen: Counting = "published" if counting == "published" else "drops"
+    if counting not in ("published", "drops"):
+        raise BadValue(f"--counting {counting}: choose drops or published")
+    return goodput_table(_trace(trace, seed), job, lines_of(measured), counting=chosen)
+
+
+def _table(rows: tuple[GoodputRow, ...]) -> Table:
+    first = rows[0]
+    title = f"{first.trace}: {first.failures} failures in {first.duration_s / 3600:.1f} h"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("system", "every", "× none", "steps/h, replayed", "by formula", "lost steps"):
+        table.add_column(column, justify="left" if column == "system" else "right")
+    for row in rows:
+        table.add_row(
+            row.label, str(row.every), f"{row.throughput:.3f}",
+            f"{row.replay_steps_per_hour:,.0f} ({row.replay_share:.1%})",
+            f"{row.formula_steps_per_hour:,.0f} ({row.formula_share:.1%})", f"{row.lost_steps:,}",
+        )  # fmt: skip
+    return table
+
+
+def _kills(
+    trace: Path | None, counting: str, mtbf: float, seconds: float, seed: int
+) -> tuple[float, ...]:
+    from remora.checkpoint.goodput.synthetic import compressed, exponential_failures
+
+    if trace is None:
+        return exponential_failures(seed, mtbf, seconds)
+    recorded = _trace(trace, seed)
+    moments = recorded.failures("published" if counting == "published" else "drops")
+    return compressed(moments, recorded.duration_s / seconds)
+
+
+def _run_live(script: list[str], every: int, seconds: float, kills: tuple[float, ...]) -> LiveRow:
+    import tempfile
+
+    from remora.checkpoint.goodput.live import Spawned, run_live
+    from remora.checkpoint.goodput.prediction import live_row, pace_of
+
+    with tempfile.TemporaryDirectory(prefix="remora-goodput-") as place:
+        folder, progress = Path(place) / "saved", Path(place) / "progress"
+        progress.touch()
+        argv = [
+            sys.executable, "-m", "remora", "run", "--checkpoint", str(folder),
+            "--every", str(every), "--progress", str(progress), *script,
+        ]  # fmt: skip
+        log = Path(place) / "log"
+        seen = run_live(argv, progress, kills, seconds, spawn=lambda a: Spawned(a, log))
+        return live_row(seen, pace_of(seen, every))
+
+
+def _live_table(row: LiveRow) -> Table:
+    title = f"{row.kills} kills in {row.duration_s:.0f} s, a checkpoint every {row.every} steps"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in ("", "useful steps/h", "lost steps"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("measured", f"{row.measured_steps_per_hour:,.0f}", f"{row.measured_lost_steps:,}")
+    table.add_row(
+        "foretold by the replay",
+        f"{row.predicted_steps_per_hour:,.0f} ({row.error:+.1%})",
+        f"{row.predicted_lost_steps:,}",
+    )
+    return table
