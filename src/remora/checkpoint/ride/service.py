@@ -67,15 +67,15 @@ class CheckpointService(Service):
         self._make_saver = make_saver or self._checkpointer
         self._job: Job | None = None
         self._session: Session | None = None
+        self._notice = Notice()
+        self._stop_waiting: Callable[[], None] = _nothing
 
     def attach(self, job: Job) -> None:
         self._job = job
+        self._last_error = getattr(sys, "last_value", None)
         self._names = Names.of_rank(_number("RANK", 0), _number("WORLD_SIZE", 1))
         self._storage: LocalStorage = resumption.open_folder(self._directory, fresh=self._fresh)
-        self._last_error = getattr(sys, "last_value", None)
-        self._notice = Notice()
         imports = ImportWatch()
-        self._stop_waiting: Callable[[], None] = lambda: None
         self._stop_waiting = imports.when_imported("torch", self._torch_is_here)
 
     def _torch_is_here(self) -> None:
@@ -111,11 +111,10 @@ class CheckpointService(Service):
             self._session.finish(well=well)
 
     def detach(self) -> None:
-        job, self._job = self._job, None
         session, self._session = self._session, None
-        if job is not None:
-            self._stop_waiting()
-            self._notice.remove()
+        self._job = None
+        self._stop_waiting()
+        self._notice.remove()
         if session is not None:
             session.close()
 
@@ -133,6 +132,10 @@ class CheckpointService(Service):
             with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
                 stream.write(f"remora: checkpoint: {line}\n")
                 stream.flush()
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
 
 
 def _number(variable: str, default: int) -> int:

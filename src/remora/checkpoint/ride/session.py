@@ -93,7 +93,7 @@ class Session:
         self._point, self._frame = Point(0, 0, "forward"), None
         self._saved = 0
         self._leaving = False
-        self._replayed_s = 0.0
+        self._first_step_done = 0.0
         self._saver = make_saver(self._before_commit)
         try:
             self._subscribe()
@@ -159,7 +159,7 @@ class Session:
             return
         target = found.target
         self._replay = None
-        seconds = time.perf_counter() - self._replay_began
+        seconds = time.perf_counter() - self._first_step_done
         self._state.frame = frame
         try:
             self._saver.restore(target.step)
@@ -173,7 +173,7 @@ class Session:
         journal.calls = target.calls
         self._record(journal)
         self._point, self._saved = target, target.step
-        each = format_seconds(seconds / max(target.step, 1))
+        each = format_seconds(seconds / max(target.step - 1, 1))
         whole = format_seconds(time.perf_counter() - self._replay_began)
         self._say(f"resumed at step {target.step:,} after {whole}, {each} a replayed step")
 
@@ -201,6 +201,8 @@ class Session:
     def _after_step(self, step: Step) -> None:
         self._cleared_last, self._cleared = self._cleared, False
         self._iterations.stepped(id(step.optimizer))
+        if self._iterations.calls == 1:
+            self._first_step_done = time.perf_counter()
         if step.optimizer not in self._known:
             self._find_state()
         if self._recorder is not None:
