@@ -63,9 +63,7 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """The newest checkpoint that was in the folder and is not this run's; 0 for none."""
 
 
-class Entry(
-    msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False
-):
+class Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One answer the script was given."""
 
     kind: str
