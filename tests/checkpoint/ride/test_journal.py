@@ -159,8 +159,9 @@ def test_what_was_flushed_survives_power_loss(
     book.flush()
     write(book, [9.0])
     at = len(storage.log)
-    lost = data.draw(st.sets(st.integers(0, len(storage.unsynced(at)))))
-    torn = storage.after_power_loss(at, lambda index: index not in lost)
+    loss = storage.power_loss(at)
+    lost = data.draw(st.sets(st.integers(0, len(loss.sectors))))
+    torn = loss.found(lambda index: index not in lost)
     log = journal.read(torn, "journal")
 
     assert log is not None

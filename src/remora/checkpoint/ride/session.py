@@ -50,6 +50,7 @@ class Plan:
 
     storage: Storage
     names: Names
+    ranks: int
     command: tuple[str, ...]
     """The script's name and its arguments."""
     every: int | Literal["auto"]
@@ -94,12 +95,16 @@ class Session:
         self._alone = False
         self._cleared = self._cleared_last = False
         self._random: rng.States = {}
-        self._point, self._frame = Point(0, 0, "forward"), None
+        self._point = Point(0, 0, "forward")
+        self._frame: FrameType | None = None
         self._saved = 0
         self._leaving = False
         self._first_step_done = 0.0
         self._progress = ProgressLog(plan.progress) if plan.progress is not None else None
-        self._saver = make_saver(self._before_commit)
+        self._make_saver = make_saver
+        self._known_saver: Saver | None = None
+        if plan.ranks == 1:
+            self._known_saver = self._saver
         try:
             self._subscribe()
             self._begin()
@@ -107,7 +112,6 @@ class Session:
             self.close()
             raise
 
-    _frame: FrameType | None
     _hooks: tuple[Any, ...] = ()
 
     def _subscribe(self) -> None:
@@ -121,6 +125,13 @@ class Session:
             torch_steps.register_optimizer_step_post_hook(self._on_stepped),
         )
         self._steps = job.steps.subscribe(after=self._after_step, before=self._before_step)
+
+    @property
+    def _saver(self) -> Saver:
+        """Ranks make theirs together, once the script has brought them together: at a step."""
+        if self._known_saver is None:
+            self._known_saver = self._make_saver(self._before_commit)
+        return self._known_saver
 
     def _begin(self) -> None:
         storage, names = self._plan.storage, self._plan.names
@@ -319,10 +330,11 @@ class Session:
         self._next_forward.disarm()
         done = self._job.steps.count
         self._point = Point(done, self._iterations.calls, "end")
-        if done > self._saved:
+        if done:
             self._saver.wait()
-            self._saver.save(done)
-        self._saver.wait()
+            if done > self._saved:
+                self._saver.save(done)
+                self._saver.wait()
         recorder.journal.mark(Ended(done, self._iterations.calls))
         recorder.journal.flush()
 
@@ -331,7 +343,8 @@ class Session:
         recorder = self._recorder
         self.abandon()
         try:
-            self._saver.close()
+            if self._known_saver is not None:
+                self._known_saver.close()
         finally:
             if recorder is not None:
                 recorder.journal.close()
