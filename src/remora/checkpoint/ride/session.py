@@ -7,11 +7,13 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol
 
 from torch.optim import optimizer as torch_steps
 
+from remora.checkpoint.goodput.progress import ProgressLog
 from remora.checkpoint.ride import resumption, rng
 from remora.checkpoint.ride.journal import JOURNAL_VERSION, Begun, Ended, Journal, Point
 from remora.checkpoint.ride.points import Iterations, NextForward
@@ -52,6 +54,8 @@ class Plan:
     """The script's name and its arguments."""
     every: int | Literal["auto"]
     fresh: bool
+    progress: Path | None = None
+    """Where to say of every computed step that it is done; None says it nowhere."""
 
     def due(self, done: int, saved: int) -> bool:
         """Whether a checkpoint is due by ``every`` after ``done`` steps, the last after ``saved``.
@@ -93,7 +97,8 @@ class Session:
         self._point, self._frame = Point(0, 0, "forward"), None
         self._saved = 0
         self._leaving = False
-        self._replayed_s = 0.0
+        self._first_step_done = 0.0
+        self._progress = ProgressLog(plan.progress) if plan.progress is not None else None
         self._saver = make_saver(self._before_commit)
         try:
             self._subscribe()
@@ -159,7 +164,7 @@ class Session:
             return
         target = found.target
         self._replay = None
-        seconds = time.perf_counter() - self._replay_began
+        seconds = time.perf_counter() - self._first_step_done
         self._state.frame = frame
         try:
             self._saver.restore(target.step)
@@ -173,7 +178,7 @@ class Session:
         journal.calls = target.calls
         self._record(journal)
         self._point, self._saved = target, target.step
-        each = format_seconds(seconds / max(target.step, 1))
+        each = format_seconds(seconds / max(target.step - 1, 1))
         whole = format_seconds(time.perf_counter() - self._replay_began)
         self._say(f"resumed at step {target.step:,} after {whole}, {each} a replayed step")
 
@@ -201,10 +206,14 @@ class Session:
     def _after_step(self, step: Step) -> None:
         self._cleared_last, self._cleared = self._cleared, False
         self._iterations.stepped(id(step.optimizer))
+        if self._iterations.calls == 1:
+            self._first_step_done = time.perf_counter()
         if step.optimizer not in self._known:
             self._find_state()
         if self._recorder is not None:
             self._recorder.stepped()
+            if self._progress is not None and step.advances:
+                self._progress.finished(step.total - 1)
             if self._wants_point(step.total):
                 self._random = rng.capture_torch()
                 self._next_forward.arm()
@@ -335,5 +344,8 @@ class Session:
             self._recorder.stop()
         for hook in self._hooks:
             hook.remove()
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
         if hasattr(self, "_next_forward"):
             self._next_forward.disarm()
