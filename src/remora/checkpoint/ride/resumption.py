@@ -22,11 +22,13 @@ class Names:
 
     current: str
     fresh: str
+    of_first: bool = True
+    """Whether this is the only rank, or the first: the one that speaks for all."""
 
     @staticmethod
     def of_rank(rank: int, ranks: int) -> Names:
         suffix = f".rank-{rank:04}" if ranks > 1 else ""
-        return Names(f"journal{suffix}", f"journal-fresh{suffix}")
+        return Names(f"journal{suffix}", f"journal-fresh{suffix}", rank == 0)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from torch.optim import optimizer as torch_steps
 
+from remora.checkpoint.counters import Counters
 from remora.checkpoint.goodput.progress import ProgressLog
 from remora.checkpoint.ride import resumption, rng
 from remora.checkpoint.ride.journal import JOURNAL_VERSION, Begun, Ended, Journal, Point
@@ -31,6 +32,8 @@ from remora.tap.steps import Step
 
 class Saver(Protocol):
     """What is asked of a checkpointer; :class:`remora.Checkpointer` is one."""
+
+    counters: Counters
 
     def track(self, **parts: Any) -> None: ...
     def restore(self, step: int | None = None) -> int | None: ...
@@ -337,6 +340,8 @@ class Session:
                 self._saver.wait()
         recorder.journal.mark(Ended(done, self._iterations.calls))
         recorder.journal.flush()
+        if self._plan.names.of_first and self._saver.counters.committed:
+            self._say(self._saver.counters.sentence())
 
     def close(self) -> None:
         """Let what is in flight come to its end, and put everything back."""
