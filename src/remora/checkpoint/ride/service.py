@@ -37,6 +37,8 @@ class CheckpointService(Service):
         keep: committed checkpoints that stay; at least 2.
         max_overhead: for ``"auto"``: the largest share of training time saving may cost.
         fresh: start over; what is in the folder stays until the first checkpoint is committed.
+        progress: a file to append to, a line for every step that is computed rather than replayed
+            (:mod:`remora.checkpoint.goodput.progress`).
         command: the script's name and its arguments.
         stream: where lines for the user go; ``sys.stderr`` as it is then.
         make_saver: what saves instead of a :class:`remora.Checkpointer` on ``directory``.
@@ -55,6 +57,7 @@ class CheckpointService(Service):
         keep: int = 3,
         max_overhead: float = 0.02,
         fresh: bool = False,
+        progress: Path | None = None,
         command: Sequence[str] = ("",),
         stream: TextIO | None = None,
         make_saver: MakeSaver | None = None,
@@ -64,6 +67,7 @@ class CheckpointService(Service):
         self._directory = directory.absolute()  # the script may change folder
         self._every, self._keep, self._max_overhead = every, keep, max_overhead
         self._fresh, self._command, self._stream = fresh, tuple(command), stream
+        self._progress = None if progress is None else progress.absolute()
         self._make_saver = make_saver or self._checkpointer
         self._job: Job | None = None
         self._session: Session | None = None
@@ -90,7 +94,13 @@ class CheckpointService(Service):
             return
         learn_torch()
         plan = Plan(
-            self._storage, self._names, self._ranks, self._command, self._every, self._fresh
+            self._storage,
+            self._names,
+            self._ranks,
+            self._command,
+            self._every,
+            self._fresh,
+            self._progress,
         )
         _stay_with_parent(self)
         try:

@@ -7,11 +7,13 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, Protocol
 
 from torch.optim import optimizer as torch_steps
 
+from remora.checkpoint.goodput.progress import ProgressLog
 from remora.checkpoint.ride import resumption, rng
 from remora.checkpoint.ride.journal import JOURNAL_VERSION, Begun, Ended, Journal, Point
 from remora.checkpoint.ride.points import Iterations, NextForward
@@ -53,6 +55,8 @@ class Plan:
     """The script's name and its arguments."""
     every: int | Literal["auto"]
     fresh: bool
+    progress: Path | None = None
+    """Where to say of every computed step that it is done; None says it nowhere."""
 
     def due(self, done: int, saved: int) -> bool:
         """Whether a checkpoint is due by ``every`` after ``done`` steps, the last after ``saved``.
@@ -97,6 +101,7 @@ class Session:
         self._leaving = False
         self._trouble: Exception | None = None
         self._first_step_done = 0.0
+        self._progress = ProgressLog(plan.progress) if plan.progress is not None else None
         self._make_saver = make_saver
         self._known_saver: Saver | None = None
         if plan.ranks == 1:
@@ -234,6 +239,8 @@ class Session:
             self._find_state()
         if self._recorder is not None:
             self._recorder.stepped()
+            if self._progress is not None and step.advances:
+                self._progress.finished(step.total - 1)
             if self._wants_point(step.total):
                 self._random = rng.capture_torch()
                 self._next_forward.arm()
@@ -366,5 +373,8 @@ class Session:
             self._recorder.stop()
         for hook in self._hooks:
             hook.remove()
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
         if hasattr(self, "_next_forward"):
             self._next_forward.disarm()
