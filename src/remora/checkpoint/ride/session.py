@@ -102,6 +102,7 @@ class Session:
         self._frame: FrameType | None = None
         self._saved = 0
         self._leaving = False
+        self._trouble: Exception | None = None
         self._first_step_done = 0.0
         self._progress = ProgressLog(plan.progress) if plan.progress is not None else None
         self._make_saver = make_saver
@@ -176,6 +177,7 @@ class Session:
         found = self._resumption
         if found is None or found.target is None:
             return
+        self._raise_trouble()
         target = found.target
         self._replay = None
         seconds = time.perf_counter() - self._first_step_done
@@ -199,6 +201,7 @@ class Session:
     # ------------------------------------------------------------ the script's iterations
 
     def _on_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        self._raise_trouble()
         if self._replay is not None:
             changed = self._replay.before_step(optimizer, args, kwargs)
             if self._replay is not None:
@@ -218,6 +221,19 @@ class Session:
                 self._at("step", sys._getframe(1))
 
     def _after_step(self, step: Step) -> None:
+        if self._replay is None:
+            self._count(step)
+            return
+        try:
+            self._count(step)
+        except Exception as error:  # detached now, the script would go on from nowhere
+            self._trouble = error
+
+    def _raise_trouble(self) -> None:
+        if self._trouble is not None:
+            raise JobEnded(f"replay failed: {self._trouble}") from self._trouble
+
+    def _count(self, step: Step) -> None:
         self._cleared_last, self._cleared = self._cleared, False
         self._iterations.stepped(id(step.optimizer))
         if self._iterations.calls == 1:
