@@ -35,6 +35,7 @@ class AheadPosition(DataPosition):
         self._ahead = ahead
         self._notes_draws = loader.num_workers == 0  # workers draw from their own
         self._seeded = _seeded_sampler(loader)
+        self._batches = _length(loader)
         self._resumed: dict[str, Any] | None = None
         self._latest: Latest | None = None
         self._stopped = False
@@ -69,6 +70,7 @@ class AheadPosition(DataPosition):
             "before": latest and latest.before,
             "given_all": latest is not None and latest.last,
             "now": capture_rng(),
+            "batches": self._batches,
             "seed": getattr(self._seeded, "initial_seed", None),
         }
 
@@ -86,7 +88,10 @@ class AheadPosition(DataPosition):
             StateMismatch: the data or its batches are others.
             CheckpointDamaged: ``state`` is not one that :meth:`state_dict` gave.
         """
-        if lines := self.misfits(state):
+        lines = self.misfits(state)
+        if state["batches"] != self._batches and state["start"] is not None:
+            lines.append(f"batches in a pass were {state['batches']}, are {self._batches}")
+        if lines:
             raise StateMismatch(
                 f"the checkpoint does not fit the data: {'; '.join(lines)}; "
                 "resume with the same data and batch size"
@@ -114,6 +119,14 @@ def _seeded_sampler(loader: DataLoader[Any]) -> Any | None:
     """accelerate's, which shuffles by a seed of its own and the epoch."""
     within = getattr(loader.batch_sampler, "sampler", None)
     return next((each for each in (loader.sampler, within) if hasattr(each, "initial_seed")), None)
+
+
+def _length(loader: DataLoader[Any]) -> int | None:
+    """Batches in a pass, where that is known."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None
 
 
 @dataclass
