@@ -20,7 +20,7 @@ from remora.checkpoint.folder import Folder
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.reading import Found, Reader
 from remora.checkpoint.storage.memory import MemoryStorage
-from remora.core.errors import CheckpointUnusable
+from remora.core.errors import CheckpointDamaged
 
 
 class Violation(Exception):
@@ -85,7 +85,11 @@ class Run:
         self.folder = open_folder(
             storage, keep=keep, in_flight=2, keep_every=keep_every, now_ns=lambda: 0
         )
-        self.folder.prepare(size)
+        try:
+            self.folder.prepare(size)
+        except BaseException:
+            self.folder.close()
+            raise
 
     @property
     def now(self) -> int:
@@ -140,7 +144,7 @@ class Recovery:
         try:
             reader = Reader(storage, found)
             reader.verify()
-        except CheckpointUnusable:
+        except CheckpointDamaged:
             return False
         step = found.entry.step
         wrong = saving.differs(reader, step, self._scales[step])
@@ -149,7 +153,7 @@ class Recovery:
         return True
 
     def check(self, storage: MemoryStorage, promises: Promises, at: int) -> list[Entry]:
-        """What is whole, newest first.
+        """What is whole, in the order in which it would be restored.
 
         Raises:
             Violation: something that was promised by ``at`` is not there.
@@ -158,11 +162,12 @@ class Recovery:
         found = reading.checkpoints(storage)
         whole = [each for each in found if self.whole(storage, each)]
         there = {each.entry.sequence for each in whole}
-        if max(there, default=0) < promises.newest(at):
-            raise Violation(f"{promises.newest(at)} was acknowledged; {sorted(there)} are there")
+        first = next((each.entry.sequence for each in whole), 0)
+        if first < promises.newest(at):
+            raise Violation(f"{promises.newest(at)} was acknowledged; found {first} of {there}")
         if lost := {each.entry.sequence for each in found if each.kind == "live"} - there:
             raise Violation(f"{sorted(lost)} are listed as live and are not whole")
-        steps = {each.entry.step: each.entry.sequence for each in reversed(whole)}
+        steps = {entry.step: entry.sequence for entry in sorted(each.entry for each in whole)}
         for step, sequence in promises.for_good(at).items():
             if steps.get(step, 0) < sequence:
                 raise Violation(f"step {step} was to be kept for good")

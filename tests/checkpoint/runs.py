@@ -13,9 +13,6 @@ from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.storage.faulty import Call, FaultyStorage
 from remora.checkpoint.storage.memory import MemoryStorage
 
-RING = 4
-"""Records in the ring: so few that every run goes round it."""
-
 
 def one_by_one(open_folder: OpenFolder) -> Run:
     run = Run(MemoryStorage(), open_folder)
@@ -105,7 +102,7 @@ def reopened(open_folder: OpenFolder) -> Run:
 
 
 def failing_records(open_folder: OpenFolder) -> Run:
-    """Twice in a row, a record is written and its sync fails."""
+    """Twice in a row, a record is written and its sync fails; then the slots are made anew."""
     failing = False
 
     def fault(call: Call) -> int:
@@ -125,8 +122,9 @@ def failing_records(open_folder: OpenFolder) -> Run:
             run.commit(unlucky)
         failing = False
         run.folder.give_back(unlucky.place)
+    run.resize(9 * CHUNK)
     for step in (6, 7, 8):
-        run.save(step)
+        run.save(step, 2)
     return run
 
 

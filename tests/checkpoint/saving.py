@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import xxhash
 
 from remora.checkpoint.folder import Folder, Place
 from remora.checkpoint.layout.chunks import segments
@@ -16,6 +17,7 @@ from remora.checkpoint.layout.slot_file import SlotLayout, plan
 from remora.checkpoint.reading import Reader
 from remora.checkpoint.snapshot import HostCopy
 from remora.checkpoint.staging import Arena
+from remora.checkpoint.storage.aligned import aligned
 from remora.core.tensors import tensor_bytes
 
 CHUNK = 4096
@@ -52,7 +54,9 @@ class Saving:
 
     def write(self, index: int) -> None:
         begin, _ = self.layout.chunk(index)
-        self.place.file.pwrite(memoryview(self.chunks[index]), begin)
+        data = aligned(len(self.chunks[index]))
+        data[:] = self.chunks[index]
+        self.place.file.pwrite(data, begin)
 
     def write_all(self) -> None:
         for index in range(self.layout.chunks):
@@ -94,8 +98,6 @@ def rendered(step: int, scale: int = 1, size: int = 0) -> tuple[SlotLayout, list
 
 
 def hashes_of(chunks: list[bytes]) -> list[int]:
-    import xxhash
-
     return [xxhash.xxh3_64_intdigest(chunk) for chunk in chunks]
 
 

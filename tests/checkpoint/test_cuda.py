@@ -33,7 +33,7 @@ def train(made: Job, step: int) -> float:
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return loss.item()
+    return float(loss.item())
 
 
 @pytest.mark.parametrize("memory_bytes", [None, 2 * 8192])

@@ -6,25 +6,13 @@ import pytest
 from tests.checkpoint import runs
 from tests.checkpoint.power_loss import Scenario, crash_twice, explore, kill_then_lose_power
 
-from remora.checkpoint import commit
 from remora.checkpoint.folder import Folder
 
 every_scenario = pytest.mark.parametrize("scenario", runs.ALL, ids=lambda each: each.__name__)
 
-
-@pytest.fixture(autouse=True)
-def small_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "RING_RECORDS", runs.RING)
+pytestmark = pytest.mark.usefixtures("small_ring")
 
 
-@every_scenario
-def test_power_loss_behind_every_change(scenario: Scenario) -> None:
-    run = scenario(Folder)
-    assert explore(run, sample=6) > 5 * run.now
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
 @every_scenario
 def test_power_loss_behind_every_change_and_every_tested_subset(scenario: Scenario) -> None:
     run = scenario(Folder)

@@ -19,17 +19,12 @@ from tests.checkpoint.power_loss import (
 )
 from tests.checkpoint.saving import CHUNK
 
-from remora.checkpoint import commit
 from remora.checkpoint.folder import Folder, Place
-from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.slots import Decision
 from remora.checkpoint.storage.contract import Storage, StorageFile
 from remora.checkpoint.storage.wrapped import WrappedFile, WrappedStorage
 
-
-@pytest.fixture(autouse=True)
-def small_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "RING_RECORDS", runs.RING)
+pytestmark = pytest.mark.usefixtures("small_ring")
 
 
 # ---------------------------------------------------------------- syncs left out
@@ -120,20 +115,20 @@ class OpensWithoutRecording(Folder):
 class StaysInDoubt(Folder):
     """Believes that a record whose sync failed is not there."""
 
-    def _settle(self) -> None:
+    def begin(self) -> Place | None:
         self._log._in_doubt = False
-        super()._settle()
+        return super().begin()
 
 
 class MovesAfterTheRecord(Folder):
     """Moves to the archive what no record lists any more."""
 
-    def acknowledge(self, entry: Entry) -> bool:
-        decision = self._slots.decide(entry)
-        assert decision is not None
-        self._record(decision)
-        self._archive(decision)
-        return True
+    def _record(self, decision: Decision) -> None:
+        super()._record(decision)
+        super()._archive(decision)
+
+    def _archive(self, decision: Decision) -> None:
+        pass
 
 
 class MakesTheSlotAnew(Folder):
@@ -142,10 +137,15 @@ class MakesTheSlotAnew(Folder):
     def _archive(self, decision: Decision) -> None:
         super()._archive(decision)
         for entry in decision.gives_up:
-            self._files[entry.slot] = self._present(entry.slot) or self._made(
-                entry.slot, lambda file, size: file.allocate(size)
-            )
-        self._settle()
+            self._files.open(entry.slot).close()
+
+
+class OpensTheSlotBeforeItsNameIsDurable(Folder):
+    """Leaves the names of new files to whoever syncs names next."""
+
+    def begin(self) -> Place | None:
+        self._files.sync_names = lambda: None  # type: ignore[method-assign]
+        return super().begin()
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,7 @@ class MakesTheSlotAnew(Folder):
         (FreesBeforeTheRecord, runs.one_by_one),
         (AcknowledgesBeforeTheData, runs.one_by_one),
         (StaysInDoubt, runs.failing_records),
+        (OpensTheSlotBeforeItsNameIsDurable, runs.archiving),
     ],
 )
 def test_power_loss_shows_it(broken: type[Folder], scenario: Scenario) -> None:

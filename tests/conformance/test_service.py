@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -12,6 +14,7 @@ from torch import nn
 from torch.nn.modules import module as module_hooks
 from torch.optim import optimizer as optimizer_hooks
 
+from remora.checkpoint.ride.service import CheckpointService
 from remora.tap.job import Job
 from remora.tap.observe import Observe
 from remora.tap.service import Service
@@ -68,6 +71,7 @@ class FailsDetaching(Subscribing):
 SERVICES: list[Make] = [
     lambda: Observe(stream=io.StringIO()),
     lambda: Observe(["torch.nn.functional.linear"], stream=io.StringIO()),
+    lambda: CheckpointService(Path(tempfile.mkdtemp()), every=1, stream=io.StringIO()),
     Subscribing,
 ]
 FAILING: list[Make] = [FailsAttaching, FailsInCallback, FailsFinishing, FailsDetaching]

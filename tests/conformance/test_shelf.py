@@ -10,7 +10,7 @@ import pytest
 from tests.checkpoint.shelves import KINDS, make_bucket, place
 
 from remora.checkpoint.layout.records import Entry
-from remora.checkpoint.tiers.contract import Copy, Owner, Shelf
+from remora.checkpoint.tiers.contract import Copy, Owner, Shelf, Unowned
 from remora.checkpoint.tiers.shelves import open_shelf
 from remora.core.errors import FolderInUse
 
@@ -159,6 +159,16 @@ def test_who_was_taken_over_writes_no_more(shelf: Shelf, url: str) -> None:
         shelf.put(copy, parts(copy))
     assert shelf.copies() == []
     assert new.generation == old.generation + 1
+
+
+def test_a_place_that_nobody_owns_is_to_be_claimed_first(shelf: Shelf) -> None:
+    copy = copy_of(Owner(RUN, "abc", 1, "me"), 1)
+    with pytest.raises(Unowned):
+        shelf.put(copy, parts(copy))
+    assert shelf.copies() == []
+    mine = copy_of(shelf.claim(RUN, "me"), 1)
+    shelf.put(mine, parts(mine))
+    assert shelf.copies() == [mine]
 
 
 def test_what_is_not_there_cannot_be_read(shelf: Shelf) -> None:

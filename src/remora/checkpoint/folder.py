@@ -105,9 +105,9 @@ class Folder:
             OSError: it cannot be written.
         """
         with self._guard:
+            self._log.settle()
             self._remove_strays()
             self._files.prepare(size, self.free_slots())
-            self._log.settle()
 
     def _remove_strays(self) -> None:
         """Slot files that are of no use: of slots there no longer are, or of other ranks."""

@@ -18,7 +18,7 @@ from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.layout.slot_file import SlotLayout, root_of
 from remora.checkpoint.storage.aligned import aligned
 from remora.checkpoint.storage.contract import BLOCK, Storage
-from remora.core.errors import CheckpointDamaged
+from remora.core.errors import BadValue, CheckpointDamaged
 
 READ_THREADS = 2
 
@@ -120,9 +120,16 @@ class PartReader:
     def read_into(self, targets: Mapping[str, torch.Tensor], threads: int = READ_THREADS) -> None:
         """Fill ``targets``, by name; each has the dtype and the shape it is stored with.
 
-        A target that is contiguous and on the host is written straight into. If this raises, the
-        targets hold bytes of no one checkpoint.
+        A target that is contiguous and on the host is written straight into. If reading fails,
+        the targets hold bytes of no one checkpoint.
+
+        Raises:
+            BadValue: there is no such tensor, or it does not fit; nothing was written.
+            CheckpointDamaged: the bytes are not what was committed.
+            OSError: they cannot be read.
         """
+        for name, target in targets.items():
+            self._check_fit(name, target)
         landing = {
             index: _Landing(targets[stored.name])
             for index, stored in enumerate(self.layout.tensors)
@@ -142,6 +149,16 @@ class PartReader:
         self._each_chunk(scatter, threads, wanted)
         for each in landing.values():
             each.arrive()
+
+    def _check_fit(self, name: str, target: torch.Tensor) -> None:
+        stored = self.layout.by_name.get(name)
+        if stored is None:
+            raise BadValue(f"{self.name} holds no tensor {name!r}; leave it out")
+        if (stored.dtype, stored.shape) != (target.dtype, tuple(target.shape)):
+            raise BadValue(
+                f"{name!r} is stored as {stored.dtype} of shape {stored.shape}; "
+                f"give a tensor like that, not {target.dtype} of shape {tuple(target.shape)}"
+            )
 
     def _each_chunk(
         self,

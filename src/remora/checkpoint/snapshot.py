@@ -60,9 +60,9 @@ class HostCopy(Copy):
         if source == len(self._tensors):
             return ctypes.addressof(self._document)
         tensor = self._tensors[source]
-        if not tensor.is_contiguous():
+        if not tensor.is_contiguous() or tensor.is_neg():
             if source not in self._contiguous:
-                self._contiguous = {source: tensor.contiguous()}  # in file order: one at a time
+                self._contiguous = {source: _plain(tensor)}  # in file order: one at a time
             tensor = self._contiguous[source]
         return tensor.data_ptr()
 
@@ -117,7 +117,7 @@ class CudaCopy(Copy):
 
     def _bytes(self, source: int) -> torch.Tensor:
         if source not in self._flat:
-            whole = self._tensors[source].contiguous().view(-1)
+            whole = _plain(self._tensors[source]).view(-1)
             self._flat = {source: whole.view(torch.uint8)}
         return self._flat[source]
 
@@ -135,6 +135,11 @@ class CudaCopy(Copy):
         """The step's stream waits for the copies; the thread does not."""
         for device, event in self._last.items():
             self._cuda.current_stream(device).wait_event(event)
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """The elements as they read, one behind the other."""
+    return tensor.resolve_neg().contiguous()
 
 
 def _zero_rest(buffer: Buffer, segments: Sequence[Segment]) -> None:

@@ -36,7 +36,7 @@ class Save:
     copied: threading.Event = field(default_factory=threading.Event)
     """The training thread may change the state again (on CUDA: after ``copy.hold_step()``)."""
     done: threading.Event = field(default_factory=threading.Event)
-    """Committed, failed or given up."""
+    """Committed, failed or given up; what is done has been copied."""
     copy_s: float = 0.0
     """How long copying took."""
     error: BaseException | None = None
@@ -108,20 +108,35 @@ class Writer:
 
     def _copy_all(self) -> None:
         while (save := self._saves.get()) is not None:
-            began = time.perf_counter()
+            last, began = None, time.perf_counter()
             for index in range(save.layout.chunks):
-                self._chunks.put(self._copied(save, index))
+                if last is not None:
+                    self._chunks.put(last)
+                last = self._copied(save, index)
+            self._issued(save, began)
+            if last is None:
+                self._end(save)
+            else:
+                self._chunks.put(last)  # not sooner: what is done has been copied
+            del save, last  # and with them the tensors they hold
+
+    def _issued(self, save: Save, began: float) -> None:
+        try:
             save.copy.issued()
-            save.copy_s = time.perf_counter() - began
-            save.copied.set()
-            del save  # and with it the tensors it holds
+        except BaseException as error:
+            save.fail(error)
+        save.copy_s = time.perf_counter() - began
+        save.copied.set()
 
     def _copied(self, save: Save, index: int) -> _Chunk:
         buffer = None if save.lost else self._arena.take()
         if buffer is None:
             return _Chunk(save, index, None, None)
         try:
-            return _Chunk(save, index, buffer, save.copy.fill(buffer, save.segments[index]))
+            arrival = save.copy.fill(buffer, save.segments[index])
+            if arrival is None:  # it is in the cache now, and the writers have only to write
+                _hash(save, index, buffer)
+            return _Chunk(save, index, buffer, arrival)
         except BaseException as error:  # the training thread waits for us: it must hear of all
             save.fail(error)
             return _Chunk(save, index, buffer, None)
@@ -131,8 +146,11 @@ class Writer:
     def _write_all(self) -> None:
         while (chunk := self._chunks.get()) is not None:
             try:
+                if chunk.buffer is not None and chunk.arrival is not None:
+                    chunk.arrival.synchronize()  # also of a save given up: the buffer goes back
+                    _hash(chunk.save, chunk.index, chunk.buffer)
                 if chunk.buffer is not None and not chunk.save.lost:
-                    _write(chunk.save, chunk.index, chunk.buffer, chunk.arrival)
+                    _write(chunk.save, chunk.index, chunk.buffer)
             except BaseException as error:
                 chunk.save.fail(error)
             finally:
@@ -145,17 +163,20 @@ class Writer:
     def _end(self, save: Save) -> None:
         try:
             self._finish(save)
+        except BaseException as error:  # it fails this save: the thread has others to write
+            save.fail(error)
         finally:
             save.done.set()
 
 
-def _write(save: Save, index: int, buffer: Buffer, arrival: Arrival | None) -> None:
+def _hash(save: Save, index: int, buffer: Buffer) -> None:
     begin, end = save.layout.chunk(index)
-    data = buffer.view[: end - begin]
-    if arrival is not None:
-        arrival.synchronize()
-    save.hashes[index] = xxhash.xxh3_64_intdigest(data)
-    save.file.pwrite(data, begin)
+    save.hashes[index] = xxhash.xxh3_64_intdigest(buffer.view[: end - begin])
+
+
+def _write(save: Save, index: int, buffer: Buffer) -> None:
+    begin, end = save.layout.chunk(index)
+    save.file.pwrite(buffer.view[: end - begin], begin)
 
 
 def _start(what: str, run: Callable[[], None]) -> threading.Thread:

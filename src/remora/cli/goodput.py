@@ -22,12 +22,13 @@ CONTEXT = {"allow_interspersed_args": False}
 
 def goodput(
     arguments: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="RESULTS | SCRIPT [ARGUMENTS]...",
-            help="A results folder of checkpoint-throughput; with --live, a training script.",
+            metavar="[RESULTS | SCRIPT [ARGUMENTS]...]",
+            help="A results folder of checkpoint-throughput; with --live, a training script, or "
+            "nothing for a small one of ours.",
         ),
-    ],
+    ] = None,
     trace: Annotated[
         Path | None,
         typer.Option("--trace", metavar="CSV", help="A preemption trace: index, time, GPUs."),
@@ -44,7 +45,7 @@ def goodput(
     ] = 0.0,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write all columns there.")] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Really kill and restart SCRIPT, and compare.")
+        bool, typer.Option("--live", help="Really kill and restart a job, and compare.")
     ] = False,
     every: Annotated[int, typer.Option("--every", help="With --live: the interval.")] = 5,
     seconds: Annotated[float, typer.Option("--seconds", help="With --live: how long.")] = 120.0,
@@ -56,12 +57,16 @@ def goodput(
     """Useful work per hour against the interval, while machines come and go.
 
     Replays a preemption trace over measured throughputs; the built-in trace is drawn, and says
-    so. With --live a training script is really killed and restarted, and the model held to that.
+    so. With --live a job is really killed and restarted, and the model held to that. A script given
+    for it is resumed by replay, which takes the longer the further it has come; the model does not
+    know that.
     """
     if live:
         kills = _kills(trace, counting, mtbf, seconds, seed)
-        plain_console().print(_live_table(_run_live(arguments, every, seconds, kills)))
+        plain_console().print(_live_table(_run_live(arguments or [], every, seconds, kills)))
         return
+    if not arguments:
+        raise BadValue("give a results folder of `remora bench checkpoint-throughput`, or --live")
     rows = _rows(Path(arguments[0]), workload, trace, counting, load, restart, seed)
     if csv is not None:
         from remora.checkpoint.goodput.delimited import goodput_csv
@@ -133,13 +138,18 @@ def _run_live(script: list[str], every: int, seconds: float, kills: tuple[float,
     with tempfile.TemporaryDirectory(prefix="remora-goodput-") as place:
         folder, progress = Path(place) / "saved", Path(place) / "progress"
         progress.touch()
-        argv = [
-            sys.executable, "-m", "remora", "run", "--checkpoint", str(folder),
-            "--every", str(every), "--progress", str(progress), *script,
-        ]  # fmt: skip
+        argv = _argv(script, folder, progress, every)
         log = Path(place) / "log"
         seen = run_live(argv, progress, kills, seconds, spawn=lambda a: Spawned(a, log))
         return live_row(seen, pace_of(seen, every))
+
+
+def _argv(script: list[str], folder: Path, progress: Path, every: int) -> list[str]:
+    if not script:
+        job = ("-m", "remora.checkpoint.goodput.job", str(folder), str(progress))
+        return [sys.executable, *job, str(every), "40"]
+    ride = ("-m", "remora", "run", "--checkpoint", str(folder), "--every", str(every))
+    return [sys.executable, *ride, "--progress", str(progress), *script]
 
 
 def _live_table(row: LiveRow) -> Table:

@@ -65,6 +65,12 @@ def run(
             "--fresh", help="Start over; what is in DIR stays until the first checkpoint."
         ),
     ] = False,
+    progress: Annotated[
+        Path | None,
+        typer.Option(
+            "--progress", metavar="FILE", help="With --checkpoint: append a line for every step."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Let a failing service take the program down.")
     ] = False,
@@ -81,13 +87,21 @@ def run(
 
         services.append(Observe(watch=tuple(watch or ()), json_file=observe_json))
     if checkpoint is not None:
-        services.append(_checkpointing(checkpoint, every, keep, max_overhead, fresh, argv))
+        services.append(
+            _checkpointing(checkpoint, every, keep, max_overhead, fresh, progress, argv)
+        )
     code = run_script(argv, services, module=module, strict=strict, excepthook=_EXCEPTHOOK)
     raise SystemExit(code)
 
 
 def _checkpointing(
-    directory: Path, every: str, keep: int, max_overhead: str, fresh: bool, argv: list[str]
+    directory: Path,
+    every: str,
+    keep: int,
+    max_overhead: str,
+    fresh: bool,
+    progress: Path | None,
+    argv: list[str],
 ) -> Service:
     from remora.checkpoint.ride.service import CheckpointService
 
@@ -97,6 +111,7 @@ def _checkpointing(
         keep=keep,
         max_overhead=_share(max_overhead),
         fresh=fresh,
+        progress=progress,
         command=argv,
     )
 

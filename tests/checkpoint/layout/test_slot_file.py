@@ -27,7 +27,7 @@ from remora.checkpoint.layout.slot_file import (
     root_of,
 )
 from remora.checkpoint.storage.contract import BLOCK
-from remora.core.errors import CheckpointUnusable, StateUnsupported
+from remora.core.errors import CheckpointDamaged, StateUnsupported
 from remora.core.tensors import tensor_bytes
 
 RESERVED = {CHECKSUMS, DOCUMENT, PAD, "__metadata__"}
@@ -158,7 +158,7 @@ def believed(header: bytes, size: int = LAYOUT.size) -> SlotLayout | None:
     """The layout, if ``header`` is accepted; it must then be one that can be read safely."""
     try:
         layout = parse(header, size)
-    except CheckpointUnusable:
+    except CheckpointDamaged:
         return None
     assert len(header) <= layout.body <= layout.hashed_end <= layout.size == size
     for stored in layout.tensors:
@@ -265,17 +265,17 @@ BEGIN, END = FIELDS["a"]["data_offsets"]
     ],
 )
 def test_a_header_that_lies_is_refused_in_one_line(header: bytes) -> None:
-    with pytest.raises(CheckpointUnusable) as refused:
+    with pytest.raises(CheckpointDamaged) as refused:
         parse(header, LAYOUT.size)
     assert "\n" not in str(refused.value)
 
 
 def test_a_header_for_another_file_is_refused() -> None:
-    with pytest.raises(CheckpointUnusable, match="do not add up"):
+    with pytest.raises(CheckpointDamaged, match="do not add up"):
         parse(LAYOUT.header, LAYOUT.size + BLOCK)
 
 
 @pytest.mark.parametrize("first", [b"", b"short", struct.pack("<Q", 2**63)])
 def test_a_length_that_makes_no_sense_is_refused(first: bytes) -> None:
-    with pytest.raises(CheckpointUnusable, match="makes no sense"):
+    with pytest.raises(CheckpointDamaged, match="makes no sense"):
         header_length(first)

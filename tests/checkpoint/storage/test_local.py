@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.checkpoint.permissions import read_only
 
 from remora.checkpoint.storage.aligned import aligned
 from remora.checkpoint.storage.contract import BLOCK
@@ -173,37 +172,18 @@ def test_a_file_truncated_at_an_odd_place_is_read_up_to_there(tmp_path: Path) ->
         assert file.pread(aligned(BLOCK), BLOCK) == 6000 - BLOCK
 
 
-@pytest.fixture
-def as_nobody(tmp_path: Path) -> Iterator[Path]:
-    """A folder that this process may read and not write."""
+def test_what_may_not_be_written_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"there")
-    parents = [tmp_path, *tmp_path.parents[:-1]]
-    before = {path: stat.S_IMODE(path.stat().st_mode) for path in parents}
-    root = os.geteuid() == 0
-    if root:
-        for path in parents:
-            path.chmod(before[path] | 0o055)
-        os.seteuid(65534)
-    else:
-        (tmp_path / "file").chmod(0o444)
-        tmp_path.chmod(0o555)
-    yield tmp_path
-    if root:
-        os.seteuid(0)
-    for path, mode in before.items():
-        path.chmod(mode)
-
-
-def test_what_may_not_be_written_can_be_read(as_nobody: Path) -> None:
-    storage = LocalStorage(as_nobody)
-    for direct in (True, False):
-        with storage.open("file", direct=direct) as file:
-            room = aligned(BLOCK)
-            assert bytes(room[: file.pread(room, 0)]) == b"there"
-    with pytest.raises(PermissionError):
-        storage.open("new", create=True)
-    with pytest.raises(PermissionError):
-        storage.lock()
+    storage = LocalStorage(tmp_path)
+    with read_only(tmp_path):
+        for direct in (True, False):
+            with storage.open("file", direct=direct) as file:
+                room = aligned(BLOCK)
+                assert bytes(room[: file.pread(room, 0)]) == b"there"
+        with pytest.raises(PermissionError):
+            storage.open("new", create=True)
+        with pytest.raises(PermissionError):
+            storage.lock()
 
 
 def test_a_folder_is_made_only_when_asked(tmp_path: Path) -> None:

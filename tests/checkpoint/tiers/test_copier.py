@@ -201,6 +201,25 @@ def test_failures_are_said_once_and_tried_again_until_it_works(
     assert "works again" in said[1]
 
 
+def test_a_second_failure_after_it_worked_is_said_again(
+    folder: Folder, shelf: Held, said: list[str]
+) -> None:
+    outcomes = iter([OSError(5, "down"), None, OSError(5, "down"), None])
+
+    def fault() -> None:
+        if (error := next(outcomes)) is not None:
+            raise error
+
+    shelf.fault = fault
+    made = copier(folder, shelf, said)
+    for step in (1, 2):
+        commit(folder, step)
+        while made.counters.last_step != step:
+            time.sleep(0.001)
+    made.close(10)
+    assert ["could not be copied" in line for line in said] == [True, False, True, False]
+
+
 def test_a_newer_one_is_tried_in_place_of_one_that_failed(
     folder: Folder, shelf: Held, said: list[str]
 ) -> None:

@@ -22,6 +22,8 @@ from remora.core.errors import BadValue
 
 TIMEOUT_S = 30.0
 """Without one byte for so long, the other side is taken for dead."""
+_LAST_WORDS_S = 1.0
+_LAST_WORDS_BYTES = 2**26
 _NONE = memoryview(b"")
 
 Place = Callable[[AnyMessage, int], memoryview]
@@ -88,6 +90,21 @@ class Channel:
             if count == 0:
                 raise ConnectionResetError("the other side closed the connection")
             room = room[count:]
+
+    def end_with(self, message: AnyMessage) -> None:
+        """Send the last message. What the other side has sent meanwhile is read and dropped:
+        closing over it would take the message away from under its eyes.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        self.send(message)
+        self._socket.shutdown(socket.SHUT_WR)
+        self._socket.settimeout(_LAST_WORDS_S)
+        room = bytearray(2**16)
+        for _ in range(_LAST_WORDS_BYTES // len(room)):
+            if not self._socket.recv_into(room):
+                return
 
     def close(self) -> None:
         """Calling it twice does no harm; a thread that waits in it is let go."""

@@ -16,7 +16,7 @@ from remora.checkpoint.peer import frames
 from remora.checkpoint.peer.channel import TIMEOUT_S, Channel, parse_address
 from remora.checkpoint.peer.frames import AnyMessage, ProtocolError, Refused, VersionDiffers
 from remora.checkpoint.peer.token import new_nonce, prove, proven, read_token
-from remora.checkpoint.tiers.contract import PIECE_BYTES, Copy, Owner, Part, Shelf, check
+from remora.checkpoint.tiers.contract import PIECE_BYTES, Copy, Owner, Part, Shelf, Unowned, check
 from remora.core.errors import BadValue, CheckpointUnusable, FolderInUse
 
 _OPTIONS = ("token_file", "ca_file")
@@ -84,9 +84,9 @@ class PeerShelf(Shelf):
                     for piece in pieces:
                         channel.send(frames.Piece(number, offset), piece)
                         offset += len(piece)
+                _ask(channel, frames.Commit(), frames.Done)
             except ConnectionError as error:
                 raise _last_words(channel) or error from None
-            _ask(channel, frames.Commit(), frames.Done)
 
     def retain(self, keep: int) -> None:
         with self._connected() as channel:
@@ -181,6 +181,8 @@ def _refusal(answer: Refused) -> Exception:
     match answer.kind:
         case "owner":
             return FolderInUse(answer.reason)
+        case "unowned":
+            return Unowned(errno.ESTALE, answer.reason)
         case "token":
             return CheckpointUnusable(answer.reason)
         case "memory":

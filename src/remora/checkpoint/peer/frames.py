@@ -144,7 +144,7 @@ class Data(Message, frozen=True):
 
 
 class Refused(Message, frozen=True):
-    kind: Literal["owner", "memory", "gone", "token", "protocol"]
+    kind: Literal["owner", "unowned", "memory", "gone", "token", "protocol"]
     reason: str
 
 

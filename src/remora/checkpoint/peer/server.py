@@ -12,7 +12,7 @@ from remora.checkpoint.peer.channel import TIMEOUT_S, Channel, is_loopback, pars
 from remora.checkpoint.peer.frames import AnyMessage, ProtocolError, Refused
 from remora.checkpoint.peer.memory import Gone, Held, Memory, NoRoom
 from remora.checkpoint.peer.token import new_nonce, prove, proven
-from remora.checkpoint.tiers.contract import PIECE_BYTES
+from remora.checkpoint.tiers.contract import PIECE_BYTES, Unowned
 from remora.core.errors import BadValue, FolderInUse
 
 MAX_CONNECTIONS = 64
@@ -55,6 +55,7 @@ class PeerServer:
         self._listening = socket.create_server((host, port), family=family)
         self._channels: set[Channel] = set()
         self._guard = threading.Lock()
+        self._room = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._closed = threading.Event()
 
     @property
@@ -72,8 +73,12 @@ class PeerServer:
                 if self._closed.is_set():
                     return
                 raise
-            name = "remora-peer"
-            threading.Thread(target=self._talk, args=(connection,), name=name, daemon=True).start()
+            if not self._room.acquire(blocking=False):
+                connection.close()
+                continue
+            threading.Thread(
+                target=self._talk, args=(connection,), name="remora-peer", daemon=True
+            ).start()
 
     def close(self) -> None:
         """Hold nothing any more. Calling it twice does no harm."""
@@ -89,26 +94,29 @@ class PeerServer:
 
     def _talk(self, connection: socket.socket) -> None:
         try:
-            connection.settimeout(self._timeout_s)
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-            channel = Channel(connection, self._timeout_s)
-        except OSError:
-            connection.close()
-            return
-        with self._guard:
-            room = len(self._channels) < MAX_CONNECTIONS and not self._closed.is_set()
-            if room:
-                self._channels.add(channel)
-        try:
-            if room:
+            channel = self._opened(connection)
+            try:
                 _Conversation(channel, self.memory, self._token).run()
+            finally:
+                with self._guard:
+                    self._channels.discard(channel)
+                channel.close()
         except OSError:
             pass  # the job is gone, or is none: what it had begun is abandoned
         finally:
-            with self._guard:
-                self._channels.discard(channel)
+            connection.close()
+            self._room.release()
+
+    def _opened(self, connection: socket.socket) -> Channel:
+        connection.settimeout(self._timeout_s)
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+        channel = Channel(connection, self._timeout_s)
+        with self._guard:
+            self._channels.add(channel)
+        if self._closed.is_set():
             channel.close()
+        return channel
 
 
 class _Conversation:
@@ -127,7 +135,7 @@ class _Conversation:
                     self._answer(self._channel.receive(self._place))
         except ProtocolError as error:
             with contextlib.suppress(OSError):
-                self._channel.send(Refused("protocol", str(error)))
+                self._channel.end_with(Refused("protocol", str(error)))
         finally:
             if self._arriving is not None:
                 self._memory.abandon(self._name, self._arriving)
@@ -165,6 +173,8 @@ class _Conversation:
             self._do(message)
         except FolderInUse as error:
             self._channel.send(Refused("owner", str(error)))
+        except Unowned as error:
+            self._channel.send(Refused("unowned", str(error)))
         except NoRoom as error:
             self._channel.send(Refused("memory", str(error)))
         except Gone as error:
@@ -192,8 +202,9 @@ class _Conversation:
                 memory.retain(name, keep)
                 send(frames.Done())
             case frames.Read(copy, part, offset, count):
-                data = memory.read(name, copy, part, offset, min(max(count, 0), PIECE_BYTES))
-                send(frames.Data(), data)
+                count = min(max(count, 0), PIECE_BYTES)
+                with memory.reading(name, copy, part, offset, count) as data:
+                    send(frames.Data(), data)
             case _:
                 raise ProtocolError(f"{type(message).__name__} is nothing to ask a peer")
 

@@ -38,8 +38,8 @@ JOURNAL_VERSION = 1
 HEAD_BYTES = 16
 MAX_PAYLOAD_BYTES = 64 * 2**20
 """No frame is longer: a length beyond it is damage."""
-_BATCH_ENTRIES = 4096
-_BATCH_BYTES = 1 * 2**20
+_BATCH_BYTES = 64 * 1024
+"""Kept back for one frame, unless an optimizer steps sooner."""
 
 
 class Kind(enum.IntEnum):
@@ -63,7 +63,7 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """The newest checkpoint that was in the folder and is not this run's; 0 for none."""
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     """One answer the script was given."""
 
     kind: str
@@ -240,7 +240,7 @@ class Journal:
         """The script was given ``value``, about ``size`` bytes of it."""
         self._pending.append(Entry(kind, value))
         self._pending_bytes += size
-        if len(self._pending) >= _BATCH_ENTRIES or self._pending_bytes >= _BATCH_BYTES:
+        if self._pending_bytes >= _BATCH_BYTES:
             self._write_pending()
 
     def stepped(self) -> None:

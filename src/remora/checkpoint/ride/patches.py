@@ -16,8 +16,8 @@ class Patches:
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
 
-    def method(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
-        """Replace ``owner.name`` by ``make(what it was)``; subclasses that inherit it follow."""
+    def attribute(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """Replace ``owner.name`` by ``make(what it was)``, in this class or module alone."""
         before = vars(owner).get(name, _ABSENT)
         ours = make(getattr(owner, name))
         setattr(owner, name, ours)

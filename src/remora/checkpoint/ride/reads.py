@@ -42,9 +42,9 @@ def patch(patches: Patches, make: Make) -> None:
         return put
 
     for name in METHODS:
-        patches.method(torch.Tensor, name, replaced(name))
+        patches.attribute(torch.Tensor, name, replaced(name))
     for name in FUNCTIONS:
-        patches.function(torch, name, replaced(f"torch.{name}"))
+        patches.attribute(torch, name, replaced(f"torch.{name}"))
 
 
 def kept(kind: str, value: Any) -> tuple[Any, int]:

@@ -33,8 +33,8 @@ class Recorder:
         from torch.utils.data import DataLoader
 
         reads.patch(self._patches, self._noting)
-        self._patches.method(DataLoader, "__iter__", self._noting_random)
-        self._patches.method(GradScaler, "step", self._noting_scaler)
+        self._patches.attribute(DataLoader, "__iter__", self._noting_random)
+        self._patches.attribute(GradScaler, "step", self._noting_scaler)
 
     def stop(self) -> None:
         """Put everything back."""

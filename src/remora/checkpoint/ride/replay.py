@@ -119,12 +119,12 @@ class Replay:
         from torch.utils.data import DataLoader
 
         reads.patch(self._patches, self._answering)
-        self._patches.method(torch.nn.Module, "__call__", self._calling)
-        self._patches.method(DataLoader, "__iter__", self._iterating)
+        self._patches.attribute(torch.nn.Module, "__call__", self._calling)
+        self._patches.attribute(DataLoader, "__iter__", self._iterating)
         for name, make in (("step", self._scaler_step), ("unscale_", _doing_nothing),
                            ("update", _doing_nothing)):  # fmt: skip
-            self._patches.method(GradScaler, name, make)
-        self._patches.function(torch.autograd, "grad", _tolerating_unused)
+            self._patches.attribute(GradScaler, name, make)
+        self._patches.attribute(torch.autograd, "grad", _tolerating_unused)
         self._leave_files()
 
     def stop(self) -> None:

@@ -37,6 +37,8 @@ class CheckpointService(Service):
         keep: committed checkpoints that stay; at least 2.
         max_overhead: for ``"auto"``: the largest share of training time saving may cost.
         fresh: start over; what is in the folder stays until the first checkpoint is committed.
+        progress: a file to append to, a line for every step that is computed rather than replayed
+            (:mod:`remora.checkpoint.goodput.progress`).
         command: the script's name and its arguments.
         stream: where lines for the user go; ``sys.stderr`` as it is then.
         make_saver: what saves instead of a :class:`remora.Checkpointer` on ``directory``.
@@ -55,6 +57,7 @@ class CheckpointService(Service):
         keep: int = 3,
         max_overhead: float = 0.02,
         fresh: bool = False,
+        progress: Path | None = None,
         command: Sequence[str] = ("",),
         stream: TextIO | None = None,
         make_saver: MakeSaver | None = None,
@@ -64,18 +67,22 @@ class CheckpointService(Service):
         self._directory = directory.absolute()  # the script may change folder
         self._every, self._keep, self._max_overhead = every, keep, max_overhead
         self._fresh, self._command, self._stream = fresh, tuple(command), stream
+        self._progress = None if progress is None else progress.absolute()
         self._make_saver = make_saver or self._checkpointer
         self._job: Job | None = None
         self._session: Session | None = None
+        self._notice = Notice()
+        self._stop_waiting: Callable[[], None] = _nothing
 
     def attach(self, job: Job) -> None:
         self._job = job
-        self._names = Names.of_rank(_number("RANK", 0), _number("WORLD_SIZE", 1))
-        self._storage: LocalStorage = resumption.open_folder(self._directory, fresh=self._fresh)
         self._last_error = getattr(sys, "last_value", None)
-        self._notice = Notice()
+        self._ranks = _number("WORLD_SIZE", 1)
+        self._names = Names.of_rank(_number("RANK", 0), self._ranks)
+        self._storage: LocalStorage = resumption.open_folder(
+            self._directory, fresh=self._fresh, alone=self._ranks == 1
+        )
         imports = ImportWatch()
-        self._stop_waiting: Callable[[], None] = lambda: None
         self._stop_waiting = imports.when_imported("torch", self._torch_is_here)
 
     def _torch_is_here(self) -> None:
@@ -86,13 +93,22 @@ class CheckpointService(Service):
         if self._job is None:
             return
         learn_torch()
-        plan = Plan(self._storage, self._names, self._command, self._every, self._fresh)
+        plan = Plan(
+            self._storage,
+            self._names,
+            self._ranks,
+            self._command,
+            self._every,
+            self._fresh,
+            self._progress,
+        )
         _stay_with_parent(self)
         try:
             self._session = Session(self._job, plan, self._make_saver, self._notice, self._say)
         except UserError as error:
             raise JobEnded(str(error)) from error
-        self._notice.install()
+        if self._ranks == 1:  # ranks hear of it at different steps, and save at the same ones
+            self._notice.install()
 
     def _checkpointer(self, before_commit: Callable[[int], None]) -> Saver:
         from remora.checkpoint.checkpointer import Checkpointer
@@ -111,11 +127,10 @@ class CheckpointService(Service):
             self._session.finish(well=well)
 
     def detach(self) -> None:
-        job, self._job = self._job, None
         session, self._session = self._session, None
-        if job is not None:
-            self._stop_waiting()
-            self._notice.remove()
+        self._job = None
+        self._stop_waiting()
+        self._notice.remove()
         if session is not None:
             session.close()
 
@@ -133,6 +148,10 @@ class CheckpointService(Service):
             with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
                 stream.write(f"remora: checkpoint: {line}\n")
                 stream.flush()
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
 
 
 def _number(variable: str, default: int) -> int:

@@ -25,18 +25,30 @@ _kept: list[CodeType] = []
 
 
 def in_script(frame: FrameType | None) -> bool:
-    """Whether the code of ``frame`` is the script's own, in the main thread."""
-    return get_ident() not in in_callback and is_scripts(frame)
+    """Whether the code of ``frame`` is the script's own, in the main thread.
 
-
-def is_scripts(frame: FrameType | None) -> bool:
-    """As :func:`in_script`, also for a service that asks within its callback."""
+    The program pays for this at each value it reads, so it is written out.
+    """
+    if in_callback and get_ident() in in_callback:
+        return False
     within, script = _WITHIN, _SCRIPT
     while frame is not None:
         code = id(frame.f_code)
         if code in within:
             return False
         if code in script:
+            return True
+        frame = frame.f_back
+    return get_ident() == threading.main_thread().ident
+
+
+def is_scripts(frame: FrameType | None) -> bool:
+    """As :func:`in_script`, also for a service that asks within its callback."""
+    while frame is not None:
+        code = id(frame.f_code)
+        if code in _WITHIN:
+            return False
+        if code in _SCRIPT:
             return True
         frame = frame.f_back
     return get_ident() == threading.main_thread().ident

@@ -19,7 +19,7 @@ class Call:
     number: int
     """Which call of any kind, from 0."""
     kind: str
-    """pwrite, fdatasync, allocate, rename, sync_names or open."""
+    """pwrite, pread, fdatasync, allocate, rename, remove, sync_names or open (that creates)."""
     name: str
     """The file's, or the new one's."""
 
@@ -66,6 +66,10 @@ class FaultyStorage(WrappedStorage):
         self.raise_if_due("rename", new)
         self.inner.rename(old, new)
 
+    def remove(self, name: str) -> None:
+        self.raise_if_due("remove", name)
+        self.inner.remove(name)
+
     def sync_names(self) -> None:
         self.raise_if_due("sync_names", ".")
         self.inner.sync_names()
@@ -82,6 +86,10 @@ class _FaultyFile(WrappedFile):
             self.inner.pwrite(data[:half], offset)
             raise OSError(code, os.strerror(code), self._name)
         self.inner.pwrite(data, offset)
+
+    def pread(self, buffer: memoryview, offset: int) -> int:
+        self._storage.raise_if_due("pread", self._name)
+        return self.inner.pread(buffer, offset)
 
     def fdatasync(self) -> None:
         self._storage.raise_if_due("fdatasync", self._name)

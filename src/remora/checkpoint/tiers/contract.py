@@ -61,6 +61,10 @@ Part = Iterable[memoryview]
 """One file's bytes, in pieces of at most :data:`PIECE_BYTES`; each is valid until the next."""
 
 
+class Unowned(OSError):
+    """Nobody owns the place any more, as after a peer was restarted: claim it, and try again."""
+
+
 class Shelf(ABC):
     """One run's copies. Every method may be called from any thread, :meth:`put` from one at a time.
 
@@ -95,6 +99,7 @@ class Shelf(ABC):
 
         Raises:
             FolderInUse: another job has become the owner.
+            Unowned: nobody is.
         """
 
     @abstractmethod
@@ -129,10 +134,18 @@ def succeed(known: Owner | None, newest: int, run: str, who: str, place: str) ->
     return Owner(run, secrets.token_hex(4), generation, who)
 
 
-def displaced(owner: Owner | None, place: str) -> FolderInUse:
-    """What a job gets to hear whose place has been taken."""
-    who = owner.who if owner else "nobody any more"
-    return FolderInUse(f"{place} was taken over: it belongs to {who}, and this job writes no more")
+def check_owner(owner: Owner | None, session: str, place: str) -> None:
+    """
+    Raises:
+        FolderInUse: ``owner`` is another job than that of ``session``.
+        Unowned: there is none.
+    """
+    if owner is None:
+        raise Unowned(f"{place} belongs to nobody any more")
+    if owner.session != session:
+        raise FolderInUse(
+            f"{place} was taken over: it belongs to {owner.who}, and this job writes no more"
+        )
 
 
 def check(copy: Copy) -> Copy:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from remora.checkpoint.folder import Folder
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.reading import Found, PartReader
-from remora.checkpoint.tiers.contract import KEEP, Copy, Owner, Part, Shelf
+from remora.checkpoint.tiers.contract import KEEP, Copy, Owner, Part, Shelf, Unowned
 from remora.checkpoint.tiers.pacing import Backoff, Pace
 from remora.checkpoint.tiers.verified import opened, pieces
 from remora.core.errors import CheckpointDamaged, RemoraError
@@ -140,7 +140,11 @@ class Copier:
         with opened(self._folder.storage, Found(entry, "live")) as reader:
             sizes = tuple(part.layout.size for part in reader.parts)
             copy = Copy(self._owner.generation, self._owner.session, entry, sizes)
-            self._shelf.put(copy, [self._paced(part) for part in reader.parts])
+            try:
+                self._shelf.put(copy, [self._paced(part) for part in reader.parts])
+            except Unowned:
+                self._owner = None
+                raise
         self.counters.bytes_sent += copy.nbytes
 
     def _paced(self, part: PartReader) -> Part:

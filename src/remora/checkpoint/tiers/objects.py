@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from remora.checkpoint.tiers.contract import Copy, Owner, Part, Shelf, displaced, succeed
+from remora.checkpoint.tiers.contract import Copy, Owner, Part, Shelf, check_owner, succeed
 from remora.checkpoint.tiers.manifest import (
     MAX_BYTES,
     decode_copy,
@@ -68,11 +68,6 @@ class ObjectShelf(Shelf):
         self._owner = owner
         return owner
 
-    def _check_still_ours(self) -> None:
-        found = self.owner()
-        if found is None or self._owner is None or found.session != self._owner.session:
-            raise displaced(found, self.place)
-
     # ------------------------------------------------------------ copies
 
     def copies(self) -> list[Copy]:
@@ -93,7 +88,7 @@ class ObjectShelf(Shelf):
         for number, (pieces, size) in enumerate(zip(parts, copy.sizes, strict=True)):
             self._write(_part_name(copy, number), pieces)
             self._check_size(_part_name(copy, number), size)
-        self._check_still_ours()
+        check_owner(self.owner(), copy.session, self.place)
         self._write(_manifest_name(copy), [memoryview(encode_copy(copy))])
 
     def _check_size(self, name: str, size: int) -> None:
