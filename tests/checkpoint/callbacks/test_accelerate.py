@@ -25,7 +25,6 @@ SETTINGS: list[Any] = [
     pytest.param({"order": "generator"}, id="generator"),
     pytest.param({"order": "replacement"}, id="replacement"),
 ]
-WORKERS = {"workers": 2}
 PER_EPOCH = BATCHES // 3
 
 
@@ -42,9 +41,9 @@ def test_it_goes_on_as_if_nothing_had_happened(settings: dict[str, Any], tmp_pat
 
 
 def test_draws_of_workers_are_exact_if_skipped_batches_are_loaded(tmp_path: Path) -> None:
-    whole, outcome = train(None, **WORKERS)
-    train(tmp_path / "run", stop_at=5, **WORKERS)
-    resumed, end = train(tmp_path / "run", load_skipped=True, **WORKERS)
+    whole, outcome = train(None, workers=2)
+    train(tmp_path / "run", stop_at=5, workers=2)
+    resumed, end = train(tmp_path / "run", load_skipped=True, workers=2)
     assert resumed == whole[-len(resumed) :]
     assert end == outcome
 

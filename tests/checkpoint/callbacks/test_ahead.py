@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -42,7 +42,7 @@ def loader_of(order: str, workers: int = 0, batch: int = 2) -> DataLoader[Any]:
     )
 
 
-def steps(loader: DataLoader[Any], passes: int) -> Iterator[float]:
+def steps(loader: DataLoader[Any], passes: int) -> Generator[float, None, None]:
     """Each step's outcome: of its batch, and of draws that the step itself makes."""
     for _ in range(passes):
         for inputs, _ in one_ahead(loader):

@@ -16,6 +16,7 @@ from transformers import (
     EarlyStoppingCallback,
     GPT2Config,
     GPT2LMHeadModel,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -84,13 +85,16 @@ def train(
         str(out), **given, metric_for_best_model="loss", report_to="none", disable_tqdm=True,
         use_cpu=True, dataloader_pin_memory=False,
     )  # fmt: skip
-    callbacks: list[Any] = [Watch(stop_at, log), EarlyStoppingCallback(50)]
+    callbacks: list[Any] = [Watch(stop_at, log)]
+    if given["eval_strategy"] != "no":
+        callbacks.append(EarlyStoppingCallback(50))
     if folder is not None:
         callbacks.append(RemoraCallback(folder, every=1, when_slow="block", **remora or {}))
     trainer = Trainer(
         GPT2LMHeadModel(config), arguments, train_dataset=Tokens(), eval_dataset=Tokens(),
         callbacks=callbacks,
     )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
     with suppress(Interrupted):
         trainer.train(resume_from_checkpoint=resume_from_checkpoint)
     return trainer
@@ -102,12 +106,14 @@ def outcome(trainer: Trainer) -> tuple[Any, ...]:
         {name: value for name, value in entry.items() if not _is_of_the_call(name)}
         for entry in trainer.state.log_history
     ]
-    weights = [float(each.double().sum()) for each in trainer.model.parameters()]
-    (stopping,) = (
-        each for each in trainer.callback_handler.callbacks
+    weights = [float(each.detach().double().sum()) for each in trainer.model.parameters()]
+    callbacks = trainer.callback_handler.callbacks
+    patience = [
+        each.early_stopping_patience_counter
+        for each in callbacks
         if isinstance(each, EarlyStoppingCallback)
-    )  # fmt: skip
-    return log, weights, trainer.state.total_flos, stopping.early_stopping_patience_counter
+    ]
+    return log, weights, trainer.state.total_flos, patience
 
 
 def _is_of_the_call(name: str) -> bool:

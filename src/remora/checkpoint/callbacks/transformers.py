@@ -201,7 +201,8 @@ class _TrainerPart:
             mine = next((pair for pair in saved if pair[0] == type(each).__name__), None)
             if mine is not None:
                 saved.remove(mine)
-                vars(each).update(mine[1].get("attributes", mine[1].get("args", {})))
+                own = each is trainer.control  # what others are made with is the script's to say
+                vars(each).update(mine[1]["attributes"] | (mine[1]["args"] if own else {}))
 
     def _exportable(self) -> list[Any]:
         every = [*self._trainer.callback_handler.callbacks, self._trainer.control]
