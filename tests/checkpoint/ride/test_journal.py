@@ -159,8 +159,9 @@ def test_what_was_flushed_survives_power_loss(
     book.flush()
     write(book, [9.0])
     at = len(storage.log)
-    lost = data.draw(st.sets(st.integers(0, len(storage.unsynced(at)))))
-    torn = storage.after_power_loss(at, lambda index: index not in lost)
+    loss = storage.power_loss(at)
+    lost = data.draw(st.sets(st.integers(0, len(loss.sectors))))
+    torn = loss.found(lambda index: index not in lost)
     log = journal.read(torn, "journal")
 
     assert log is not None
@@ -173,3 +174,12 @@ def test_a_journal_of_another_version_is_refused() -> None:
 
     with pytest.raises(CheckpointUnusable, match="version 99"):
         journal.read(storage, "journal")
+
+
+def test_what_an_earlier_attempt_left_is_not_read_even_where_its_frames_align() -> None:
+    common: list[Frame] = [BEGUN, Point(1, 1, "forward")]
+    earlier, _ = encoded([*common, Ended(2, 2), Ended(3, 3)])
+    later, _ = encoded([*common, Ended(4, 4)])
+
+    assert len(later) < len(earlier)
+    assert decoded(later + earlier[len(later) :]) == [*common, Ended(4, 4)]

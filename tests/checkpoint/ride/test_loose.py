@@ -120,13 +120,13 @@ def test_what_exceeds_the_limit_is_said_and_the_rest_saved(monkeypatch: pytest.M
     small, large = torch.zeros(5), torch.zeros(5000)
     state_at(here(small=small, large=large), said=said).load_state_dict(held)
 
-    assert (small.sum(), large.sum()) == (5, 0)
+    assert (small.sum().item(), large.sum().item()) == (5, 0)
     assert "large of 19.5 KiB is not saved" in said[0]
 
 
 def test_parameters_of_no_module_and_gradients_under_way_are_kept() -> None:
     weight = torch.ones(2, requires_grad=True)
-    weight.grad = torch.full((2,), 7.0)
+    weight.sum().backward()
     state = state_at(here(), said=[], gradients=True)
     state.tracked = Tracked({}, {"sgd": torch.optim.SGD([weight], lr=1)})
     held = state.state_dict()
@@ -136,5 +136,4 @@ def test_parameters_of_no_module_and_gradients_under_way_are_kept() -> None:
     state.load_state_dict(held)
 
     assert weight.tolist() == [1, 1]
-    assert weight.grad is not None
-    assert weight.grad.tolist() == [7, 7]
+    assert [each.grad.tolist() for each in [weight] if each.grad is not None] == [[1, 1]]

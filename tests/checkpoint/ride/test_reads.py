@@ -89,10 +89,11 @@ def test_what_happens_within_a_forward_a_step_or_a_loader_is_not_the_scripts() -
 
     net = Asking(2, 1)
     adam = torch.optim.Adam(net.parameters())
-    loader = torch.utils.data.DataLoader([torch.ones(2)], shuffle=True)
+    data = torch.utils.data.TensorDataset(torch.ones(1, 2))
+    loader = torch.utils.data.DataLoader(data, shuffle=True)
 
     def work() -> None:
-        for batch in loader:
+        for (batch,) in loader:
             net(batch).sum().backward()
             adam.step()
 

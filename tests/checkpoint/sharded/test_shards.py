@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributed import HashStore
+from torch._C._distributed_c10d import HashStore
 
 from remora.checkpoint.sharded.coordinator import Coordinator
 from remora.checkpoint.sharded.shards import ELSEWHERE, SHARD, joined, localised

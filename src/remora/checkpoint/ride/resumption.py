@@ -22,11 +22,13 @@ class Names:
 
     current: str
     fresh: str
+    of_first: bool = True
+    """Whether this is the only rank, or the first: the one that speaks for all."""
 
     @staticmethod
     def of_rank(rank: int, ranks: int) -> Names:
         suffix = f".rank-{rank:04}" if ranks > 1 else ""
-        return Names(f"journal{suffix}", f"journal-fresh{suffix}")
+        return Names(f"journal{suffix}", f"journal-fresh{suffix}", rank == 0)
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,12 @@ class Resumption:
     """None: the script had run to its end."""
 
 
-def open_folder(directory: Path, *, fresh: bool) -> LocalStorage:
+def open_folder(directory: Path, *, fresh: bool, alone: bool = True) -> LocalStorage:
     """The folder, checked before the script runs: it can be written and nobody else writes to it.
+
+    Args:
+        fresh: start over, also beside files that are not ours.
+        alone: there are no other ranks, which would look at the same moment.
 
     Raises:
         CheckpointUnusable: it cannot be written, or holds something else.
@@ -54,7 +60,8 @@ def open_folder(directory: Path, *, fresh: bool) -> LocalStorage:
                 f"folder {str(directory)!r} holds no checkpoints but other files "
                 f"({strange[0]}); choose an empty folder, or use this one with --fresh"
             )
-        storage.lock().release()
+        if alone:
+            storage.lock().release()
     except OSError as error:
         raise CheckpointUnusable(
             f"checkpoint folder {str(directory)!r} cannot be written: "

@@ -77,8 +77,11 @@ class CheckpointService(Service):
     def attach(self, job: Job) -> None:
         self._job = job
         self._last_error = getattr(sys, "last_value", None)
-        self._names = Names.of_rank(_number("RANK", 0), _number("WORLD_SIZE", 1))
-        self._storage: LocalStorage = resumption.open_folder(self._directory, fresh=self._fresh)
+        self._ranks = _number("WORLD_SIZE", 1)
+        self._names = Names.of_rank(_number("RANK", 0), self._ranks)
+        self._storage: LocalStorage = resumption.open_folder(
+            self._directory, fresh=self._fresh, alone=self._ranks == 1
+        )
         imports = ImportWatch()
         self._stop_waiting = imports.when_imported("torch", self._torch_is_here)
 
@@ -91,14 +94,21 @@ class CheckpointService(Service):
             return
         learn_torch()
         plan = Plan(
-            self._storage, self._names, self._command, self._every, self._fresh, self._progress
+            self._storage,
+            self._names,
+            self._ranks,
+            self._command,
+            self._every,
+            self._fresh,
+            self._progress,
         )
         _stay_with_parent(self)
         try:
             self._session = Session(self._job, plan, self._make_saver, self._notice, self._say)
         except UserError as error:
             raise JobEnded(str(error)) from error
-        self._notice.install()
+        if self._ranks == 1:  # ranks hear of it at different steps, and save at the same ones
+            self._notice.install()
 
     def _checkpointer(self, before_commit: Callable[[int], None]) -> Saver:
         from remora.checkpoint.checkpointer import Checkpointer

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from torch.optim import optimizer as torch_steps
 
+from remora.checkpoint.counters import Counters
 from remora.checkpoint.goodput.progress import ProgressLog
 from remora.checkpoint.ride import resumption, rng
 from remora.checkpoint.ride.journal import JOURNAL_VERSION, Begun, Ended, Journal, Point
@@ -32,6 +33,8 @@ from remora.tap.steps import Step
 class Saver(Protocol):
     """What is asked of a checkpointer; :class:`remora.Checkpointer` is one."""
 
+    counters: Counters
+
     def track(self, **parts: Any) -> None: ...
     def restore(self, step: int | None = None) -> int | None: ...
     def step(self, step: int) -> bool: ...
@@ -50,6 +53,7 @@ class Plan:
 
     storage: Storage
     names: Names
+    ranks: int
     command: tuple[str, ...]
     """The script's name and its arguments."""
     every: int | Literal["auto"]
@@ -94,12 +98,17 @@ class Session:
         self._alone = False
         self._cleared = self._cleared_last = False
         self._random: rng.States = {}
-        self._point, self._frame = Point(0, 0, "forward"), None
+        self._point = Point(0, 0, "forward")
+        self._frame: FrameType | None = None
         self._saved = 0
         self._leaving = False
+        self._trouble: Exception | None = None
         self._first_step_done = 0.0
         self._progress = ProgressLog(plan.progress) if plan.progress is not None else None
-        self._saver = make_saver(self._before_commit)
+        self._make_saver = make_saver
+        self._known_saver: Saver | None = None
+        if plan.ranks == 1:
+            self._known_saver = self._saver
         try:
             self._subscribe()
             self._begin()
@@ -107,7 +116,6 @@ class Session:
             self.close()
             raise
 
-    _frame: FrameType | None
     _hooks: tuple[Any, ...] = ()
 
     def _subscribe(self) -> None:
@@ -121,6 +129,13 @@ class Session:
             torch_steps.register_optimizer_step_post_hook(self._on_stepped),
         )
         self._steps = job.steps.subscribe(after=self._after_step, before=self._before_step)
+
+    @property
+    def _saver(self) -> Saver:
+        """Ranks make theirs together, once the script has brought them together: at a step."""
+        if self._known_saver is None:
+            self._known_saver = self._make_saver(self._before_commit)
+        return self._known_saver
 
     def _begin(self) -> None:
         storage, names = self._plan.storage, self._plan.names
@@ -162,6 +177,7 @@ class Session:
         found = self._resumption
         if found is None or found.target is None:
             return
+        self._raise_trouble()
         target = found.target
         self._replay = None
         seconds = time.perf_counter() - self._first_step_done
@@ -185,6 +201,7 @@ class Session:
     # ------------------------------------------------------------ the script's iterations
 
     def _on_step(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        self._raise_trouble()
         if self._replay is not None:
             changed = self._replay.before_step(optimizer, args, kwargs)
             if self._replay is not None:
@@ -204,6 +221,19 @@ class Session:
                 self._at("step", sys._getframe(1))
 
     def _after_step(self, step: Step) -> None:
+        if self._replay is None:
+            self._count(step)
+            return
+        try:
+            self._count(step)
+        except Exception as error:  # detached now, the script would go on from nowhere
+            self._trouble = error
+
+    def _raise_trouble(self) -> None:
+        if self._trouble is not None:
+            raise JobEnded(f"replay failed: {self._trouble}") from self._trouble
+
+    def _count(self, step: Step) -> None:
         self._cleared_last, self._cleared = self._cleared, False
         self._iterations.stepped(id(step.optimizer))
         if self._iterations.calls == 1:
@@ -319,19 +349,23 @@ class Session:
         self._next_forward.disarm()
         done = self._job.steps.count
         self._point = Point(done, self._iterations.calls, "end")
-        if done > self._saved:
+        if done:
             self._saver.wait()
-            self._saver.save(done)
-        self._saver.wait()
+            if done > self._saved:
+                self._saver.save(done)
+                self._saver.wait()
         recorder.journal.mark(Ended(done, self._iterations.calls))
         recorder.journal.flush()
+        if self._plan.names.of_first and self._saver.counters.committed:
+            self._say(self._saver.counters.sentence())
 
     def close(self) -> None:
         """Let what is in flight come to its end, and put everything back."""
         recorder = self._recorder
         self.abandon()
         try:
-            self._saver.close()
+            if self._known_saver is not None:
+                self._known_saver.close()
         finally:
             if recorder is not None:
                 recorder.journal.close()

@@ -1,4 +1,5 @@
 """Shuffled epochs with validation in between, early stopping on a mean, a schedule, a best file."""
+# mypy: ignore-errors
 
 import hashlib
 import time

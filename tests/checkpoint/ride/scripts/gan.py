@@ -1,4 +1,5 @@
 """A GAN: two optimizers, and a graph that one step leaves for the next."""
+# mypy: ignore-errors
 
 import hashlib
 import time

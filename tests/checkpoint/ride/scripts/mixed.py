@@ -1,4 +1,5 @@
 """Mixed precision with steps that overflow, a hand-made average of the weights, a carried state."""
+# mypy: ignore-errors
 
 import copy
 import time

@@ -1,0 +1,1 @@
+"""Checkpointing inside a framework's own training loop: transformers, Lightning, accelerate."""
