@@ -4,6 +4,7 @@ The public names, each imported when first used, so that ``import remora`` is in
 torch alone:
 
     run_script, Job, Service, Observe       ride along with a program; watch it
+    Checkpointer                            save a training's whole state, and resume from it
     Step, Forward, Subscription             what the taps hand to a subscriber
     Workload, Session, Outcome, Work, Footprint     the contract of a workload
     System, Ride, Moved, Requirement                the contract of a system
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from remora.checkpoint.checkpointer import Checkpointer
     from remora.core.errors import BadValue, RemoraError, Unavailable, UnknownName, UserError
     from remora.lab.design import Design, Effort
     from remora.systems.contract import Moved, Requirement, Ride, System
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadValue",
+    "Checkpointer",
     "Design",
     "Effort",
     "Footprint",
@@ -59,6 +62,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "checkpoint.checkpointer": ("Checkpointer",),
     "core.errors": ("BadValue", "RemoraError", "Unavailable", "UnknownName", "UserError"),
     "lab.design": ("Design", "Effort"),
     "systems.contract": ("Moved", "Requirement", "Ride", "System"),

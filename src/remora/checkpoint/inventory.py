@@ -161,12 +161,18 @@ def roll_back(storage: Storage, step: int) -> list[Found]:
 
 def _give_up(storage: Storage, unwanted: list[Found]) -> list[Found]:
     gone = {found.entry for found in unwanted}
-    with only_writer(storage) as log:
-        if gone & set(log.newest.entries):
-            log.append(tuple(each for each in log.newest.entries if each not in gone))
-        for found in unwanted:
-            _remove_files(storage, found)
-        storage.sync_names()
+    try:
+        with only_writer(storage) as log:
+            if gone & set(log.newest.entries):
+                log.append(tuple(each for each in log.newest.entries if each not in gone))
+            for found in unwanted:
+                _remove_files(storage, found)
+            storage.sync_names()
+    except OSError as error:
+        raise CheckpointUnusable(
+            f"the checkpoint folder cannot be written: {error.strerror or error}; "
+            "what it still lists is as it was"
+        ) from error
     return unwanted
 
 

@@ -97,8 +97,8 @@ def show(place: Place, step: Step = None) -> None:
         table.add_row(each.name, str(each.dtype).removeprefix("torch."), shape, f"{each.nbytes:,}")
     console = plain_console()
     console.print(table)
-    console.print(f"step {found.entry.step:,}: {len(every):,} tensors, "
-                  f"{format_bytes(found.entry.nbytes)}")  # fmt: skip
+    total = format_bytes(sum(each.nbytes for each in every))
+    console.print(f"step {found.entry.step:,}: {_count(len(every), 'tensor')}, {total}")
 
 
 @app.command("export")
@@ -118,10 +118,17 @@ def export(
 
     if target.exists():
         raise CheckpointUnusable(f"{str(target)!r} is there already; choose another name")
+    if not target.parent.is_dir():
+        raise CheckpointUnusable(f"there is no folder {str(target.parent)!r} to write into")
     storage = inventory.open_place(place)
     found = inventory.find(storage, step)
     state = inventory.load(storage, found)
-    (export_dcp if form is Format.dcp else export_safetensors)(state, target)
+    try:
+        (export_dcp if form is Format.dcp else export_safetensors)(state, target)
+    except OSError as error:
+        raise CheckpointUnusable(
+            f"{str(target)!r} cannot be written: {error.strerror or error}; choose another place"
+        ) from error
     plain_console().print(f"wrote step {found.entry.step:,} to {target}")
 
 
@@ -188,4 +195,10 @@ def _roll_back(folder: Path, step: int, yes: bool) -> None:
 
 def _given_up(gone: list[Found]) -> str:
     steps = ", ".join(f"{found.entry.step:,}" for found in gone)
-    return f"gave up {len(gone)} checkpoints, of steps {steps}" if gone else "nothing to give up"
+    if not gone:
+        return "nothing to give up"
+    return f"gave up {_count(len(gone), 'checkpoint')}, of step{'s' * (len(gone) > 1)} {steps}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
