@@ -20,12 +20,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from remora.checkpoint.callbacks.ahead import AheadPosition
 from remora.checkpoint.callbacks.loaders import position_of
-from remora.checkpoint.callbacks.newest import Newest, newest
 from remora.checkpoint.callbacks.replaced import Replaced
 from remora.checkpoint.checkpointer import Checkpointer
 from remora.core.errors import BadValue, Unavailable
@@ -78,7 +78,7 @@ class RemoraCallback(TrainerCallback):  # type: ignore[misc]  # of a package wit
         """Within ``trainer``'s loop. Gives the folder that it is to resume from, if any."""
         _refuse_several_processes(trainer)
         with Checkpointer(self.directory, **self._options) as saver, Replaced() as replaced:
-            found = newest(self.directory, self._options.get("storage")) if resume else None
+            found = _look(saver) if resume else None
             self._training = _Training(trainer, saver, found, load_skipped=self._load_skipped)
             self._training.hook_into(replaced)
             self.saver = saver
@@ -109,7 +109,7 @@ class _Training:
     """One call of ``Trainer.train`` that is saved."""
 
     def __init__(
-        self, trainer: Any, saver: Checkpointer, found: Newest | None, *, load_skipped: bool
+        self, trainer: Any, saver: Checkpointer, found: _Found | None, *, load_skipped: bool
     ) -> None:
         self._trainer, self._saver, self._found = trainer, saver, found
         self._load_skipped = load_skipped
@@ -209,14 +209,42 @@ class _TrainerPart:
         return [each for each in every if isinstance(each, ExportableState)]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The checkpoint to resume from, before there is anything to restore but Trainer's state."""
+
+    step: int
+    state: dict[str, Any]
+
+
+class _Looked:
+    """A part that takes nothing but a look."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state["state"]
+
+
+def _look(saver: Checkpointer) -> _Found | None:
+    """It is read twice, this once before the optimizer has any state that would take memory."""
+    looked = _Looked()
+    step = saver.restore(trainer=looked)
+    return None if step is None else _Found(step, looked.state)
+
+
 @contextmanager
-def _folder(found: Newest | None) -> Iterator[str | None]:
+def _folder(found: _Found | None) -> Iterator[str | None]:
     """As much of a folder of Trainer's as it needs to take up its own state."""
     if found is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="remora-resume-") as folder:
-        state = TrainerState(**found.state["trainer"]["state"])
+        state = TrainerState(**found.state)
         state.save_to_json(str(Path(folder, "trainer_state.json")))
         yield folder
 
