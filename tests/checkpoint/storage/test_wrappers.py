@@ -68,17 +68,17 @@ class Clock:
 def test_bytes_take_their_time_all_together() -> None:
     clock = Clock()
     throttle = Throttle(10, clock=lambda: clock.now, sleep=clock.sleep)
-    throttle.charge(20)
-    throttle.charge(5)
+    throttle.charge(20, clock.now)
+    throttle.charge(5, clock.now)
     assert clock.now == 102.5
 
 
 def test_time_in_which_nothing_was_written_is_not_saved_up() -> None:
     clock = Clock()
     throttle = Throttle(10, clock=lambda: clock.now, sleep=clock.sleep)
-    throttle.charge(10)
+    throttle.charge(10, clock.now)
     clock.now += 50
-    throttle.charge(10)
+    throttle.charge(10, clock.now)
     assert clock.now == 152.0
 
 

@@ -24,10 +24,13 @@ class Throttle:
         self._free_at = 0.0
         self._guard = threading.Lock()
 
-    def charge(self, count: int) -> None:
-        """Return when ``count`` more bytes would have gone through."""
+    def now(self) -> float:
+        return self._clock()
+
+    def charge(self, count: int, began: float) -> None:
+        """Return when ``count`` more bytes, sent off at ``began``, would have gone through."""
         with self._guard:
-            begins = max(self._clock(), self._free_at)
+            begins = max(began, self._free_at)
             self._free_at = ends = begins + count / self._bytes_per_s
         wait = ends - self._clock()
         if wait > 0:
@@ -40,8 +43,9 @@ class _ThrottledFile(WrappedFile):
         self._throttle = throttle
 
     def pwrite(self, data: memoryview, offset: int) -> None:
+        began = self._throttle.now()
         self.inner.pwrite(data, offset)
-        self._throttle.charge(len(data))
+        self._throttle.charge(len(data), began)
 
 
 class ThrottledStorage(WrappedStorage):
