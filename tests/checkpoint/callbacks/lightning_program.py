@@ -73,7 +73,10 @@ class Module(lightning.LightningModule):  # type: ignore[misc]  # of a package w
     def outcome(self) -> tuple[Any, ...]:
         """What must be the same in the end, whatever happened on the way."""
         weights = [parameter.tolist() for parameter in self.parameters()]
-        return weights, self.average, self.optimizers().param_groups[0]["lr"]
+        progress = self.trainer.fit_loop.state_dict()
+        progress["state_dict"].pop("combined_loader", None)  # there only with us
+        schedule = self.lr_schedulers().state_dict()
+        return weights, self.average, progress, schedule
 
 
 def train(

@@ -10,7 +10,7 @@ so that they begin in the middle of an epoch.
 
 A step is saved when Lightning is done with it, validation included. No callback hook comes there:
 ``on_train_batch_end`` is before validation, and a run resumed from it would leave that out. So for
-the length of a fit three methods of its loops are wrapped on the instances.
+the length of a fit two methods of its loops are wrapped on the instance.
 """
 
 from __future__ import annotations
@@ -84,10 +84,6 @@ class RemoraCheckpoint(Checkpoint):  # type: ignore[misc]  # of a package withou
         self._fit.hook_into(self._replaced)
         self._fit.begin(resume=trainer.ckpt_path is None)
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        if self._fit is not None:
-            self._fit.loops_are_ready()
-
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self._end()
 
@@ -124,25 +120,16 @@ class _Fit:
             scheduler=[config.scheduler for config in trainer.lr_scheduler_configs],
             lightning=self._lightning,
         )
-        if resume and self._saver.restore() is not None:
-            self._restarting(True)  # else Lightning would check sanity again, and load no loader
+        if resume:
+            self._saver.restore()
         self._last_step = self._epoch_loop._batches_that_stepped
-
-    def loops_are_ready(self) -> None:
-        """Between two epochs there is nothing for Lightning to restart: it begins the next."""
-        if self._lightning.between_epochs:
-            self._restarting(False)
-
-    def _restarting(self, restarting: bool) -> None:
-        """Whatever the fit loop's own setter makes of it, which differs with ``max_steps``."""
-        self._loop._restarting = self._epoch_loop.restarting = restarting
 
     # ------------------------------------------------------------ hearing of steps
 
     def hook_into(self, replaced: Replaced) -> None:
         strategy, loop, epoch_loop = self._trainer.strategy, self._loop, self._epoch_loop
         process, began = strategy.process_dataloader, epoch_loop.on_run_start
-        batch_over, epoch_over = epoch_loop.on_advance_end, loop.on_advance_end
+        batch_over = epoch_loop.on_advance_end
 
         def process_and_count(loader: Any) -> Any:
             processed = process(loader)
@@ -152,21 +139,17 @@ class _Fit:
 
         def begin_and_forget(fetcher: Any) -> None:
             began(fetcher)
-            self._restarting(False)  # a batch was over: none of it is to be done again
+            # A batch was over, validation included: none of that is to be done again. The fit
+            # loop's own setter would have it restart whenever there is a ``max_steps``.
+            loop._restarting = epoch_loop.restarting = False
 
         def end_batch_and_save(fetcher: Any) -> None:
             batch_over(fetcher)
-            if not epoch_loop._is_training_done:  # what belongs to the epoch's end comes first
-                self._settled(between_epochs=False)
-
-        def end_epoch_and_save() -> None:
-            epoch_over()
-            self._settled(between_epochs=True)
+            self._settled()
 
         replaced.put(strategy, "process_dataloader", process_and_count)
         replaced.put(epoch_loop, "on_run_start", begin_and_forget)
         replaced.put(epoch_loop, "on_advance_end", end_batch_and_save)
-        replaced.put(loop, "on_advance_end", end_epoch_and_save)
 
     def _count(self, loader: Any) -> None:
         """Give ``loader`` a state, unless it has one; Lightning saves and loads it."""
@@ -182,18 +165,12 @@ class _Fit:
         """Where it does not know how many batches there are: to know the last."""
         return bool(self._trainer.num_training_batches == math.inf)
 
-    def _settled(self, *, between_epochs: bool) -> None:
-        """Lightning is done with a batch, or with an epoch."""
+    def _settled(self) -> None:
+        """Lightning is done with a batch, but for what belongs to the end of an epoch."""
         step = self._epoch_loop._batches_that_stepped
-        accumulating = not between_epochs and self._epoch_loop._should_accumulate()
-        if step == self._last_step or accumulating:
-            return
-        self._last_step = step
-        self._lightning.between_epochs = between_epochs
-        if between_epochs:
-            for position in self._positions:
-                position.finish()
-        self._saver.step(step - 1)
+        if step != self._last_step and not self._epoch_loop._should_accumulate():
+            self._last_step = step
+            self._saver.step(step - 1)
 
     def close(self) -> None:
         for position in self._positions:
@@ -206,13 +183,11 @@ class _LightningPart:
     def __init__(self, trainer: Any, callback: RemoraCheckpoint) -> None:
         self._trainer = trainer
         self._others = [each for each in trainer.callbacks if each is not callback]
-        self.between_epochs = False
 
     def state_dict(self) -> dict[str, Any]:
         trainer = self._trainer
         datamodule = trainer.datamodule
         return {
-            "between_epochs": self.between_epochs,
             "loops": trainer.fit_loop.state_dict(),
             "precision": trainer.precision_plugin.state_dict(),
             "callbacks": {each.state_key: each.state_dict() for each in self._others},
@@ -223,7 +198,6 @@ class _LightningPart:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         trainer = self._trainer
-        self.between_epochs = state["between_epochs"]
         trainer.fit_loop.load_state_dict(state["loops"])
         trainer.precision_plugin.load_state_dict(state["precision"])
         for each in self._others:
