@@ -83,6 +83,16 @@ def test_the_example_of_a_service_counts_the_steps(folder: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "80 steps")
 
 
+def test_the_checkpointed_loop_resumes_and_its_slots_open_without_us(tmp_path: Path) -> None:
+    for name in ("train.py", "weights.py"):
+        (tmp_path / name).write_text(example("docs/checkpoint.md", name))
+    assert run(tmp_path, "train.py").stdout == "from step 0\n"
+    assert run(tmp_path, "train.py").stdout == "from step 300\n"
+    opened = run(tmp_path, "weights.py").stdout.splitlines()
+    assert len(opened) >= 3
+    assert {line.split(maxsplit=1)[1] for line in opened} == {"(1, 16)"}
+
+
 def test_the_results_can_be_read_as_shown(results_folder: Path, tmp_path: Path) -> None:
     from remora.lab.analysis import analyse_folder
     from remora.lab.folder import Folder
