@@ -216,6 +216,7 @@ class Folder:
         old place could be taken for the checkpoint."""
         for entry in decision.gives_up:
             if self._keep_every and entry.step % self._keep_every == 0:
+                self._files.forget(entry.slot)
                 commit.archive(self.storage, entry)
 
     def close(self) -> None:

@@ -25,6 +25,8 @@ class SlotFiles:
         self._storage, self._part, self._parts = storage, part, parts
         self._size = 0
         self._new_names = False
+        self._known: set[int] = set()
+        """Slots seen to have a file of the right size: looking again takes longer than all else."""
 
     def name(self, slot: int) -> str:
         return slot_name(slot, self._part, self._parts)
@@ -39,6 +41,7 @@ class SlotFiles:
             OSError: they cannot be written.
         """
         self._size = size
+        self._known.clear()
         self._check_room(slots)
         for slot in slots:
             if not self.is_there(slot):
@@ -52,10 +55,8 @@ class SlotFiles:
         Raises:
             OSError: it cannot be made.
         """
-        if self.is_there(slot):
-            file = self._storage.open(self.name(slot), direct=True)
-        else:  # the training thread waits for this: reserve the space, the save fills it
-            file = self._made(slot, _reserve)
+        # Where it has none the training thread waits: reserve the space, the save fills it.
+        file = self._present(slot) or self._made(slot, _reserve)
         try:
             self.sync_names()
         except BaseException:
@@ -63,9 +64,25 @@ class SlotFiles:
             raise
         return file
 
+    def _present(self, slot: int) -> StorageFile | None:
+        try:
+            file = self._storage.open(self.name(slot), direct=True)
+        except FileNotFoundError:
+            return None
+        if file.size() == self._size:
+            return file
+        file.close()
+        return None
+
     def is_there(self, slot: int) -> bool:
-        """Whether the slot has a file of the right size."""
-        return self._present_size(self.name(slot)) == self._size
+        """Whether the slot had a file of the right size when last looked at."""
+        if slot not in self._known and self._present_size(self.name(slot)) == self._size:
+            self._known.add(slot)
+        return slot in self._known
+
+    def forget(self, slot: int) -> None:
+        """The slot's file has been moved away."""
+        self._known.discard(slot)
 
     def _made(self, slot: int, fill: Callable[[StorageFile, int], None]) -> StorageFile:
         name = self.name(slot)
