@@ -162,18 +162,20 @@ class Engine:
 
     def wait_copied(self) -> None:
         """Return when the state may be changed again: every optimizer's step waits here."""
-        save = self._copying
-        if save is None:
-            return
-        began = time.perf_counter_ns()
+        if self._copying is not None:
+            began = time.perf_counter_ns()
+            self._settle_copy(self._copying)
+            self._counters.stalled(time.perf_counter_ns() - began)
+
+    def _settle_copy(self, save: Save) -> None:
         save.copied.wait()
         save.copy.hold_step()
         self._copying = None
-        self._counters.stalled(time.perf_counter_ns() - began)
 
     def wait(self) -> None:
-        """Return when everything begun is durable, or has failed."""
-        self.wait_copied()
+        """Return when everything begun is durable, or has failed: no stall, it was asked for."""
+        if self._copying is not None:
+            self._settle_copy(self._copying)
         with self._changed:
             self._changed.wait_for(lambda: not self._under_way)
 
