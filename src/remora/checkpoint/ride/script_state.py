@@ -17,6 +17,7 @@ import torch
 
 from remora.checkpoint.ride import loose
 from remora.checkpoint.ride.where import script_frames
+from remora.checkpoint.state.stored import unsupported
 from remora.core.errors import CheckpointUnusable
 from remora.core.tensors import tensor_bytes
 from remora.core.units import format_bytes
@@ -117,7 +118,7 @@ class ScriptState:
         found = [
             (path, tensor)
             for path, tensor in self._found(frame).items()
-            if loose.worth_saving(tensor, self.unchanged)
+            if unsupported(tensor) is None and loose.worth_saving(tensor, self.unchanged)
         ]
         found.sort(key=lambda each: loose.nbytes(each[1]))
         limit, total = max(LOOSE_BYTES, self.tracked.nbytes()), 0
