@@ -227,6 +227,7 @@ class Journal:
         self._pending_bytes = 0
         self._guard = threading.Lock()
         self._synced = -1
+        self._closed = False
         if isinstance(begin, Begun):
             self._end = self._seal = 0
             self._write(begin)
@@ -237,7 +238,10 @@ class Journal:
             self._write(Resumed(begin.attempts))
 
     def note(self, kind: str, value: Any, size: int = 16) -> None:
-        """The script was given ``value``, about ``size`` bytes of it."""
+        """The script was given ``value``, about ``size`` bytes of it. Nothing once closed: what was
+        laid over a patch of ours may still call it."""
+        if self._closed:
+            return
         self._pending.append(Entry(kind, value))
         self._pending_bytes += size
         if self._pending_bytes >= _BATCH_BYTES:
@@ -277,4 +281,5 @@ class Journal:
 
     def close(self) -> None:
         """Calling it twice does no harm."""
+        self._closed = True
         self._file.close()
