@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "vgg16_checkpoint.py"
 SHORT = ("--steps", "100", "--every", "10", "--image", "32", "--batch", "8")
 """An epoch of sixty steps and some."""
@@ -53,6 +55,7 @@ def killed_after(line_start: str, folder: Path) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_it_is_killed_and_resumed(tmp_path: Path) -> None:
     expected = whole_run(tmp_path / "whole")
     first = killed_after("step   80", tmp_path / "run")

@@ -52,6 +52,7 @@ def test_riding_along_changes_nothing(tmp_path: Path) -> None:
     assert train(tmp_path / "run") == train(None)
 
 
+@pytest.mark.slow
 def test_it_survives_kill_9(tmp_path: Path) -> None:
     whole, outcome = train(None)
     said, log = killed_and_resumed("accelerate_program", tmp_path / "run", seed=5, last=25)

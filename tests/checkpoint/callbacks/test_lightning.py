@@ -68,6 +68,7 @@ def test_a_finished_fit_is_not_done_again(tmp_path: Path) -> None:
     assert [each.tolist() for each in again.parameters()] == whole.outcome()[0]
 
 
+@pytest.mark.slow
 def test_it_survives_kill_9(tmp_path: Path) -> None:
     whole = train(None)
     said, log = killed_and_resumed("lightning_program", tmp_path / "run", seed=11, last=25)

@@ -58,6 +58,7 @@ def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
     assert outcome(again)[1] == outcome(whole)[1]
 
 
+@pytest.mark.slow
 def test_it_survives_kill_9(tmp_path: Path) -> None:
     whole = train(None, tmp_path)
     losses = [each for each in whole.state.log_history if "loss" in each]

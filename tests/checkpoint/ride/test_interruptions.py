@@ -46,6 +46,7 @@ def test_a_preemption_notice_saves_and_exits_143_and_loses_no_step(tmp_path: Pat
     assert resumed.output == undisturbed.output
 
 
+@pytest.mark.slow
 def test_a_scripts_own_handler_of_sigterm_wins(tmp_path: Path) -> None:
     handler = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))"
     ride = tiny(tmp_path, steps=200, extra=f"import signal; {handler}")
@@ -53,6 +54,7 @@ def test_a_scripts_own_handler_of_sigterm_wins(tmp_path: Path) -> None:
     assert ride.killed(3, number=signal.SIGTERM).code == 7
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_as_python_does_and_it_resumes(tmp_path: Path) -> None:
     ride = tiny(tmp_path, steps=60)
     undisturbed = ride.plainly()
@@ -73,6 +75,7 @@ def test_a_run_that_is_complete_replays_to_its_end_and_says_so(tmp_path: Path) -
     assert "nothing was left to do" in again.errors
 
 
+@pytest.mark.slow
 def test_files_of_weights_are_not_written_over_in_replay(tmp_path: Path) -> None:
     ride = tiny(tmp_path, extra="torch.save(net.state_dict(), 'weights.pt')")
     ride.ridden()
@@ -94,6 +97,7 @@ def test_a_script_that_reads_otherwise_is_refused_in_one_line(tmp_path: Path) ->
     assert "Traceback" not in changed.errors
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_in_one_line(tmp_path: Path) -> None:
     tiny(tmp_path, steps=60).killed(8)
     changed = tiny(tmp_path, width=5, steps=60).ridden()
@@ -103,6 +107,7 @@ def test_another_model_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in changed.errors
 
 
+@pytest.mark.slow
 def test_fresh_starts_over_and_keeps_what_was_there_until_its_first_commit(tmp_path: Path) -> None:
     ride = tiny(tmp_path, steps=60)
     undisturbed = ride.plainly()

@@ -30,6 +30,7 @@ def lines(path: Path) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_ranks_resume_at_one_step_and_learn_what_undisturbed_ones_do(tmp_path: Path) -> None:
     beside, folder = tmp_path / "plainly", tmp_path / "ridden"
     plain = start(beside)

@@ -8,8 +8,12 @@ from tests.checkpoint.ride.conftest import Ride
 pytest.importorskip("transformers", reason="the Trainer's script needs transformers")
 
 
+SOME = ["plain", "epochs"]
+MORE = ["gan", "mixed", "functional", "trainer"]
+
+
 @pytest.mark.parametrize(
-    "ride", ["plain", "epochs", "gan", "mixed", "functional", "trainer"], indirect=True
+    "ride", [*SOME, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE)], indirect=True
 )
 def test_killed_and_resumed_is_as_if_nothing_had_been(ride: Ride) -> None:
     undisturbed = ride.plainly()

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from remora.checkpoint import inventory
 
 SCRIPT = """
@@ -68,6 +70,7 @@ def run(folder: Path, url: str, step: int) -> dict[str, object]:
     return found
 
 
+@pytest.mark.slow
 def test_the_parts_of_both_ranks_are_copied_and_gone_on_from(tmp_path: Path) -> None:
     url = (tmp_path / "copies").as_uri()
     whole = run(tmp_path, url, 0)["losses"]
