@@ -52,9 +52,17 @@ def _shown(key: str, value: object) -> str:
 def _missing() -> Table:
     from remora.experiments.requirements import requirements
 
+    needed = requirements()
+    wanted: dict[tuple[str, str, str], list[str]] = {}
+    for each in needed:
+        row = (each.need, each.state, each.remedy or "–")
+        wanted.setdefault(row, []).append(each.experiment)
     table = Table(title="What the experiments need", title_justify="left")
-    for column in ("experiment", "needs", "state", "to bring it"):
-        table.add_column(column)
-    for each in requirements():
-        table.add_row(each.experiment, each.need, each.state, each.remedy or "–")
+    table.add_column("needs", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("to bring it", no_wrap=True)
+    table.add_column("for", overflow="fold")
+    names = {each.experiment for each in needed}
+    for row, experiments in wanted.items():
+        table.add_row(*row, "all" if set(experiments) == names else ", ".join(experiments))
     return table

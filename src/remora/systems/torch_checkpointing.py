@@ -87,7 +87,7 @@ class TorchCheckpointing(System):
     """Bandwidth of the disk in MB a second; 0 is this machine's own."""
 
     def requires(self) -> tuple[Requirement, ...]:
-        return (Requirement("torch_checkpointing", "pip install torch_checkpointing"),)
+        return (Requirement("torch_checkpointing", "pip install 'remora[peers]'"),)
 
     def ride(self, session: Session, directory: Path) -> Ride:
         return _TorchCheckpointingRide(session, directory, self.every, self.disk_mb_s, self.threads)

@@ -42,7 +42,7 @@ class Torchsnapshot(System):
     """Bandwidth of the disk in MB a second; 0 is this machine's own."""
 
     def requires(self) -> tuple[Requirement, ...]:
-        return (Requirement("torchsnapshot", "pip install torchsnapshot"),)
+        return (Requirement("torchsnapshot", "pip install 'remora[peers]'"),)
 
     def ride(self, session: Session, directory: Path) -> Ride:
         return _TorchsnapshotRide(session, directory, self.every, self.disk_mb_s)
