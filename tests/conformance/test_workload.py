@@ -29,7 +29,15 @@ def _one_thread() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.fixture(params=registry.names())
+LARGE = ("device-like-xl-train",)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
+        for name in registry.names()
+    ]
+)
 def workload(request: pytest.FixtureRequest) -> Workload:
     return registry.get(request.param)
 

@@ -51,7 +51,7 @@ def test_its_workload_runs_under_its_system(environment: dict[str, str], tmp_pat
         environment,
         tmp_path,
         *("bench", "quick", "--workload", "perceptron-train", "--system", "slow-loris"),
-        *("--blocks", "3", "--seconds", "0.5", "--out", "results"),
+        *("--blocks", "2", "--seconds", "0.3", "--executor", "forkserver", "--out", "results"),
     )
     assert done.returncode == 0, done.stderr
     analysis = json.loads((tmp_path / "results" / "report" / "results.json").read_text())

@@ -70,6 +70,7 @@ def test_it_is_killed_and_resumed(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d+ checkpoints; training waited \d+ ms in all", second[-1])
 
 
+@pytest.mark.slow
 def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     short = ("--steps", "10", "--every", "5", "--image", "32", "--batch", "2")
     run = [sys.executable, str(EXAMPLE), str(tmp_path / "run"), *short]

@@ -65,7 +65,14 @@ print(json.dumps(high_water_bytes() - before))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-@pytest.mark.parametrize("name", ["vgg16-forward", "resnet18-train", "bert-base-forward"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vgg16-forward",
+        pytest.param("resnet18-train", marks=pytest.mark.slow),
+        pytest.param("bert-base-forward", marks=pytest.mark.slow),
+    ],
+)
 def test_prediction_is_within_a_third_of_the_measured_peak(name: str) -> None:
     workload = registry.get(name)
     predicted = workload.footprint("standard").total

@@ -38,6 +38,7 @@ def run_counting(folder: Path, every: int, kills: Sequence[float], seconds: floa
     )
 
 
+@pytest.mark.slow  # the machine must be ours alone
 @pytest.mark.parametrize("every", [10, 60], ids=lambda every: f"every {every}")
 def test_the_model_is_within_ten_percent_of_reality(tmp_path: Path, every: int) -> None:
     kills = exponential_failures(4, mtbf_s=0.7, duration_s=5.0)

@@ -66,6 +66,7 @@ def test_ctrl_c_ends_it_as_python_does_and_it_resumes(tmp_path: Path) -> None:
     assert resumed.output == undisturbed.output
 
 
+@pytest.mark.slow
 def test_a_run_that_is_complete_replays_to_its_end_and_says_so(tmp_path: Path) -> None:
     ride = tiny(tmp_path)
     first, again = ride.ridden(), ride.ridden()
@@ -85,6 +86,7 @@ def test_files_of_weights_are_not_written_over_in_replay(tmp_path: Path) -> None
     assert (tmp_path / "weights.pt").read_bytes() == first
 
 
+@pytest.mark.slow
 def test_a_script_that_reads_otherwise_is_refused_in_one_line(tmp_path: Path) -> None:
     tiny(tmp_path, steps=60).killed(8)
     changed = tiny(tmp_path, steps=60, extra="net.bias.sum().tolist()").ridden()
@@ -124,6 +126,7 @@ def test_fresh_starts_over_and_keeps_what_was_there_until_its_first_commit(tmp_p
     assert again.output == undisturbed.output
 
 
+@pytest.mark.slow
 def test_another_script_is_refused(tmp_path: Path) -> None:
     ride = tiny(tmp_path)
     ride.ridden()

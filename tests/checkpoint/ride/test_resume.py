@@ -8,8 +8,8 @@ from tests.checkpoint.ride.conftest import Ride
 pytest.importorskip("transformers", reason="the Trainer's script needs transformers")
 
 
-SOME = ["plain", "epochs"]
-MORE = ["gan", "mixed", "functional", "trainer"]
+SOME = ["plain"]
+MORE = ["epochs", "gan", "mixed", "functional", "trainer"]
 
 
 @pytest.mark.parametrize(
