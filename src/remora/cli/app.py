@@ -26,7 +26,7 @@ app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 app.command("list")(catalogue.catalogue)
-checkpoint.app.command("goodput", context_settings=goodput.CONTEXT)(goodput.goodput)
+checkpoint.app.command("goodput")(goodput.goodput)
 app.add_typer(checkpoint.app, name="checkpoint")
 
 

@@ -15,7 +15,6 @@ from remora.core.units import parse_fraction, parse_seconds
 if TYPE_CHECKING:
     from remora.lab.design import Design, Request
     from remora.lab.folder import Folder
-    from remora.lab.results import Plan
 
 INTERRUPTED = 130
 
@@ -181,17 +180,13 @@ def _conduct(folder: Folder, request: Request, only: list[str]) -> None:
             raise typer.Exit(INTERRUPTED) from None
         finally:
             executor.close()
-    _report(folder, plan)
+    _report(folder)
 
 
-def _report(folder: Folder, plan: Plan) -> None:
-    from remora.cli.report import print_summary
-    from remora.lab.analysis import analyse_folder
-    from remora.lab.report import render
+def _report(folder: Folder) -> None:
+    from remora.cli.report import write_report
 
-    analysis, trials = analyse_folder(folder)
-    rendered = render(folder.path, analysis, trials)
-    print_summary(analysis, rendered)
+    analysis = write_report(folder)
     nothing = [cell.arm.name for cell in analysis.cells if not cell.trials]
     if nothing:
         print(f"remora: nothing was measured of {', '.join(nothing)}", file=sys.stderr)

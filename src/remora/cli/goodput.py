@@ -15,35 +15,34 @@ from remora.core.errors import BadValue
 if TYPE_CHECKING:
     from remora.checkpoint.goodput.model import GoodputRow
     from remora.checkpoint.goodput.prediction import LiveRow
-    from remora.checkpoint.goodput.trace import Trace
-
-CONTEXT = {"allow_interspersed_args": False}
+    from remora.checkpoint.goodput.trace import Counting, Trace
+    from remora.experiments.goodput_report import Scenario
 
 
 def goodput(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RESULTS | SCRIPT [ARGUMENTS]...]",
-            help="A results folder of checkpoint-throughput; with --live, a training script, or "
-            "nothing for a small one of ours.",
+            metavar="RESULTS | -- SCRIPT ARGUMENTS",
+            help="A results folder of checkpoint-goodput; with --live, a training script and its "
+            "arguments behind --, or nothing for a small one of ours.",
         ),
     ] = None,
     trace: Annotated[
         Path | None,
         typer.Option("--trace", metavar="CSV", help="A preemption trace: index, time, GPUs."),
     ] = None,
-    workload: Annotated[
-        str | None, typer.Option("--workload", help="Which workload of the results.")
-    ] = None,
     counting: Annotated[
-        str, typer.Option("--counting", help="Which changes are failures: drops or published.")
+        str,
+        typer.Option("--counting", help="Which changes are failures: drops, changes or published."),
     ] = "drops",
     load: Annotated[float, typer.Option("--load", help="Seconds to read a checkpoint.")] = 0.0,
     restart: Annotated[
         float, typer.Option("--restart", help="Seconds from a failure until the program is up.")
     ] = 0.0,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write all columns there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write goodput.csv and the figure to this folder.")
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Really kill and restart a job, and compare.")
     ] = False,
@@ -65,15 +64,28 @@ def goodput(
         kills = _kills(trace, counting, mtbf, seconds, seed)
         plain_console().print(_live_table(_run_live(arguments or [], every, seconds, kills)))
         return
-    if not arguments:
-        raise BadValue("give a results folder of `remora bench checkpoint-throughput`, or --live")
-    rows = _rows(Path(arguments[0]), workload, trace, counting, load, restart, seed)
-    if csv is not None:
-        from remora.checkpoint.goodput.delimited import goodput_csv
-        from remora.core.files import write_atomically
+    if not arguments or len(arguments) > 1:
+        raise BadValue("give one results folder of `remora bench checkpoint-goodput`, or --live")
+    _say_workloads(Path(arguments[0]), _scenario(trace, counting, load, restart, seed), out)
 
-        write_atomically(csv, goodput_csv(rows).encode())
-    plain_console().print(_table(rows))
+
+def _say_workloads(results: Path, scenario: Scenario, out: Path | None) -> None:
+    from remora.experiments.goodput_report import goodput_rows, write_goodput
+    from remora.lab.analysis import analyse_folder
+    from remora.lab.folder import Folder
+
+    analysis, trials = analyse_folder(Folder.open(results))
+    rows = goodput_rows(analysis, scenario)
+    console = plain_console()
+    for workload, table in rows.items():
+        first = table[0]
+        times = "1 failure" if first.failures == 1 else f"{first.failures} failures"
+        hours = f"{first.duration_s / 3600:.1f} h"
+        console.print(f"{workload}, {first.trace}: {times} in {hours}", soft_wrap=True)
+        console.print(_table(table))
+    if out is not None:
+        for path in write_goodput(analysis, trials, scenario, out):
+            print(path)
 
 
 def _trace(path: Path | None, seed: int) -> Trace:
@@ -83,29 +95,25 @@ def _trace(path: Path | None, seed: int) -> Trace:
     return read_trace(path) if path is not None else synthetic_trace(seed, 4.0, 540.0)
 
 
-def _rows(
-    results: Path, workload: str | None, trace: Path | None, counting: str, load: float,
-    restart: float, seed: int,
-) -> tuple[GoodputRow, ...]:  # fmt: skip
-    from remora.checkpoint.goodput.model import goodput_table
-    from remora.checkpoint.goodput.schemes import Job
-    from remora.checkpoint.goodput.systems import lines_of
-    from remora.checkpoint.goodput.throughputs import read_throughputs
-    from remora.checkpoint.goodput.trace import Counting
+def _scenario(
+    trace: Path | None, counting: str, load: float, restart: float, seed: int
+) -> Scenario:
+    from remora.experiments.goodput_report import Scenario
 
-    file = results / "report" / "results.json" if results.is_dir() else results
-    measured = read_throughputs(file, workload or "device-like-train")
-    job = Job(step_s=measured.step_s, load_s=load, restart_s=restart)
-    chosen: Counting = "published" if counting == "published" else "drops"
-    if counting not in ("published", "drops"):
-        raise BadValue(f"--counting {counting}: choose drops or published")
-    return goodput_table(_trace(trace, seed), job, lines_of(measured), counting=chosen)
+    return Scenario(_trace(trace, seed), load_s=load, restart_s=restart, counting=_known(counting))
+
+
+def _known(counting: str) -> Counting:
+    from remora.checkpoint.goodput.trace import COUNTINGS
+
+    found = next((each for each in COUNTINGS if each == counting), None)
+    if found is None:
+        raise BadValue(f"--counting {counting}: choose one of {', '.join(COUNTINGS)}")
+    return found
 
 
 def _table(rows: tuple[GoodputRow, ...]) -> Table:
-    first = rows[0]
-    title = f"{first.trace}: {first.failures} failures in {first.duration_s / 3600:.1f} h"
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     for column in ("system", "every", "× none", "steps/h, replayed", "by formula", "lost steps"):
         table.add_column(column, justify="left" if column == "system" else "right")
     for row in rows:
@@ -125,7 +133,7 @@ def _kills(
     if trace is None:
         return exponential_failures(seed, mtbf, seconds)
     recorded = _trace(trace, seed)
-    moments = recorded.failures("published" if counting == "published" else "drops")
+    moments = recorded.failures(_known(counting))
     return compressed(moments, recorded.duration_s / seconds)
 
 

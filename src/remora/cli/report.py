@@ -12,6 +12,7 @@ from rich.table import Table
 from remora.cli.console import plain_console
 
 if TYPE_CHECKING:
+    from remora.lab.folder import Folder
     from remora.lab.report import Rendered
     from remora.lab.results import Analysis, Comparison
 
@@ -21,12 +22,21 @@ def report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) ->
     from remora.lab.packages import require_lab_packages
 
     require_lab_packages()
-    from remora.lab.analysis import analyse_folder
     from remora.lab.folder import Folder
+
+    write_report(Folder.open(folder))
+
+
+def write_report(folder: Folder) -> Analysis:
+    """Analyse what lies in ``folder``, write its report, and print the verdicts."""
+    from remora.experiments import registry
+    from remora.lab.analysis import analyse_folder
     from remora.lab.report import render
 
-    analysis, trials = analyse_folder(Folder.open(folder))
-    print_summary(analysis, render(folder, analysis, trials))
+    analysis, trials = analyse_folder(folder)
+    own = registry.figures(analysis.plan.experiment)
+    print_summary(analysis, render(folder.path, analysis, trials, own))
+    return analysis
 
 
 def print_summary(analysis: Analysis, rendered: Rendered, console: Console | None = None) -> None:
@@ -58,7 +68,13 @@ def _table(workload: str, floor: float | None, rows: list[Comparison]) -> Table:
 
 
 def _numbers(row: Comparison) -> tuple[str, str]:
-    ratio = "–" if row.ratio is None else f"{row.ratio:.3g}"
+    from remora.lab.report import numbers
+
+    if row.ratio is None:
+        return numbers.NONE, numbers.NONE
+    places = numbers.ratio_places(row.ratio)
+    ratio = numbers.fixed(row.ratio, places)
     if row.interval is None:
-        return ratio, "–"
-    return ratio, f"{row.interval.low:.3g} – {row.interval.high:.3g}"
+        return ratio, numbers.NONE
+    ends = (numbers.fixed(each, places) for each in (row.interval.low, row.interval.high))
+    return ratio, " – ".join(ends)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from remora.core.errors import UnknownName
 from remora.experiments import (
     checkpoint_concurrency,
+    checkpoint_goodput,
     checkpoint_sensitivity,
     checkpoint_throughput,
     quick,
 )
 from remora.lab.design import Design
 
+if TYPE_CHECKING:
+    from remora.lab.report.figures import Figure
+
 _ALL = (
     quick.DESIGN,
     checkpoint_throughput.DESIGN,
+    checkpoint_goodput.DESIGN,
     checkpoint_sensitivity.DESIGN,
     checkpoint_concurrency.DESIGN,
 )
@@ -30,3 +37,12 @@ def get(name: str) -> Design:
     if name not in _DESIGNS:
         raise UnknownName("experiment", name, _DESIGNS)
     return _DESIGNS[name]
+
+
+def figures(name: str) -> tuple[Figure, ...]:
+    """What the report of the experiment ``name`` shows beside what every report does."""
+    if name != checkpoint_goodput.DESIGN.name:
+        return ()
+    from remora.experiments.goodput_report import figure
+
+    return (figure(),)

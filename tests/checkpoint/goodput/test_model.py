@@ -152,11 +152,11 @@ def test_the_published_counting_has_other_failures() -> None:
 def test_the_table_as_csv() -> None:
     line = Line("a", SCHEMES["gpm"], (Point(every=20, throughput=1.0),))
     rows = goodput_table(TRACE, JOB, [line])
-    assert goodput_csv(rows[:1]) == (
-        "trace,synthetic,counting,failures,duration_s,label,scheme,every,throughput,write_s,"
+    assert goodput_csv({"w": rows[:1]}) == (
+        "workload,trace,synthetic,counting,failures,duration_s,label,scheme,every,throughput,write_s,"
         "in_flight,redo_s,formula_steps_per_hour,replay_steps_per_hour,formula_share,replay_share,"
         "lost_steps,down_s,formula_error\n"
-        "one loss,false,drops,1,5400,a,gpm,20,1.0,0.0,1,15.0,7180.0,7186.666666666666,"
+        "w,one loss,false,drops,1,5400,a,gpm,20,1.0,0.0,1,15.0,7180.0,7186.666666666666,"
         "0.9972222222222222,0.9981481481481481,0,10.0,-0.0009276437847866026\n"
     )
     assert len(cells(rows[0])) == len(COLUMNS)
@@ -164,7 +164,7 @@ def test_the_table_as_csv() -> None:
 
 def test_what_is_drawn_is_labelled_in_every_row() -> None:
     rows = goodput_table(synthetic_trace(1, 2, 600), JOB, [Line("a", SCHEMES["gpm"], (POINT,))])
-    read = list(csv.DictReader(io.StringIO(goodput_csv(rows))))
+    read = list(csv.DictReader(io.StringIO(goodput_csv({"w": rows}))))
     assert {row["synthetic"] for row in read} == {"true"}
     assert all(row["trace"].startswith("synthetic (seed 1") for row in read)
 

@@ -8,7 +8,6 @@ from remora.checkpoint.goodput.progress import Finished, ProgressLog, read_progr
 from remora.checkpoint.goodput.replay import Pace, Replayed, replay
 from remora.checkpoint.goodput.schemes import SCHEMES, Job, Point, Scheme, find_scheme
 from remora.checkpoint.goodput.synthetic import compressed, exponential_failures, synthetic_trace
-from remora.checkpoint.goodput.throughputs import Throughputs, read_throughputs
 from remora.checkpoint.goodput.trace import (
     COUNTINGS,
     Change,
@@ -40,7 +39,6 @@ __all__ = [
     "Replayed",
     "Scheme",
     "Spawned",
-    "Throughputs",
     "Trace",
     "cells",
     "compressed",
@@ -52,7 +50,6 @@ __all__ = [
     "pace_of",
     "parse_trace",
     "read_progress",
-    "read_throughputs",
     "read_trace",
     "replay",
     "run_live",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from remora.checkpoint.goodput.model import GoodputRow
@@ -17,12 +17,12 @@ def cells(row: GoodputRow) -> tuple[str | int | float, ...]:
     return tuple(_cell(getattr(row, name)) for name in COLUMNS)
 
 
-def goodput_csv(rows: Sequence[GoodputRow]) -> str:
-    """A header, then one line a row."""
+def goodput_csv(rows: Mapping[str, Sequence[GoodputRow]]) -> str:
+    """Rows by workload: a header, then one line a row, which begins with its workload."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(cells(row) for row in rows)
+    writer.writerow(("workload", *COLUMNS))
+    writer.writerows((name, *cells(row)) for name, group in rows.items() for row in group)
     return text.getvalue()
 
 

@@ -12,7 +12,7 @@ from remora.core.errors import ResultsUnusable
 from remora.core.files import write_atomically
 from remora.lab.report.curves import panels
 from remora.lab.report.delimited import curve_csv, summary_csv, trials_csv
-from remora.lab.report.figures import drawn_figures
+from remora.lab.report.figures import Figure, drawn_figures
 from remora.lab.report.html import page_html
 from remora.lab.report.latex import summary_latex
 from remora.lab.report.markdown import summary_markdown
@@ -36,10 +36,15 @@ class Rendered:
     """A CSV for each figure that the experiment asks for itself."""
 
 
-def render(folder: Path, analysis: Analysis, trials: Sequence[Trial]) -> Rendered:
+def render(
+    folder: Path, analysis: Analysis, trials: Sequence[Trial], own: Sequence[Figure] = ()
+) -> Rendered:
     """Write the report of the results in ``folder`` to ``folder/report/``, over an older one.
 
     Each file is whole or not there, and the same data gives the same bytes.
+
+    Args:
+        own: figures that the experiment adds to those that every report has.
 
     Raises:
         ResultsUnusable: the folder is missing or cannot be written.
@@ -47,7 +52,7 @@ def render(folder: Path, analysis: Analysis, trials: Sequence[Trial]) -> Rendere
     report = folder / "report"
     try:
         (report / "figures").mkdir(parents=True, exist_ok=True)
-        return _write(report, folder, analysis, trials)
+        return _write(report, folder, analysis, trials, own)
     except OSError as error:
         raise ResultsUnusable(
             f"cannot write the report to {report}: {error.strerror or error}; "
@@ -55,13 +60,15 @@ def render(folder: Path, analysis: Analysis, trials: Sequence[Trial]) -> Rendere
         ) from error
 
 
-def _write(report: Path, folder: Path, analysis: Analysis, trials: Sequence[Trial]) -> Rendered:
+def _write(
+    report: Path, folder: Path, analysis: Analysis, trials: Sequence[Trial], own: Sequence[Figure]
+) -> Rendered:
     def written(name: str, content: str | bytes) -> Path:
         path = report / name
         write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
 
-    figures = drawn_figures(analysis, trials)
+    figures = drawn_figures(analysis, trials, own)
     return Rendered(
         folder=report,
         results=written("results.json", results_json(analysis)),
@@ -74,10 +81,17 @@ def _write(report: Path, folder: Path, analysis: Analysis, trials: Sequence[Tria
             for drawn in figures
             for form, data in drawn.files.items()
         ),
-        curves=tuple(
-            written(f"curve-{curve.name}.csv", curve_csv(found))
-            for curve in analysis.plan.curves
-            if (found := panels(analysis, curve))
+        curves=(
+            *(
+                written(f"curve-{curve.name}.csv", curve_csv(found))
+                for curve in analysis.plan.curves
+                if (found := panels(analysis, curve))
+            ),
+            *(
+                written(drawn.figure.data, table(analysis, trials))
+                for drawn in figures
+                if (table := drawn.figure.table) is not None
+            ),
         ),
         page=written("index.html", page_html(analysis, trials, folder, figures)),
     )

@@ -26,6 +26,8 @@ class Figure:
     draw: Draw
     data: str = ""
     """The CSV of its numbers, where it has one of its own."""
+    table: Callable[[Analysis, Sequence[Trial]], str] | None = None
+    """What is in ``data``, where nothing else writes it."""
 
     def drawn(self, analysis: Analysis, trials: Sequence[Trial]) -> Drawn:
         """The figure in every form. Same data, same bytes."""
@@ -102,9 +104,11 @@ FIGURES = (
 )
 
 
-def drawn_figures(analysis: Analysis, trials: Sequence[Trial]) -> list[Drawn]:
-    """The figures for which there is anything to draw; the experiment's own come first."""
-    figures = [*map(of_curve, analysis.plan.curves), *FIGURES]
+def drawn_figures(
+    analysis: Analysis, trials: Sequence[Trial], own: Sequence[Figure] = ()
+) -> list[Drawn]:
+    """The figures for which there is anything to draw; the experiment's ``own`` come first."""
+    figures = [*own, *map(of_curve, analysis.plan.curves), *FIGURES]
     return [f.drawn(analysis, trials) for f in figures if f.drawable(analysis, trials)]
 
 
