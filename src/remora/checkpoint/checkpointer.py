@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from remora.checkpoint.counters import Counters
@@ -17,6 +16,7 @@ from remora.checkpoint.engine import Engine, OnError, Settings, Snapshot, WhenSl
 from remora.checkpoint.folder import Folder
 from remora.checkpoint.pace import Fixed, Measured, Pace
 from remora.checkpoint.planned import Plans
+from remora.checkpoint.policy.probe import pick
 from remora.checkpoint.policy.records import Wanted
 from remora.checkpoint.sharded.coordinator import Coordinator, coordinator
 from remora.checkpoint.sharded.folders import open_folder
@@ -27,6 +27,7 @@ from remora.checkpoint.storage.contract import Storage
 from remora.checkpoint.storage.local import LocalStorage
 from remora.checkpoint.tiers.contract import KEEP
 from remora.checkpoint.tiers.elsewhere import Elsewhere
+from remora.checkpoint.tuning import tune, tuned_words
 from remora.core.errors import BadValue, CheckpointUnusable
 from remora.tap.job import Job
 
@@ -51,7 +52,9 @@ class Checkpointer:
             latency; more were never seen to help.
         keep: how many committed ones stay; at least 2, so that one may be damaged.
         keep_every: checkpoints whose step is a multiple of this stay for good.
-        threads: how many threads write. One reaches what direct I/O gives on the disks measured.
+        threads: how many threads write. One reaches what direct I/O gives on the disks measured;
+            ``"auto"`` tries 1, 2 and 4 out on this one before the first save, with several sizes
+            of chunk, for about two seconds.
         chunk_bytes: bytes copied, hashed and written at once; a multiple of 4096.
         memory_bytes: staging memory; by default that of ``in_flight`` states. A state larger than
             it still goes through, at the speed of storage.
@@ -88,7 +91,7 @@ class Checkpointer:
         in_flight: int = 2,
         keep: int = 3,
         keep_every: int | None = None,
-        threads: int = 1,
+        threads: int | Literal["auto"] = 1,
         chunk_bytes: int = CHUNK_BYTES,
         memory_bytes: int | None = None,
         when_slow: WhenSlow = "skip",
@@ -124,9 +127,16 @@ class Checkpointer:
         self.elsewhere.attach(folder)
         self._plans = Plans(chunk_bytes)
         settings = Settings(
-            in_flight, threads, memory_bytes, when_slow, on_error, snapshot, before_commit
+            in_flight,
+            1 if threads == "auto" else threads,
+            memory_bytes,
+            when_slow,
+            on_error,
+            snapshot,
+            before_commit,
         )
         self._engine = Engine(folder, settings, self.counters, _say, self._pace.ended)
+        self._untuned = threads == "auto"
         self._parts: Parts | None = None
         self._was_busy, self._stalled_ns = False, 0
         self._job = Job(strict=True)
@@ -217,6 +227,8 @@ class Checkpointer:
             StateUnsupported: a part's state holds what cannot be saved.
             CheckpointUnusable: there is not enough room for the slots.
         """
+        if self._untuned:
+            self._tune()
         began_ns = time.perf_counter_ns()
         self._engine.raise_failure()
         self._engine.wait_copied()
@@ -231,6 +243,16 @@ class Checkpointer:
             return False
         self._was_busy = True
         return True
+
+    def _tune(self) -> None:
+        """Try out how to write here. Storage that fails now fails the save too, which says so."""
+        self._untuned = False
+        with contextlib.suppress(OSError):
+            probed = tune(self._storage, f"slot-probe-{os.getpid()}")
+            best = pick(probed)
+            self._engine.write_with(best.threads)
+            self._plans = Plans(best.chunk_bytes)
+            _say(tuned_words(probed, best))
 
     def _captured(self, parts: Parts) -> dict[str, Any]:
         state = parts.capture()
@@ -270,12 +292,7 @@ class Checkpointer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -300,12 +317,17 @@ def _open(
 
 
 def _check(
-    every: int | str, threads: int, chunk_bytes: int, when_slow: str, on_error: str, snapshot: str
+    every: int | str,
+    threads: int | str,
+    chunk_bytes: int,
+    when_slow: str,
+    on_error: str,
+    snapshot: str,
 ) -> None:
     if every != "auto" and (isinstance(every, str) or every < 1):
         raise BadValue(f"every={every!r}: choose a number of steps from 1, or 'auto'")
-    if threads < 1:
-        raise BadValue(f"threads={threads}: choose 1 or more")
+    if threads != "auto" and (isinstance(threads, str) or threads < 1):
+        raise BadValue(f"threads={threads!r}: choose 1 or more, or 'auto'")
     if chunk_bytes < 4096 or chunk_bytes % 4096:
         raise BadValue(
             f"chunk_bytes={chunk_bytes}: choose a multiple of 4096, such as {CHUNK_BYTES}"

@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from remora.checkpoint.counters import Counters
@@ -75,6 +75,10 @@ class Engine:
         return bool(self._under_way)
 
     # ------------------------------------------------------------ in the training thread
+
+    def write_with(self, threads: int) -> None:
+        """Have so many threads write, from the next writer on."""
+        self._settings = replace(self._settings, threads=threads)
 
     def has_room(self) -> bool:
         """Whether one more may be in flight, made so as ``when_slow`` says."""

@@ -17,7 +17,6 @@ needs naming. The loaders skip by themselves what was done, and load none of it:
 from __future__ import annotations
 
 import os
-from types import TracebackType
 from typing import Any, Self
 
 from remora.checkpoint.callbacks.ahead import AheadPosition
@@ -118,12 +117,7 @@ class Saver:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

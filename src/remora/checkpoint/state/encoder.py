@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import torch
 
+from remora.checkpoint.state.known import KnownDict, is_simple
 from remora.checkpoint.state.plain import (
     DEEPEST,
     ENCODERS,
@@ -41,10 +42,16 @@ class Refused(Exception):
 
 
 class Encoder:
-    """One flattening: the tensors so far, and how each type is written."""
+    """One flattening: the tensors so far, and how each type is written.
 
-    def __init__(self) -> None:
+    Args:
+        known: dicts of tensors by name, as earlier flattenings of the same state met them; this
+            one adds its own.
+    """
+
+    def __init__(self, known: dict[str, KnownDict] | None = None) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
+        self._known = known
         self._places: dict[int, tuple[str, ...]] = {}
         self._containers: dict[type, Callable[[Any, str, int], Json]] = {
             dict: self.mapping,
@@ -74,6 +81,29 @@ class Encoder:
 
     def mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> Json:
         """A dict as an object where its keys allow that, as pairs where they do not."""
+        if self._known is None or not value:
+            return self._mapping(value, name, depth)
+        known = self._known.get(name)
+        if known is not None and known.is_still(value) and self._taken(known, value):
+            return known.json
+        count = len(self.tensors)
+        encoded = self._mapping(value, name, depth)
+        if len(self.tensors) == count + len(value) and is_simple(value):
+            names = [*self.tensors][count:]
+            self._known[name] = KnownDict(value, names, encoded)
+        return encoded
+
+    def _taken(self, known: KnownDict, value: Mapping[Any, torch.Tensor]) -> bool:
+        """Take ``value`` as it is known, unless another has its memory or one of its names."""
+        if not self._places.keys().isdisjoint(known.places):
+            return False
+        if not self.tensors.keys().isdisjoint(known.names):
+            return False
+        self._places.update(known.places)
+        self.tensors.update(zip(known.names, value.values(), strict=True))
+        return True
+
+    def _mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> Json:
         prefix = f"{name}." if name else ""
         if not _are_words(value):
             return {"$dict": self._pairs(value, prefix, depth)}
