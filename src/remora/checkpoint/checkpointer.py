@@ -21,6 +21,7 @@ from remora.checkpoint.policy.records import Wanted
 from remora.checkpoint.sharded.coordinator import Coordinator, coordinator
 from remora.checkpoint.sharded.folders import open_folder
 from remora.checkpoint.sharded.shards import localised
+from remora.checkpoint.state.known import KnownDict
 from remora.checkpoint.state.parts import Parts
 from remora.checkpoint.state.tree import flatten
 from remora.checkpoint.storage.contract import Storage
@@ -138,6 +139,7 @@ class Checkpointer:
         self._engine = Engine(folder, settings, self.counters, _say, self._pace.ended)
         self._untuned = threads == "auto"
         self._parts: Parts | None = None
+        self._known: dict[str, KnownDict] = {}
         self._was_busy, self._stalled_ns = False, 0
         self._job = Job(strict=True)
         self._job.steps.subscribe(before=lambda _: self._engine.wait_copied())
@@ -155,7 +157,7 @@ class Checkpointer:
         """
         if self._parts is not None:
             self._parts.close()
-        self._parts = Parts(**parts)
+        self._parts, self._known = Parts(**parts), {}
 
     def restore(
         self,
@@ -235,7 +237,7 @@ class Checkpointer:
         if not self._engine.has_room():
             return False
         parts = self._tracked()
-        flat = flatten(self._captured(parts))
+        flat = flatten(self._captured(parts), self._known)
         planned = self._plans.of(flat, parts.volatile(flat))
         self._pace.began()
         if not self._engine.submit(done, planned, began_ns):

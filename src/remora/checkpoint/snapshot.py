@@ -159,6 +159,6 @@ class _All:
 
 def begin_copy(tensors: Sequence[torch.Tensor], document: bytes) -> Copy:
     """The way of copying that fits where ``tensors`` are."""
-    if any(tensor.device.type == "cuda" for tensor in tensors):
+    if any(tensor.is_cuda for tensor in tensors):
         return CudaCopy(tensors, document, torch.cuda)
     return HostCopy(tensors, document)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 
-from remora.checkpoint.state.known import KnownDict, is_simple
+from remora.checkpoint.state.known import KnownDict, known_dict
 from remora.checkpoint.state.plain import (
     DEEPEST,
     ENCODERS,
@@ -51,6 +52,8 @@ class Encoder:
 
     def __init__(self, known: dict[str, KnownDict] | None = None) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
+        self.taken: list[KnownDict] = []
+        """Those of ``known`` that are as they were."""
         self._known = known
         self._places: dict[int, tuple[str, ...]] = {}
         self._containers: dict[type, Callable[[Any, str, int], Json]] = {
@@ -81,26 +84,28 @@ class Encoder:
 
     def mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> Json:
         """A dict as an object where its keys allow that, as pairs where they do not."""
-        if self._known is None or not value:
-            return self._mapping(value, name, depth)
-        known = self._known.get(name)
-        if known is not None and known.is_still(value) and self._taken(known, value):
+        known = self._known.get(name) if self._known is not None else None
+        if known is not None and self._takes(known, value):
             return known.json
         count = len(self.tensors)
         encoded = self._mapping(value, name, depth)
-        if len(self.tensors) == count + len(value) and is_simple(value):
-            names = [*self.tensors][count:]
-            self._known[name] = KnownDict(value, names, encoded)
+        if self._known is not None and len(self.tensors) > count:
+            named = dict(islice(self.tensors.items(), count, None))
+            if (known := known_dict(value, named, encoded)) is not None:
+                self._known[name] = known
         return encoded
 
-    def _taken(self, known: KnownDict, value: Mapping[Any, torch.Tensor]) -> bool:
+    def _takes(self, known: KnownDict, value: Mapping[Any, Any]) -> bool:
         """Take ``value`` as it is known, unless another has its memory or one of its names."""
-        if not self._places.keys().isdisjoint(known.places):
+        tensors = known.again(value)
+        if tensors is None or not (
+            self._places.keys().isdisjoint(known.places)
+            and self.tensors.keys().isdisjoint(known.names)
+        ):
             return False
-        if not self.tensors.keys().isdisjoint(known.names):
-            return False
+        self.taken.append(known)
         self._places.update(known.places)
-        self.tensors.update(zip(known.names, value.values(), strict=True))
+        self.tensors.update(zip(known.names, tensors, strict=True))
         return True
 
     def _mapping(self, value: Mapping[Any, Any], name: str, depth: int) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from remora.checkpoint.state.decoder import read_document
+from remora.checkpoint.state.known import KnownDict
 from remora.checkpoint.state.modules import ModulePart
 from remora.checkpoint.state.objects import (
     GroupPart,
@@ -50,6 +51,8 @@ class Parts:
         if RNG in parts:
             raise BadValue(f"the part {RNG!r} is the random numbers'; give yours another name")
         self._parts = {name: _part(name, part) for name, part in parts.items()}
+        self._volatile_of: tuple[tuple[KnownDict, ...], set[int]] = (), set()
+        self._volatile: frozenset[str] = frozenset()
 
     def capture(self) -> dict[str, Any]:
         """The state of all parts and of the random numbers, as it is now.
@@ -87,11 +90,21 @@ class Parts:
         among the parts trains (of any module, if there is no optimizer), and what optimizers keep
         for each parameter. A moving average is volatile: it changes after the step.
         """
-        kept = tuple(f"{part.at}.state." for part in self._each(OptimizerPart))
         steady = self._steady_addresses()
+        if not flat.known or (flat.known, steady) != self._volatile_of:
+            self._volatile_of = flat.known, steady
+            self._volatile = self._changing(flat.tensors, steady)
+            return self._volatile
+        known = frozenset(name for name in self._volatile if name in flat.tensors)
+        return known | self._changing(flat.fresh, steady)
+
+    def _changing(
+        self, tensors: Mapping[str, torch.Tensor], steady: Collection[int]
+    ) -> frozenset[str]:
+        kept = tuple(f"{part.at}.state." for part in self._each(OptimizerPart))
         return frozenset(
             name
-            for name, tensor in flat.tensors.items()
+            for name, tensor in tensors.items()
             if not name.startswith(kept) and tensor.data_ptr() not in steady
         )
 

@@ -33,6 +33,14 @@ class Flat:
 
     tensors: dict[str, torch.Tensor]
     document: bytes
+    known: tuple[KnownDict, ...] = ()
+    """Where the same of these as before come again, so do their tensors, in the same places."""
+
+    @property
+    def fresh(self) -> dict[str, torch.Tensor]:
+        """The tensors of none of ``known``."""
+        names = self.tensors.keys() - {name for each in self.known for name in each.names}
+        return {name: self.tensors[name] for name in sorted(names)}
 
 
 def flatten(state: Mapping[str, Any], known: dict[str, KnownDict] | None = None) -> Flat:
@@ -52,7 +60,7 @@ def flatten(state: Mapping[str, Any], known: dict[str, KnownDict] | None = None)
         nesting = encoder.mapping(state, "", 0)
     except Refused as refused:
         raise StateUnsupported(refused.sentence()) from None
-    return Flat(encoder.tensors, msgspec.json.encode(nesting))
+    return Flat(encoder.tensors, msgspec.json.encode(nesting), tuple(encoder.taken))
 
 
 def unflatten(document: bytes, tensor: Callable[[str], torch.Tensor]) -> dict[str, Any]:
