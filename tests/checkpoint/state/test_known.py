@@ -49,7 +49,7 @@ def test_what_is_known_changes_nothing(generations: list[dict[str, Any]]) -> Non
         assert set(flat.fresh) <= set(flat.tensors)
 
 
-def job() -> tuple[torch.nn.Sequential, torch.optim.Optimizer]:
+def job() -> tuple[Any, torch.optim.Optimizer]:
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
     model[1].weight = model[0].weight  # tied
     optimizer = torch.optim.AdamW(model.parameters())
