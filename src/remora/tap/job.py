@@ -92,8 +92,14 @@ class Job:
             self._crew.detach(service)
         self._crew.release_unowned()
 
-    def finish(self) -> None:
+    @property
+    def exit_code(self) -> int | None:
+        """What the program has ended with; None while it runs, and where nobody told."""
+        return self._crew.exit_code
+
+    def finish(self, exit_code: int | None = None) -> None:
         """The program has ended: let each service say what it has to say, then detach it."""
+        self._crew.exit_code = exit_code
         try:
             for service in self.services:
                 try:
@@ -122,6 +128,7 @@ class Crew:
 
     def __init__(self, strict: bool, stderr: TextIO | None) -> None:
         self.strict = strict
+        self.exit_code: int | None = None
         self.aboard: dict[Service, list[Subscription]] = {}
         self._unowned: list[Subscription] = []
         self._stderr = stderr

@@ -68,10 +68,12 @@ def run_script(
     _stay_with_parent(job)
     main = _fresh_main()
     _attach(job, services)
+    code = None
     try:
-        return _run(chosen, main)
+        code = _run(chosen, main)
+        return code
     finally:
-        job.finish()
+        job.finish(code)
 
 
 def _attach(job: Job, services: Sequence[Service]) -> None:

@@ -67,6 +67,23 @@ def test_ctrl_c_ends_it_as_python_does_and_it_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_script_that_exits_with_a_failure_is_not_complete(tmp_path: Path) -> None:
+    once = (
+        "if step == 7 and not (seen := __import__('pathlib').Path('seen')).exists(): "
+        "seen.touch() or sys.exit(3)"
+    )
+    undisturbed = tiny(tmp_path).plainly()
+    ride = tiny(tmp_path, extra=once)
+    failed = ride.ridden()
+    resumed = ride.ridden()
+
+    assert failed.code == 3
+    assert resumed.code == 0, resumed.errors
+    assert "resumed at step 6 " in resumed.errors
+    assert resumed.output == undisturbed.output
+
+
+@pytest.mark.slow
 def test_a_run_that_is_complete_replays_to_its_end_and_says_so(tmp_path: Path) -> None:
     ride = tiny(tmp_path)
     first, again = ride.ridden(), ride.ridden()

@@ -123,8 +123,9 @@ class CheckpointService(Service):
 
     def finish(self) -> None:
         if self._session is not None:
-            well = getattr(sys, "last_value", None) is self._last_error
-            self._session.finish(well=well)
+            code = self._job.exit_code if self._job is not None else None
+            raised = getattr(sys, "last_value", None) is not self._last_error
+            self._session.finish(well=not raised and not code)
 
     def detach(self) -> None:
         session, self._session = self._session, None
