@@ -10,15 +10,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from tests.checkpoint import saving
 from tests.checkpoint.saving import Saving
 
 from remora.checkpoint import reading
 from remora.checkpoint.commit import CommitLog
-from remora.checkpoint.folder import Folder
+from remora.checkpoint.folder import Folder, Place
 from remora.checkpoint.layout.records import Entry
+from remora.checkpoint.layout.slot_file import SlotLayout
 from remora.checkpoint.reading import Found, Reader
+from remora.checkpoint.sharded.coordinator import Coordinator
+from remora.checkpoint.sharded.folders import Follower, Leader
 from remora.checkpoint.storage.memory import MemoryStorage
 from remora.core.errors import CheckpointDamaged
 
@@ -82,14 +86,15 @@ class Run:
         self.storage, self.keep_every = storage, keep_every
         self.promises = promises or Promises()
         self.size = size
-        self.folder = open_folder(
-            storage, keep=keep, in_flight=2, keep_every=keep_every, now_ns=lambda: 0
-        )
+        self.folder = self.opened(open_folder, keep=keep, in_flight=2, keep_every=keep_every)
         try:
-            self.folder.prepare(size)
+            self.resize(size)
         except BaseException:
             self.folder.close()
             raise
+
+    def opened(self, open_folder: OpenFolder, **keeping: int | None) -> Folder:
+        return open_folder(self.storage, now_ns=lambda: 0, **keeping)
 
     @property
     def now(self) -> int:
@@ -122,20 +127,87 @@ class Run:
         self.folder.drop(entry)
 
 
+class Store:
+    """What ranks share; one that asks for what is not there would wait for ever."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, bytes] = {}
+        self.set, self.get = self._values.__setitem__, self._values.__getitem__
+
+    def clone(self) -> Store:
+        return self
+
+    def set_timeout(self, patience: timedelta) -> None:
+        """Nobody waits."""
+
+
+@dataclass
+class BothSavings:
+    """A save of two ranks, each chunk of the one beside that of the other."""
+
+    ranks: tuple[Saving, Saving]
+    follower: Follower
+
+    @property
+    def place(self) -> Place:
+        return self.ranks[0].place
+
+    @property
+    def layout(self) -> SlotLayout:
+        return self.ranks[0].layout
+
+    def write(self, index: int) -> None:
+        for each in self.ranks:
+            each.write(index)
+
+    def write_all(self) -> None:
+        for index in range(self.layout.chunks):
+            self.write(index)
+
+    def commit(self, folder: Folder) -> bool:
+        """The follower tells that its part is durable, then the leader commits."""
+        self.ranks[1].commit(self.follower)
+        return self.ranks[0].commit(folder)
+
+
+class TwoRanks(Run):
+    """A job of two ranks, that save a part each."""
+
+    def opened(self, open_folder: OpenFolder, **keeping: int | None) -> Folder:
+        store = Store()
+        leads, follows = Coordinator(store, 0, 2), Coordinator(store, 1, 2)
+        follows._prefix = leads._prefix
+        self.follower = Follower(self.storage, follows)
+        return Leader(self.storage, leads, now_ns=lambda: 0, **keeping)
+
+    def resize(self, size: int) -> None:
+        super().resize(size)
+        self.follower.prepare(size)
+
+    def begin(self, step: int, scale: int = 1) -> BothSavings:  # type: ignore[override]
+        leads = super().begin(step, scale)
+        beyond = step + saving.RANK_STEP
+        follows = saving.begin(self.follower, beyond, scale=scale, size=self.size)
+        return BothSavings((leads, follows), self.follower)
+
+    def give_back(self, save: BothSavings) -> None:
+        self.follower.give_back(save.ranks[1].place)
+        self.folder.give_back(save.place)
+
+
 class Recovery:
     """Recovers, and remembers what it has found of files with the same bytes."""
 
     def __init__(self, scales: dict[int, int]) -> None:
         self._scales = scales
-        self._known: dict[tuple[Entry, bytes], bool] = {}
+        self._known: dict[tuple[Entry | bytes, ...], bool] = {}
         self.states = 0
 
     def whole(self, storage: MemoryStorage, found: Found) -> bool:
         """Whether ``found`` can be read; what is read must be what was saved."""
-        number = storage.disk.names.get(found.part_name(0))
-        if number is None:
-            return self._read(storage, found)
-        key = (found.entry, bytes(storage.disk.files.get(number, b"")))
+        names = sorted({name for names in found.places() for name in names})
+        files = [storage.disk.files.get(storage.disk.names.get(name, -1), b"") for name in names]
+        key: tuple[Entry | bytes, ...] = (found.entry, *map(bytes, files))
         if key not in self._known:
             self._known[key] = self._read(storage, found)
         return self._known[key]
@@ -257,7 +329,9 @@ def inherited(found: list[Entry], live: tuple[Entry, ...], promises: Promises, a
 
 def go_on(run: Run, open_folder: OpenFolder, storage: MemoryStorage, promises: Promises) -> Run:
     """The job that comes after a crash: it opens what is there, and saves twice more."""
-    again = Run(storage, open_folder, promises=promises, keep_every=run.keep_every, size=run.size)
+    again = type(run)(
+        storage, open_folder, promises=promises, keep_every=run.keep_every, size=run.size
+    )
     again.save(100)
     again.save(102)
     return again

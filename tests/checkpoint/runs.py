@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 import pytest
-from tests.checkpoint.power_loss import OpenFolder, Run, Scenario
+from tests.checkpoint.power_loss import OpenFolder, Run, Scenario, TwoRanks
 from tests.checkpoint.saving import CHUNK
 
 from remora.checkpoint.folder import Folder
@@ -128,6 +128,36 @@ def failing_records(open_folder: OpenFolder) -> Run:
     return run
 
 
+def two_ranks(open_folder: OpenFolder) -> Run:
+    """A part each; one save comes to nothing, and some stay for good."""
+    run = TwoRanks(MemoryStorage(), open_folder, keep_every=2)
+    for step in (1, 2, 3):
+        assert run.save(step)
+    unlucky = run.begin(4)
+    unlucky.write(0)
+    run.give_back(unlucky)
+    older, newer = run.begin(5), run.begin(6)
+    for index in range(older.layout.chunks):
+        newer.write(index)
+        older.write(index)
+    assert run.commit(newer)  # type: ignore[arg-type]
+    assert run.commit(older)  # type: ignore[arg-type]
+    for step in (7, 8):
+        assert run.save(step)
+    return run
+
+
+def ranks_that_grow(open_folder: OpenFolder) -> Run:
+    """The state of both outgrows the slots."""
+    run = TwoRanks(MemoryStorage(), open_folder)
+    run.save(1)
+    run.save(2)
+    run.resize(9 * CHUNK)
+    for step in (3, 4, 5):
+        run.save(step, 2)
+    return run
+
+
 ALL: list[Scenario] = [
     one_by_one,
     out_of_order,
@@ -138,4 +168,6 @@ ALL: list[Scenario] = [
     growing,
     reopened,
     failing_records,
+    two_ranks,
+    ranks_that_grow,
 ]

@@ -14,7 +14,7 @@ from remora.checkpoint.folder import Folder, Place
 from remora.checkpoint.layout.chunks import segments
 from remora.checkpoint.layout.records import Entry
 from remora.checkpoint.layout.slot_file import SlotLayout, plan
-from remora.checkpoint.reading import Reader
+from remora.checkpoint.reading import PartReader, Reader
 from remora.checkpoint.snapshot import HostCopy
 from remora.checkpoint.staging import Arena
 from remora.checkpoint.storage.aligned import aligned
@@ -22,6 +22,10 @@ from remora.core.tensors import tensor_bytes
 
 CHUNK = 4096
 DOCUMENT_BYTES = 256
+
+
+RANK_STEP = 10_000
+"""What of step s a rank r saves is the state of step ``s + r * RANK_STEP``."""
 
 
 def state(step: int, scale: int = 1) -> dict[str, torch.Tensor]:
@@ -103,7 +107,14 @@ def hashes_of(chunks: list[bytes]) -> list[int]:
 
 def differs(reader: Reader, step: int, scale: int = 1) -> str | None:
     """What ``reader`` holds that was not saved under ``step``; None if all is as saved."""
-    (part,) = reader.parts
+    wrong = (
+        _part_differs(part, step + rank * RANK_STEP, scale)
+        for rank, part in enumerate(reader.parts)
+    )
+    return next(filter(None, wrong), None)
+
+
+def _part_differs(part: PartReader, step: int, scale: int) -> str | None:
     expected = state(step, scale)
     found = {each.name: torch.empty(each.shape, dtype=each.dtype) for each in part.layout.tensors}
     if set(found) != set(expected):

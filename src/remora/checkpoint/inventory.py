@@ -177,7 +177,10 @@ def _give_up(storage: Storage, unwanted: list[Found]) -> list[Found]:
 
 
 def _remove_files(storage: Storage, found: Found) -> None:
-    if found.kind == "archived":
+    if found.moving:
         storage.remove(commit.archived_record_name(found.entry.step))
-    for part in range(found.entry.parts):
-        storage.remove(found.part_name(part))
+    names = {found.part_name(part) for part in range(found.entry.parts)}
+    if found.kind == "live":  # of one archived the slot may be another's by now
+        names.update(*found.places())
+    for name in sorted(names):
+        storage.remove(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,18 @@ class Found:
     entry: Entry
     kind: str
     """live, archived, or given up (whole only as long as nothing has been written over it)."""
+    moving: bool = False
+    """A record of it is in the archive: some or all of its parts may be there."""
+
+    def places(self) -> list[list[str]]:
+        """The names that its parts may have. A move to the archive, part by part, may have been
+        cut short, and another checkpoint of that step may have been there before."""
+        parts, entry = range(self.entry.parts), self.entry
+        slots = [commit.slot_name(entry.slot, part, entry.parts) for part in parts]
+        if not self.moving:
+            return [slots]
+        archive = [commit.archive_name(entry.step, part, entry.parts) for part in parts]
+        return [archive[:moved] + slots[moved:] for moved in range(entry.parts, -1, -1)]
 
     def part_name(self, part: int) -> str:
         if self.kind == "archived":
@@ -42,11 +55,13 @@ def checkpoints(storage: Storage) -> list[Found]:
     whole = commit.read_records(storage)
     newest = records.newest(whole)
     live = set(newest.entries) if newest else set()
-    archived = commit.archived(storage)
+    archived = set(commit.archived(storage))
     moved = {entry.sequence for entry in archived}
-    found = [Found(entry, "archived") for entry in archived]
+    found = [Found(entry, "archived", moving=True) for entry in archived - live]
     found += [
-        Found(entry, "live" if entry in live else "given up")
+        Found(entry, "live", moving=entry in archived)
+        if entry in live
+        else Found(entry, "given up")
         for entry in records.candidates(whole)
         if entry.sequence not in moved or entry in live
     ]
@@ -202,14 +217,23 @@ class Reader:
     def __init__(self, storage: Storage, found: Found) -> None:
         self.found = found
         self.parts: list[PartReader] = []
+        *others, last = found.places()
+        for names in others:
+            with contextlib.suppress(CheckpointDamaged):
+                self._open(storage, names)
+                return
+        self._open(storage, last)
+
+    def _open(self, storage: Storage, names: Sequence[str]) -> None:
         try:
-            for part in range(found.entry.parts):
-                self.parts.append(PartReader(storage, found.part_name(part)))
-            if root_of(part.head for part in self.parts) != found.entry.root:
-                raise _damaged(found.part_name(0), "it is not the checkpoint that was committed")
+            for name in names:
+                self.parts.append(PartReader(storage, name))
+            if root_of(part.head for part in self.parts) != self.found.entry.root:
+                raise _damaged(names[0], "it is not the checkpoint that was committed")
         except FileNotFoundError as error:
+            missing = names[len(self.parts)]
             self.close()
-            raise _damaged(found.part_name(len(self.parts)), "it is missing") from error
+            raise _damaged(missing, "it is missing") from error
         except BaseException:
             self.close()
             raise
@@ -227,6 +251,7 @@ class Reader:
     def close(self) -> None:
         for part in self.parts:
             part.close()
+        self.parts.clear()
 
     def __enter__(self) -> Reader:
         return self
