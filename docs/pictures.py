@@ -19,7 +19,7 @@ from pathlib import Path
 from remora.core.units import format_bytes
 from remora.lab.analysis import analyse_folder
 from remora.lab.folder import Folder
-from remora.lab.report import Rendered, render
+from remora.lab.report import Rendered, numbers, render
 from remora.lab.results import Analysis, Comparison
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ def _rows(analysis: Analysis) -> Iterator[str]:
 
 
 def _ratio(row: Comparison) -> str:
-    return "–" if row.ratio is None else f"{row.ratio:.3g}"
+    return numbers.ratio(row.ratio).removesuffix("×")
 
 
 def _figure(rendered: Rendered, name: str) -> Path:
