@@ -262,6 +262,14 @@ class Checkpointer:
             return localised(state, self._ranks.rank, self._ranks.world, parts.shared)
         return localised(state, 0, 1, parts.shared) if parts.distributed else state
 
+    def agreed_end(self, done: int) -> int | None:
+        """After how many steps to save and leave, for a job that has been told to end.
+
+        With several ranks each must ask after every step from then on, and gets None until all
+        have been told; it is then the same number for all.
+        """
+        return done if self._ranks is None else self._ranks.agreed_end(done)
+
     def wait_copied(self) -> None:
         """Return when the state may be changed again. Optimizers' steps wait by themselves."""
         self._engine.wait_copied()

@@ -30,7 +30,6 @@ def lines(path: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_ranks_resume_at_one_step_and_learn_what_undisturbed_ones_do(tmp_path: Path) -> None:
     beside, folder = tmp_path / "plainly", tmp_path / "ridden"
     plain = start(beside)
@@ -46,5 +45,26 @@ def test_ranks_resume_at_one_step_and_learn_what_undisturbed_ones_do(tmp_path: P
 
     assert errors.count("remora: checkpoint: resumed at step ") == 2, errors
     assert sorted(resumed.splitlines()) == sorted(undisturbed.splitlines())
+    for rank in (0, 1):
+        assert lines(folder / f"losses.{rank}") == lines(beside / f"losses.{rank}")
+
+
+@pytest.mark.slow
+def test_ranks_told_to_end_save_the_same_step_and_lose_none(tmp_path: Path) -> None:
+    beside, folder = tmp_path / "plainly", tmp_path / "ridden"
+    start(beside).communicate(timeout=200)
+    rarely = (*RIDDEN[:-1], "1000")
+    told = start(folder, *rarely)
+    while len(lines(folder / "losses.0")) < 15:
+        assert told.poll() is None
+        time.sleep(0.05)
+    told.send_signal(signal.SIGTERM)  # to the launcher, which passes it on
+    _, errors = told.communicate(timeout=100)
+    assert errors.count("told to end: saving step") == 2, errors
+    done = len(lines(folder / "losses.0"))
+    assert done == len(lines(folder / "losses.1")) < 60
+    _, errors = start(folder, *rarely).communicate(timeout=200)
+
+    assert errors.count(f"remora: checkpoint: resumed at step {done} ") == 2, errors
     for rank in (0, 1):
         assert lines(folder / f"losses.{rank}") == lines(beside / f"losses.{rank}")

@@ -107,8 +107,7 @@ class CheckpointService(Service):
             self._session = Session(self._job, plan, self._make_saver, self._notice, self._say)
         except UserError as error:
             raise JobEnded(str(error)) from error
-        if self._ranks == 1:  # ranks hear of it at different steps, and save at the same ones
-            self._notice.install()
+        self._notice.install()
 
     def _checkpointer(self, before_commit: Callable[[int], None]) -> Saver:
         from remora.checkpoint.checkpointer import Checkpointer

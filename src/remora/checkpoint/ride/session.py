@@ -39,6 +39,7 @@ class Saver(Protocol):
     def restore(self, step: int | None = None) -> int | None: ...
     def step(self, step: int) -> bool: ...
     def save(self, done: int) -> bool: ...
+    def agreed_end(self, done: int) -> int | None: ...
     def wait(self) -> None: ...
     def close(self) -> None: ...
 
@@ -295,12 +296,17 @@ class Session:
         self._point = Point(done, self._iterations.calls, where, self._random)
         self._frame = frame
         try:
-            if self._notice.given:
+            if self._notice.given and self._may_leave(done):
                 self._save_and_leave(done)
             elif self._save_if_due(done):
                 self._saved = done
         finally:
             self._frame = None
+
+    def _may_leave(self, done: int) -> bool:
+        """Ranks leave together; a notice that one of them has not been given ends none."""
+        end = self._saver.agreed_end(done)
+        return end is not None and done >= end
 
     def _save_if_due(self, done: int) -> bool:
         if self._plan.every == "auto":

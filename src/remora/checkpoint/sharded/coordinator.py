@@ -34,6 +34,7 @@ class Coordinator:
         self._store.set_timeout(timedelta(seconds=patience_s))
         self._prefix = f"remora/checkpoint/{next(_instances)}"
         self._said, self._asked = itertools.count(), itertools.count()
+        self._leaving = False
 
     @property
     def leads(self) -> bool:
@@ -64,6 +65,20 @@ class Coordinator:
     def gather(self, what: str) -> list[Any]:
         """What the followers delivered about ``what``, by rank from 1 on; the leader waits."""
         return [self._get(f"{self._prefix}/{what}/{rank}") for rank in range(1, self.world)]
+
+    def agreed_end(self, done: int) -> int | None:
+        """The number of steps after which every rank may leave, once all have been told to end.
+
+        To be asked by a rank that has been told, after each step; None until all have. Ranks in
+        step are never more than one apart, so two beyond the furthest is ahead of every one.
+        """
+        if not self._leaving:
+            self._leaving = True
+            self._set(f"{self._prefix}/leaving/{self.rank}", done)
+        keys = [f"{self._prefix}/leaving/{rank}" for rank in range(self.world)]
+        if not self._store.check(keys):
+            return None
+        return max(int(self._get(key)) for key in keys) + 2
 
     def _set(self, key: str, value: Any) -> None:
         self._store.set(key, msgspec.msgpack.encode(value))
