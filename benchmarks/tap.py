@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
 
 from benchmarks.page import table
 from remora.tap.job import Job
@@ -204,6 +205,9 @@ def _optimizer_steps() -> Subject:
         Variant(f"{here}: subscribed, before and after",
                 _job(lambda j: j.steps.subscribe(_on_event, _on_event)),
                 f"target < {STEP_TARGET_US} µs"),
+        Variant(f"{here}: a hook that does nothing",
+                _hooked(lambda: optimizer.register_step_post_hook(lambda *_: None)),
+                "torch's own path alone"),
         Variant(f"{here}: sys.settrace", _set(sys.settrace, _on_trace), "every call and line"),
     ])  # fmt: skip
 
@@ -222,7 +226,9 @@ def _root_forwards() -> Subject:
         Variant(f"{here}: idle job", _job(lambda job: None), "nobody subscribed"),
         Variant(f"{here}: subscribed, after", _job(lambda j: j.steps.subscribe_forward(_on_event)),
                 "includes torch's own path for a module with hooks"),
-        Variant(f"{here}: a hook that does nothing", _hooked(root), "torch's own path alone"),
+        Variant(f"{here}: a hook that does nothing",
+                _hooked(lambda: root.register_forward_hook(lambda *_: None)),
+                "torch's own path alone"),
         Variant(f"{here}: sys.settrace", _set(sys.settrace, _on_trace), "every call and line"),
     ])  # fmt: skip
 
@@ -263,10 +269,10 @@ def _job(subscribe: Callable[[Job], object]) -> Context:
     return riding
 
 
-def _hooked(module: nn.Module) -> Context:
+def _hooked(hook: Callable[[], RemovableHandle]) -> Context:
     @contextmanager
     def hooked() -> Iterator[None]:
-        handle = module.register_forward_hook(lambda module, args, output: None)
+        handle = hook()
         try:
             yield
         finally:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from remora.checkpoint.arguments import CHUNK_BYTES, check
 from remora.checkpoint.counters import Counters
 from remora.checkpoint.engine import Engine, OnError, Settings, Snapshot, WhenSlow
 from remora.checkpoint.folder import Folder
@@ -31,9 +32,6 @@ from remora.checkpoint.tiers.elsewhere import Elsewhere
 from remora.checkpoint.tuning import tune, tuned_words
 from remora.core.errors import BadValue, CheckpointUnusable
 from remora.tap.job import Job
-
-CHUNK_BYTES = 8 * 2**20
-"""Large enough for full speed with one thread, small enough that a bounded buffer holds many."""
 
 
 class Checkpointer:
@@ -106,7 +104,10 @@ class Checkpointer:
         storage: Storage | None = None,
         before_commit: Callable[[int], None] | None = None,
     ) -> None:
-        _check(every, threads, chunk_bytes, when_slow, on_error, snapshot)
+        check(
+            every=every, threads=threads, chunk_bytes=chunk_bytes, when_slow=when_slow,
+            on_error=on_error, snapshot=snapshot,
+        )  # fmt: skip
         wanted = Wanted(
             max_overhead=max_overhead,
             mtbf_s=mtbf_s,
@@ -324,29 +325,3 @@ def _open(
             f"checkpoint folder {str(directory)!r} cannot be written: "
             f"{error.strerror or error}; choose a folder that can"
         ) from error
-
-
-def _check(
-    every: int | str,
-    threads: int | str,
-    chunk_bytes: int,
-    when_slow: str,
-    on_error: str,
-    snapshot: str,
-) -> None:
-    if every != "auto" and (isinstance(every, str) or every < 1):
-        raise BadValue(f"every={every!r}: choose a number of steps from 1, or 'auto'")
-    if threads != "auto" and (isinstance(threads, str) or threads < 1):
-        raise BadValue(f"threads={threads!r}: choose 1 or more, or 'auto'")
-    if chunk_bytes < 4096 or chunk_bytes % 4096:
-        raise BadValue(
-            f"chunk_bytes={chunk_bytes}: choose a multiple of 4096, such as {CHUNK_BYTES}"
-        )
-    _one_of("when_slow", when_slow, ("skip", "block", "supersede"))
-    _one_of("on_error", on_error, ("warn", "raise"))
-    _one_of("snapshot", snapshot, ("thread", "fork"))
-
-
-def _one_of(name: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise BadValue(f"{name}={value!r}: choose one of {', '.join(valid)}")
