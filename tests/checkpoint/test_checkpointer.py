@@ -49,7 +49,7 @@ class Job:
         loss.backward()
         self.optimizer.step()
         self.scheduler.step()
-        return float(loss)
+        return float(loss.detach())
 
     def losses(self, steps: int) -> list[float]:
         return [self.train() for _ in range(steps)]

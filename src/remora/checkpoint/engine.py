@@ -68,6 +68,8 @@ class Engine:
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
         self._told: set[str] = set()
+        self._newest = 0
+        """The highest sequence that has been committed."""
 
     @property
     def busy(self) -> bool:
@@ -241,7 +243,8 @@ class Engine:
             self._counters.committed += 1
             self._counters.bytes_written += save.layout.state_bytes
             self._counters.durable_ns.append(took_ns)
-            self._counters.last_step = save.step
+            if save.sequence > self._newest:  # two in flight may finish in either order
+                self._newest, self._counters.last_step = save.sequence, save.step
         nbytes = save.layout.state_bytes if committed else None
         self._ended(nbytes, took_ns / 1e9, save.copy_s)
 
