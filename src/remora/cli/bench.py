@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,6 +53,10 @@ def bench(
         typer.Option(help="Add an arm with a known overhead, such as 5%, to check the lab."),
     ] = None,
     every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE[,VALUE…]", help="Run systems at these values."),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Seconds of stepping in each trial.")
     ] = None,
@@ -87,8 +92,8 @@ def bench(
     if resume is not None:
         _refuse_with_resume(
             scale=scale, device=device, out=out, workload=workload, system=system, mde=mde,
-            inject=inject, every=every, seconds=seconds, margin=margin, threads=threads, seed=seed,
-            data=data,
+            inject=inject, every=every, set=option, seconds=seconds, margin=margin, threads=threads,
+            seed=seed, data=data,
         )  # fmt: skip
     request = Request(
         scale=scale,
@@ -102,6 +107,7 @@ def bench(
         mde=parse_fraction(mde) if mde else None,
         inject=tuple(parse_fraction(each) for each in inject or ()),
         every=every,
+        options=_options(option or ()),
         threads=1 if threads is None else threads,
         seed=seed or 0,
         margin=parse_fraction(margin) if margin else None,
@@ -116,6 +122,15 @@ def bench(
     else:
         folder = _begin(design, request, out)
     _conduct(folder, request, only or [])
+
+
+def _options(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """``every=1,5`` as a name and its values."""
+    pairs = [each.partition("=") for each in given]
+    for name, equals, values in pairs:
+        if not (name and equals and values):
+            raise BadValue(f"--set {name}{equals}{values}: write NAME=VALUE, such as --set every=5")
+    return {name: tuple(values.split(",")) for name, _, values in pairs}
 
 
 def _begin(design: Design, request: Request, out: Path | None) -> Folder:

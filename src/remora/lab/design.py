@@ -67,6 +67,8 @@ class Request:
     mde: float | None = None
     inject: tuple[float, ...] = ()
     every: int | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Options of systems as text, each with the values to run it at instead of the design's."""
     threads: int = 1
     seed: int = 0
     margin: float | None = None

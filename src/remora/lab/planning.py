@@ -157,8 +157,6 @@ def _check(request: Request, effort: Effort) -> None:
         raise UnknownName("executor", effort.executor, EXECUTORS)
     if request.data is not None and not Path(request.data).exists():
         raise BadValue(f"--data {request.data} does not exist; give a folder or file that does")
-    if request.every is not None and request.every < 1:
-        raise BadValue(f"--every {request.every} is not an interval in steps; choose 1 or more")
 
 
 def _margin(design: Design, request: Request) -> float:
@@ -177,14 +175,40 @@ def _system_options(
     designed: dict[str, list[Mapping[str, Option]]] = {}
     for name, options in design.systems[scale]:
         designed.setdefault(name, []).append(options)
-    swept = dict(design.sweep.get(scale, {}))
-    if request.every is not None:
-        swept["every"] = (request.every,)
+    names = list(dict.fromkeys(request.systems or designed))
+    swept = {**design.sweep.get(scale, {}), **_asked_options(request, names)}
     chosen: list[tuple[str, dict[str, Option]]] = []
-    for name in dict.fromkeys(request.systems or designed):
+    for name in names:
         for options in designed.get(name, [{}]):
             chosen += [(name, each) for each in _swept(name, options, swept)]
     return [each for index, each in enumerate(chosen) if each not in chosen[:index]]
+
+
+def _asked_options(request: Request, names: Sequence[str]) -> dict[str, tuple[Option, ...]]:
+    """The values of the options asked for, as whatever the systems that have them take."""
+    known: dict[str, Option] = {}
+    for name in names:
+        known |= systems.create(name).settings()
+    asked = {
+        name: tuple(_read(name, value, known) for value in values)
+        for name, values in request.options.items()
+    }
+    if request.every is not None:
+        asked["every"] = (request.every,)
+    if wrong := [value for value in asked.get("every", ()) if isinstance(value, int) and value < 1]:
+        raise BadValue(f"--every {wrong[0]} is not an interval in steps; choose 1 or more")
+    return asked
+
+
+def _read(name: str, text: str, known: Mapping[str, Option]) -> Option:
+    if name not in known:
+        raise UnknownName("option of these systems", name, known)
+    kind = type(known[name])
+    try:
+        return {"true": True, "false": False}[text] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        like = f"{name}={known[name]}"
+        raise BadValue(f"--set {name}={text} is no {kind.__name__}; write it like {like}") from None
 
 
 def _swept(
