@@ -23,6 +23,7 @@ import psutil
 import torch
 
 from benchmarks.page import table
+from remora.checkpoint.arguments import CHUNK_BYTES
 from remora.checkpoint.checkpointer import Checkpointer
 from remora.checkpoint.engine import Snapshot
 from remora.checkpoint.state.known import KnownDict
@@ -33,7 +34,7 @@ from remora.checkpoint.storage.local import LocalStorage
 from remora.core.units import format_bytes
 from remora.workloads import registry
 
-CHUNK = 8 * 2**20
+CHUNK = CHUNK_BYTES
 ROUNDS = 7
 STEPS = 96
 STEP_S = 0.255

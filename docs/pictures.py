@@ -1,8 +1,12 @@
-"""The README's pictures and sample, from a real results folder.
+"""Pictures and samples of the pages, from real results folders.
 
-``python docs/pictures.py remora-results/quick-…`` writes docs/images/report.png (the page's top, in
-headless Chromium), docs/images/overhead.png (the figure, as the report has it), and the sample
-between the README's two comments ``sample`` and ``end of sample``.
+``python docs/pictures.py FOLDER…`` takes folders of these experiments:
+
+quick                  docs/images/report.png (the page's top, in headless Chromium) and
+                       overhead.png (the figure, as the report has it), and the README's sample
+checkpoint-throughput  docs/images/throughput.png, and the sample in docs/checkpoint.md
+
+A sample lies between the comments ``sample`` and ``end of sample``.
 """
 
 from __future__ import annotations
@@ -20,11 +24,12 @@ from remora.core.units import format_bytes
 from remora.lab.analysis import analyse_folder
 from remora.lab.folder import Folder
 from remora.lab.report import Rendered, numbers, render
+from remora.lab.report.curves import Point, panels
 from remora.lab.results import Analysis, Comparison
 
 ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
-README = ROOT / "README.md"
+README, CHECKPOINTS = ROOT / "README.md", ROOT / "docs" / "checkpoint.md"
 WIDTH_PX, HEIGHT_PX = 1180, 1400
 _SAMPLE = re.compile("<!-- sample -->.*<!-- end of sample -->", re.DOTALL)
 
@@ -33,10 +38,20 @@ def main(folder: Path) -> None:
     analysis, trials = analyse_folder(Folder.open(folder))
     rendered = render(folder, analysis, trials)
     IMAGES.mkdir(exist_ok=True)
-    photograph(rendered.page, IMAGES / "report.png")
-    shutil.copy(_figure(rendered, "overhead.png"), IMAGES / "overhead.png")
-    text = f"<!-- sample -->\n\n{sample(analysis)}\n\n<!-- end of sample -->"
-    README.write_text(_SAMPLE.sub(lambda _: text, README.read_text(encoding="utf-8")))
+    if analysis.plan.experiment == "quick":
+        photograph(rendered.page, IMAGES / "report.png")
+        shutil.copy(_figure(rendered, "overhead.png"), IMAGES / "overhead.png")
+        write_sample(README, [_conditions(analysis), "", *_rows(analysis)])
+    else:
+        shutil.copy(_figure(rendered, "throughput.png"), IMAGES / "throughput.png")
+        write_sample(CHECKPOINTS, [_conditions(analysis), "", *_throughputs(analysis)])
+
+
+def write_sample(page: Path, lines: list[str]) -> None:
+    """Put ``lines``, of which the first is a paragraph, between the page's two comments."""
+    text = "\n".join([textwrap.fill(lines[0], 100), *lines[1:]])
+    marked = f"<!-- sample -->\n\n{text}\n\n<!-- end of sample -->"
+    page.write_text(_SAMPLE.sub(lambda _: marked, page.read_text(encoding="utf-8")))
 
 
 def photograph(page: Path, picture: Path) -> None:
@@ -54,11 +69,6 @@ def photograph(page: Path, picture: Path) -> None:
             capture_output=True,
             timeout=120,
         )
-
-
-def sample(analysis: Analysis) -> str:
-    """The verdicts as Markdown, and where they were measured."""
-    return "\n".join([textwrap.fill(_conditions(analysis), 100), "", *_rows(analysis)])
 
 
 def _conditions(analysis: Analysis) -> str:
@@ -81,6 +91,27 @@ def _rows(analysis: Analysis) -> Iterator[str]:
         yield f"| {row.workload} | {row.label} | {_ratio(row)} | {row.sentence} |"
 
 
+def _throughputs(analysis: Analysis) -> Iterator[str]:
+    """A row a system, a column an interval; the first workload."""
+    lines = panels(analysis, analysis.plan.curves[0])[0].lines
+    columns = sorted({point.at for line in lines for point in line.points})
+    yield f"| throughput × none, every | {' | '.join(f'{at:.0f}' for at in columns)} |"
+    yield f"| --- |{' ---: |' * len(columns)}"
+    for line in lines:
+        cells = {point.at: _with_interval(point) for point in line.points}
+        yield f"| {line.words} | {' | '.join(cells.get(at, numbers.NONE) for at in columns)} |"
+    if not all(point.complete for line in lines for point in line.points):
+        yield from (
+            "",
+            "† made fewer checkpoints than were asked for: storage could not take more.",
+        )
+
+
+def _with_interval(point: Point) -> str:
+    fewer = "" if point.complete else " †"
+    return f"{point.value:.3f} {numbers.interval(point.low, point.high)}{fewer}"
+
+
 def _ratio(row: Comparison) -> str:
     return numbers.ratio(row.ratio).removesuffix("×")
 
@@ -90,6 +121,7 @@ def _figure(rendered: Rendered, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python docs/pictures.py RESULTS_FOLDER")
-    main(Path(sys.argv[1]))
+    if len(sys.argv) < 2:
+        sys.exit("usage: python docs/pictures.py RESULTS_FOLDER…")
+    for each in sys.argv[1:]:
+        main(Path(each))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from remora.core.errors import BadValue
 
-CHUNK_BYTES = 8 * 2**20
+CHUNK_BYTES = 16 * 2**20
 """Large enough for full speed with one thread, small enough that a bounded buffer holds many."""
 
 

@@ -83,7 +83,7 @@ class RemoraCheckpoint(System):
     """Committed checkpoints that stay."""
     threads: int = 1
     """Writer threads."""
-    chunk_mib: int = 8
+    chunk_mib: int = 16
     """MiB copied, hashed and written at once."""
     memory_mib: int = 0
     """MiB of staging memory; 0 is that of ``in_flight`` states."""

@@ -110,13 +110,13 @@ def test_a_given_interval_is_priced_and_not_judged() -> None:
         (
             choose(measured(), Wanted()),
             "nothing",
-            "every step (255 ms), 2 in flight, 1 thread of 8.0 MiB chunks: nothing asks for a "
+            "every step (255 ms), 2 in flight, 1 thread of 16.0 MiB chunks: nothing asks for a "
             "longer interval; expect 0.00% overhead, and 378 ms lost by a failure",
         ),
         (
             choose(measured(sustained_write_bytes_s=5e8), Wanted(), Setting(2)),
             "bandwidth",
-            "every 4 steps (1.0 s), 2 in flight, 2 threads of 8.0 MiB chunks: storage sustains "
+            "every 4 steps (1.0 s), 2 in flight, 2 threads of 16.0 MiB chunks: storage sustains "
             "476.8 MiB/s, so that 457.8 MiB take 4.0 steps; expect 0.00% overhead, and 1.5 s lost "
             "by a failure",
         ),

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from remora.checkpoint.arguments import CHUNK_BYTES
 from remora.checkpoint.policy import wording
 from remora.core.errors import BadValue
 
@@ -87,8 +88,8 @@ class Setting:
     """How one checkpoint is written: so many threads, each a chunk at a time."""
 
     threads: int = 1
-    chunk_bytes: int = 8 * 2**20
-    """8 MiB: large enough for direct I/O to reach full speed, small enough to overlap."""
+    chunk_bytes: int = CHUNK_BYTES
+    """16 MiB: large enough for direct I/O to reach full speed, small enough to overlap."""
 
     def __post_init__(self) -> None:
         _positive("threads", self.threads)
