@@ -25,7 +25,7 @@ FEW = (Setting(1, 4 * MIB), Setting(2, 4 * MIB), Setting(4, 4 * MIB))
 
 
 class _SlowFile(WrappedFile):
-    """Each write takes 4 ms, and as many go on at once as there are lanes."""
+    """Each write takes 20 ms, and as many go on at once as there are lanes."""
 
     def __init__(self, inner: StorageFile, lanes: threading.Semaphore) -> None:
         super().__init__(inner)
@@ -33,7 +33,7 @@ class _SlowFile(WrappedFile):
 
     def pwrite(self, data: memoryview, offset: int) -> None:
         with self._lanes:
-            time.sleep(0.004)
+            time.sleep(0.02)
 
 
 class _Lanes(WrappedStorage):
