@@ -134,11 +134,16 @@ class _Conversation:
                 while True:
                     self._answer(self._channel.receive(self._place))
         except ProtocolError as error:
+            self._abandon()  # before the job hears of it: its memory is free by then
             with contextlib.suppress(OSError):
                 self._channel.end_with(Refused("protocol", str(error)))
         finally:
-            if self._arriving is not None:
-                self._memory.abandon(self._name, self._arriving)
+            self._abandon()
+
+    def _abandon(self) -> None:
+        arriving, self._arriving = self._arriving, None
+        if arriving is not None:
+            self._memory.abandon(self._name, arriving)
 
     def _welcome(self) -> bool:
         nonce = new_nonce()
