@@ -10,6 +10,21 @@ import pytest
 # One thread in every process: two workers share two cores, and sums come out the same everywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+SLOW_CASES = (
+    "[dcp-async-process]",
+    "[dcp-async-process-",
+    "-dcp-async-process]",
+    "[torch-checkpointing]",
+)
+"""Cases of systems that start a process, or a pool of threads, for every ride."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of every test of all systems, those cases wait for ``make test-all``."""
+    for item in items:
+        if any(case in item.name for case in SLOW_CASES):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _interrupts_arrive() -> None:

@@ -103,7 +103,8 @@ def test_killed_ranks_go_on_as_if_nothing_had_been(kind: str, tmp_path: Path) ->
     assert said(output) == {"start": 4, "losses": expected[4:], "committed": 2}
 
 
-@pytest.mark.parametrize("kind", ["fsdp", pytest.param("ddp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fsdp", "ddp"])
 def test_another_number_of_ranks_can_go_on(kind: str, tmp_path: Path) -> None:
     _, output = run(tmp_path, kind, ranks=2, steps=4)
     assert said(output)["committed"] == 2
