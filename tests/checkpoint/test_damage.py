@@ -275,6 +275,7 @@ def test_a_record_that_lies_is_seen_through(storage: MemoryStorage, lie: str) ->
     goes_on(storage)
 
 
+@pytest.mark.slow
 def test_every_sector_of_every_file_may_be_another_files(storage: MemoryStorage) -> None:
     """Misdirected writes: a sector of one file, or zeros, where another's should be."""
     names = [name for name in storage.names() if name != RING]

@@ -210,6 +210,7 @@ def test_strict_lets_a_failing_service_take_the_script_down(tmp_path: Path) -> N
     assert "UnknownName" in strict.stderr
 
 
+@pytest.mark.slow
 def test_under_torchrun(tmp_path: Path) -> None:
     (tmp_path / "s.py").write_text(
         textwrap.dedent("""

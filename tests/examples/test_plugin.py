@@ -46,6 +46,7 @@ def test_its_names_are_listed_beside_ours(environment: dict[str, str], tmp_path:
         assert name in shown.stdout
 
 
+@pytest.mark.slow
 def test_its_workload_runs_under_its_system(environment: dict[str, str], tmp_path: Path) -> None:
     done = remora(
         environment,
