@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -203,9 +204,11 @@ def test_asked_too_often_it_skips_and_says_so_once(said: Callable[[], str]) -> N
     assert said().count("asked for more often than storage can") == 1
 
 
-def test_asked_to_block_it_waits_and_counts_that_as_stall() -> None:
+@contextmanager
+def held_up(when_slow: Literal["block", "supersede"]) -> Iterator[remora.Checkpointer]:
+    """After four saves, of which the fourth came while storage took none of two before it."""
     storage, job = Gated(), Job()
-    with remora.Checkpointer("nowhere", every=1, storage=storage, when_slow="block") as saver:
+    with remora.Checkpointer("nowhere", every=1, storage=storage, when_slow=when_slow) as saver:
         saver.restore(**job.parts)
         assert saver.save(1)
         saver.wait()
@@ -214,21 +217,17 @@ def test_asked_to_block_it_waits_and_counts_that_as_stall() -> None:
         threading.Timer(0.2, storage.gate.set).start()
         assert saver.save(4)
         saver.wait()
+        yield saver
+
+
+def test_asked_to_block_it_waits_and_counts_that_as_stall() -> None:
+    with held_up("block") as saver:
         assert (saver.counters.skipped, saver.counters.committed) == (0, 4)
         assert saver.counters.stall_ns[-1] > 0.1e9
 
 
 def test_asked_to_supersede_the_newest_goes_first() -> None:
-    storage, job = Gated(), Job()
-    with remora.Checkpointer("nowhere", every=1, storage=storage, when_slow="supersede") as saver:
-        saver.restore(**job.parts)
-        assert saver.save(1)
-        saver.wait()
-        storage.gate.clear()
-        assert all(saver.save(step) for step in (2, 3))
-        threading.Timer(0.2, storage.gate.set).start()
-        assert saver.save(4)
-        saver.wait()
+    with held_up("supersede") as saver:
         assert saver.counters.superseded == 1
         assert saver.counters.last_step == 4
 

@@ -20,10 +20,9 @@ from remora.checkpoint.state.plain import (
     encode_numpy_scalar,
     numpy_dtype_name,
 )
-from remora.checkpoint.state.stored import as_stored, unsupported
+from remora.checkpoint.state.stored import PLAIN, as_stored, unsupported
 
 _FACTORY_NAMES = {factory: name for name, factory in FACTORIES.items()}
-_TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
 
 
 class Refused(Exception):
@@ -70,7 +69,7 @@ class Encoder:
     def value(self, value: Any, name: str, depth: int) -> Json:
         """``value``, which lies at ``name``, as JSON; its tensors join :attr:`tensors`."""
         kind = type(value)
-        if kind in _TENSORS:
+        if kind in PLAIN:
             return self._tensor(value, name)
         if (plain := ENCODERS.get(kind)) is not None:
             return plain(value)

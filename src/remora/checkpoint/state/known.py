@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 
-from remora.checkpoint.state.stored import SAFETENSORS_NAMES, unsupported
+from remora.checkpoint.state.stored import PLAIN, SAFETENSORS_NAMES, unsupported
 
-_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 _KEYS = frozenset({str, int})
 """Keys of which equal ones are the same. Not those of other types: ``True`` is 1."""
 
@@ -54,11 +53,12 @@ class KnownDict:
         """Those tensors of ``value`` that have names, in order; None unless it is what was met."""
         if tuple(value) != self._keys or not _has_plain_keys(value):
             return None
-        if _inner_keys(value) != self._inner:
+        inner = _inner_keys(value)
+        if inner != self._inner:
             return None
-        tensors = _leaves(value)
+        tensors = _leaves(value, inner)
         if not all(map(is_, tensors, [one() for one in self._seen])) and (
-            not all(type(each) in _PLAIN for each in tensors) or _kinds(tensors) != self._kinds
+            not all(type(each) in PLAIN for each in tensors) or _kinds(tensors) != self._kinds
         ):
             return None
         if _places(tensors) != self._places:
@@ -73,10 +73,11 @@ def known_dict(
 
     None where it has to be looked at closely each time.
     """
-    tensors = _leaves(value)
+    inner = _inner_keys(value)
+    tensors = _leaves(value, inner)
     if not _has_plain_keys(value) or not all(map(_is_simple, tensors)):
         return None
-    if any(type(key) is not str for keys in _inner_keys(value) or () for key in keys):
+    if any(type(key) is not str for keys in inner or () for key in keys):
         return None
     firsts = {place: index for index, place in reversed([*enumerate(_places(tensors))])}
     of_names = [firsts.pop(place, -1) for place in _places([*named.values()])]
@@ -96,8 +97,9 @@ def _has_plain_keys(value: Mapping[Any, Any]) -> bool:
     return all(type(key) in _KEYS for key in value)
 
 
-def _leaves(value: Mapping[Any, Any]) -> list[Any]:
-    if _inner_keys(value) is None:
+def _leaves(value: Mapping[Any, Any], inner: list[tuple[Any, ...]] | None) -> list[Any]:
+    """What is in it, or in the dicts in it; ``inner`` is their keys."""
+    if inner is None:
         return list(value.values())
     return [tensor for each in value.values() for tensor in each.values()]
 
@@ -117,7 +119,7 @@ def _kinds(tensors: Sequence[torch.Tensor]) -> list[tuple[Any, ...]]:
 def _is_simple(value: Any) -> bool:
     """Whether it is a tensor that is stored as it is, and has elements."""
     return (
-        type(value) in _PLAIN
+        type(value) in PLAIN
         and unsupported(value) is None
         and value.dtype in SAFETENSORS_NAMES
         and not value.requires_grad

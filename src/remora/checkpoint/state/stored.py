@@ -45,13 +45,14 @@ TAGS: dict[str, torch.dtype] = {
     and (dtype.is_complex or dtype.itemsize in _INTEGER_OF_WIDTH)
 }
 """The dtypes that lie in a file as a view, by the tag that undoes it."""
-_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+"""The types of tensors that are nothing but their elements, and no subclass of them."""
 _TAG_OF = {dtype: name for name, dtype in TAGS.items()}
 
 
 def unsupported(tensor: torch.Tensor) -> str | None:
     """Why ``tensor`` cannot be stored, and what to do; None if it can."""
-    if type(tensor) in _PLAIN and tensor.layout is torch.strided and not (
+    if type(tensor) in PLAIN and tensor.layout is torch.strided and not (
         tensor.is_meta or tensor.is_quantized or tensor.is_nested
     ):  # fmt: skip
         return None

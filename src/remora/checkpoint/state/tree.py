@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -36,7 +37,7 @@ class Flat:
     known: tuple[KnownDict, ...] = ()
     """Where the same of these as before come again, so do their tensors, in the same places."""
 
-    @property
+    @cached_property
     def fresh(self) -> dict[str, torch.Tensor]:
         """The tensors of none of ``known``."""
         names = self.tensors.keys() - {name for each in self.known for name in each.names}
