@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import threading
 
 from remora.checkpoint.storage.contract import Storage
 
@@ -12,10 +13,11 @@ _NAME = re.compile(r"[0-9a-f]{16}")
 
 
 class RunName:
-    """The name in ``storage``'s file ``run``; made when it is first asked for."""
+    """The name in ``storage``'s file ``run``; made when it is first asked for, by one thread."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._making = threading.Lock()
 
     def __call__(self) -> str:
         """The name.
@@ -23,11 +25,12 @@ class RunName:
         Raises:
             OSError: it cannot be written.
         """
-        found = self._read()
-        if found is None:
-            found = secrets.token_hex(8)
-            self.become(found)
-        return found
+        with self._making:
+            found = self._read()
+            if found is None:
+                found = secrets.token_hex(8)
+                self.become(found)
+            return found
 
     def become(self, name: str) -> None:
         """Go on with the run ``name``; durable on return."""
