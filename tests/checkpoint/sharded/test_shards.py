@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
-from torch._C._distributed_c10d import HashStore
+from torch._C._distributed_c10d import HashStore, TCPStore
 
 from remora.checkpoint.sharded.coordinator import Coordinator
 from remora.checkpoint.sharded.shards import ELSEWHERE, SHARD, joined, localised
@@ -115,6 +117,20 @@ def test_followers_hear_what_the_leader_announces_in_order() -> None:
         thread.join()
 
     assert heard == {1: [True, None, [1, 2]], 2: [True, None, [1, 2]]}
+
+
+def test_a_thread_that_waits_keeps_no_other_of_its_rank_from_speaking() -> None:
+    """What waits is the leader's commit; what speaks, its training thread."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    leader, follower = (Coordinator(store, rank, 2, patience_s=5.0) for rank in range(2))
+    leader._prefix = follower._prefix = "test"
+    with ThreadPoolExecutor(1) as pool:
+        parts = pool.submit(leader.gather, "part")
+        time.sleep(0.2)  # it waits now
+        leader.announce("go on")
+        assert follower.announce(None) == "go on"
+        follower.deliver("part", 7)
+        assert parts.result() == [7]
 
 
 @pytest.mark.parametrize("troubled", [None, 0, 1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,10 +24,8 @@ class Crowded(MemoryStorage):
         try:
             return super().open(name, create=create, direct=direct)
         except FileNotFoundError:
-            try:
+            with contextlib.suppress(threading.BrokenBarrierError):  # where this one was alone
                 self._together.wait(0.2)
-            except threading.BrokenBarrierError:
-                pass  # this one was alone
             raise
 
 

@@ -1,12 +1,15 @@
-"""How ranks agree: keys in the job's own store, on a connection of our own.
+"""How ranks agree: keys in the job's own store, on connections of our own.
 
 Nothing here is a collective, so it cannot get between the job's own collectives: a follower waits
-for a key that the leader (rank 0) sets, and the leader for one of each follower.
+for a key that the leader (rank 0) sets, and the leader for one of each follower. A connection does
+one thing at a time, and waiting for a key is one: a thread that waited on another's would keep it
+from setting the very key that is waited for elsewhere. So each thread has its own.
 """
 
 from __future__ import annotations
 
 import itertools
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -23,15 +26,15 @@ class Coordinator:
     """One rank's end. Every rank makes one for each folder, in the same order.
 
     Args:
-        store: a c10d store that all ranks share; cloned, so that waiting blocks nobody else.
+        store: a c10d store that all ranks share; only its clones are used.
     """
 
     def __init__(
         self, store: Any, rank: int, world: int, *, patience_s: float = PATIENCE_S
     ) -> None:
         self.rank, self.world = rank, world
-        self._store = store.clone()
-        self._store.set_timeout(timedelta(seconds=patience_s))
+        self._source, self._patience = store.clone(), timedelta(seconds=patience_s)
+        self._own = threading.local()
         self._prefix = f"remora/checkpoint/{next(_instances)}"
         self._said, self._asked = itertools.count(), itertools.count()
         self._leaving = False
@@ -79,6 +82,14 @@ class Coordinator:
         if not self._store.check(keys):
             return None
         return max(int(self._get(key)) for key in keys) + 2
+
+    @property
+    def _store(self) -> Any:
+        """This thread's connection."""
+        if not hasattr(self._own, "store"):
+            self._own.store = self._source.clone()
+            self._own.store.set_timeout(self._patience)
+        return self._own.store
 
     def _set(self, key: str, value: Any) -> None:
         self._store.set(key, msgspec.msgpack.encode(value))
