@@ -54,14 +54,9 @@ def checkpointing(
         options: those of :class:`~remora.checkpoint.checkpointer.Checkpointer`, by name.
 
     Raises:
-        BadValue: there are several loaders and none is named, or several processes.
+        BadValue: there are several loaders and none is named.
         StateMismatch: the checkpoint is not of what the accelerator prepared.
     """
-    if accelerator.num_processes > 1:
-        raise BadValue(
-            f"checkpointing saves a job of one process, and this one has "
-            f"{accelerator.num_processes}; use remora.Checkpointer itself"
-        )
     places = _places(accelerator, load_skipped)
     training = _training_place(accelerator, places, loader)
     return Saver(accelerator, Checkpointer(directory, **options), places, training)

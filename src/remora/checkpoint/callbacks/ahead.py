@@ -94,7 +94,7 @@ class AheadPosition(DataPosition):
         if lines:
             raise StateMismatch(
                 f"the checkpoint does not fit the data: {'; '.join(lines)}; "
-                "resume with the same data and batch size"
+                "resume with the same data, batch size and number of processes"
             )
         super().load_state_dict(state)
         self._resumed = {key: state.get(key) for key in ("before", "now", "seed")}

@@ -26,7 +26,7 @@ from remora.checkpoint.callbacks.ahead import AheadPosition
 from remora.checkpoint.callbacks.loaders import position_of
 from remora.checkpoint.callbacks.replaced import Replaced
 from remora.checkpoint.checkpointer import Checkpointer
-from remora.core.errors import BadValue, Unavailable
+from remora.core.errors import Unavailable
 
 try:
     from lightning.pytorch.callbacks import Checkpoint
@@ -74,11 +74,6 @@ class RemoraCheckpoint(Checkpoint):  # type: ignore[misc]  # of a package withou
         """Everything there is to restore is there now."""
         if trainer.fast_dev_run:
             return  # Lightning saves nothing in such a run
-        if trainer.world_size > 1:
-            raise BadValue(
-                f"RemoraCheckpoint saves a fit of one process, and this one has "
-                f"{trainer.world_size}; use remora.Checkpointer in a loop of your own"
-            )
         self.saver = Checkpointer(self.directory, **self._options)
         self._fit = _Fit(trainer, self.saver, self)
         self._fit.hook_into(self._replaced)

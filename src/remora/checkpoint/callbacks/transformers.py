@@ -28,7 +28,7 @@ from remora.checkpoint.callbacks.ahead import AheadPosition
 from remora.checkpoint.callbacks.loaders import position_of
 from remora.checkpoint.callbacks.replaced import Replaced
 from remora.checkpoint.checkpointer import Checkpointer
-from remora.core.errors import BadValue, Unavailable
+from remora.core.errors import Unavailable
 
 try:
     from transformers import Trainer, TrainerCallback, TrainerState
@@ -76,7 +76,6 @@ class RemoraCallback(TrainerCallback):  # type: ignore[misc]  # of a package wit
     @contextmanager
     def riding(self, trainer: Any, *, resume: bool) -> Iterator[str | None]:
         """Within ``trainer``'s loop. Gives the folder that it is to resume from, if any."""
-        _refuse_several_processes(trainer)
         with Checkpointer(self.directory, **self._options) as saver, Replaced() as replaced:
             found = _look(saver) if resume else None
             self._training = _Training(trainer, saver, found, load_skipped=self._load_skipped)
@@ -266,11 +265,3 @@ def _wrap_trainer() -> None:
             return loop(trainer, *args, resume_from_checkpoint=given or folder, **options)
 
     setattr(Trainer, _LOOP, ride_along)
-
-
-def _refuse_several_processes(trainer: Any) -> None:
-    if trainer.args.world_size > 1:
-        raise BadValue(
-            f"RemoraCallback saves a training of one process, and this one has "
-            f"{trainer.args.world_size}; use remora.Checkpointer in a loop of your own"
-        )
