@@ -9,6 +9,7 @@ _ASKING = {
     "gpt2-medium": ("train", "forward"),
     "gpt2-large": ("train", "forward"),
     "gpt2-xl": ("train", "forward"),
+    "gpt2-40m": ("train",),
     "whisper-tiny": ("train", "forward"),
     "whisper-base": ("train", "forward"),
 }

@@ -1,4 +1,4 @@
-"""GPT-2 in its four sizes: Radford et al. 2019, table 2."""
+"""GPT-2 in its four sizes (Radford et al. 2019, table 2), and a fifth with a state of 480 MB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from remora.workloads.contract import Mode, Workload
-from remora.workloads.language.causal import Architecture, CausalSizes, Family
+from remora.workloads.language.causal import Architecture, CausalSizes, CausalWorkload, Family
+from remora.workloads.optimizers import adamw
 
 
 def _config(sizes: CausalSizes) -> Mapping[str, Any]:
@@ -39,6 +40,10 @@ _QUICK = {
 _TRAINED_LAYERS_AT_STANDARD = {"gpt2-large": 12, "gpt2-xl": 12}
 """Trained whole, these two need more memory than a laptop has."""
 
+_40M = CausalSizes(8, 512, 8, 2048, 28672, 128, sequence=32)
+"""40.0 M parameters: with AdamW's moments 480 MB."""
+_LEARNING_RATE = 2.5e-4
+
 _MODES: dict[Mode, tuple[Mapping[str, int], str]] = {
     "train": ({"sequence": 1024}, "batch 1 as gpt2-large in Tally (ASPLOS 2025), full context"),
     "forward": ({"sequence": 1024}, "one sequence of the full context"),
@@ -51,12 +56,21 @@ _MODES: dict[Mode, tuple[Mapping[str, int], str]] = {
 
 
 def workloads() -> Iterator[Workload]:
-    return Family(
+    yield from Family(
         architecture=_GPT2,
         full=_FULL,
         quick=_QUICK,
         modes=_MODES,
         source="Radford et al. (2019), table 2 and section 2.3",
-        learning_rate=2.5e-4,
+        learning_rate=_LEARNING_RATE,
         trained_layers_at_standard=_TRAINED_LAYERS_AT_STANDARD,
     ).workloads()
+    yield CausalWorkload(
+        "gpt2-40m",
+        "train",
+        dict.fromkeys(("quick", "standard", "paper"), _40M),
+        "GPT-2 of 8 layers, sizes ours: a state as large as device-like’s, and a step that takes "
+        "about as long on one core",
+        optimizer=adamw(lr=_LEARNING_RATE),
+        architecture=_GPT2,
+    )
