@@ -19,7 +19,10 @@ class OptimizerSpec:
 
     def make(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        made: torch.optim.Optimizer = getattr(torch.optim, self.kind)(trained, **self.settings)
+        settings = dict(self.settings)
+        if any(parameter.is_meta for parameter in trained):
+            settings.pop("fused", None)  # a rehearsal has no kernels; its state is the same
+        made: torch.optim.Optimizer = getattr(torch.optim, self.kind)(trained, **settings)
         return made
 
     def __str__(self) -> str:
@@ -35,8 +38,9 @@ def adam(lr: float) -> OptimizerSpec:
     return OptimizerSpec("Adam", {"lr": lr})
 
 
-def adamw(lr: float, weight_decay: float = 0.01) -> OptimizerSpec:
-    return OptimizerSpec("AdamW", {"lr": lr, "weight_decay": weight_decay})
+def adamw(lr: float, weight_decay: float = 0.01, **more: bool) -> OptimizerSpec:
+    """``fused=True`` for the kernel that does a step in one pass."""
+    return OptimizerSpec("AdamW", {"lr": lr, "weight_decay": weight_decay, **more})
 
 
 def adadelta(lr: float) -> OptimizerSpec:

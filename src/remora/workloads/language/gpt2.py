@@ -7,7 +7,7 @@ from typing import Any
 
 from remora.workloads.contract import Mode, Workload
 from remora.workloads.language.causal import Architecture, CausalSizes, CausalWorkload, Family
-from remora.workloads.optimizers import OptimizerSpec
+from remora.workloads.optimizers import adamw
 
 
 def _config(sizes: CausalSizes) -> Mapping[str, Any]:
@@ -71,6 +71,6 @@ def workloads() -> Iterator[Workload]:
         dict.fromkeys(("quick", "standard", "paper"), _40M),
         "GPT-2 of 8 layers, sizes ours: a state as large as device-like’s, and a step of about a "
         "third of a second on one core; fused AdamW is the default of transformers’ Trainer",
-        optimizer=OptimizerSpec("AdamW", {"lr": _LEARNING_RATE, "fused": True}),
+        optimizer=adamw(_LEARNING_RATE, fused=True),
         architecture=_GPT2,
     )
