@@ -9,7 +9,9 @@ from typing import Any
 from remora.lab.report.figures.canvas import WIDTH_PX, Sheet, Variant
 
 _LINE_PX = 22.0
-_KEY_PX = 24.0
+_KEY_PX = 26.0
+_MARK_PX = 10.0
+"""Where the middle of a mark is: what it is drawn with does not touch the edge."""
 _LETTER_PX = 7.0
 _BETWEEN_PX = 18.0
 _BELOW_PX = 8.0
@@ -61,6 +63,6 @@ def _draw_line(drawn: Sheet, keys: Sequence[Key], top: float) -> None:
     axes.set_axis_off()
     left = 0.0
     for key in keys:
-        key.draw(axes, left + 8)
+        key.draw(axes, left + _MARK_PX)
         drawn.text(left + _KEY_PX, top + MIDDLE_OF_LEGEND + 4, key.words, "muted")
         left += _width(key)
