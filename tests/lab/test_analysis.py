@@ -151,6 +151,24 @@ def test_drained_work_counts_into_the_step() -> None:
     assert after.mean - before.mean == pytest.approx(10.0)
 
 
+def test_a_wait_at_the_end_that_weighs_is_said() -> None:
+    def drained(trial: Trial) -> Trial:
+        assert trial.costs is not None
+        costs = msgspec.structs.replace(trial.costs, drain_ns=500_000_000)
+        return msgspec.structs.replace(trial, costs=costs)
+
+    told = analyse(PLAN, MACHINE, change(run(), "idle", drained)).warnings
+    (about,) = (warning for warning in told if "longer trials" in warning)
+    assert "/idle)" in about
+    shares = [
+        500_000_000 / (sum(trial.samples.step_ns) + 500_000_000)
+        for trial in run()
+        if trial.samples is not None and trial.spec.arm.system == "idle"
+    ]
+    assert f"up to {max(shares) * 100:.0f} % of one" in about
+    assert not any("longer trials" in w for w in analyse(PLAN, MACHINE, run()).warnings)
+
+
 def test_few_blocks_and_stolen_time_are_said() -> None:
     plan = make_plan(blocks=2)
     trials = [msgspec.structs.replace(make_trial(s), steal_share=0.1) for s in plan.trials]

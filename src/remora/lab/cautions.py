@@ -10,6 +10,7 @@ from remora.lab.results import Cell, EnvironmentPair, NoiseFloor, Plan, Trial
 
 FEW_BLOCKS = 5
 STEAL_SHARE = 0.02
+DRAIN_SHARE = 0.02
 APART = timedelta(hours=1)
 
 
@@ -24,6 +25,7 @@ def of(
     return [
         *_about_completeness(plan, trials),
         *_about_arms(cells),
+        *_about_drains(trials),
         *_about_noise(noise),
         *_about_machine(environment, trials),
     ]
@@ -62,6 +64,23 @@ def _about_arms(cells: Sequence[Cell]) -> Iterator[str]:
             f"{unsettled} of {sum(len(cell.trials) for cell in cells)} trials never reached a "
             "steady state; their second half was used, and the tables say which arms they are of"
         )
+
+
+def _about_drains(trials: Sequence[Trial]) -> Iterator[str]:
+    longest = max(trials, key=_drain_share, default=None)
+    if longest is not None and _drain_share(longest) > DRAIN_SHARE:
+        yield (
+            f"waiting for pending work at a trial's end counts, and takes up to "
+            f"{_drain_share(longest) * 100:.0f} % of one ({longest.spec.arm.name}); longer trials "
+            "(--seconds) spread it over more steps"
+        )
+
+
+def _drain_share(trial: Trial) -> float:
+    if trial.samples is None or trial.costs is None:
+        return 0.0
+    drain = trial.costs.drain_ns
+    return drain / (sum(trial.samples.step_ns) + drain)
 
 
 def _about_noise(noise: Sequence[NoiseFloor]) -> Iterator[str]:
