@@ -165,7 +165,7 @@ def test_a_wait_at_the_end_that_weighs_is_said() -> None:
         for trial in run()
         if trial.samples is not None and trial.spec.arm.system == "idle"
     ]
-    assert f"up to {max(shares) * 100:.0f} % of one" in about
+    assert f"up to {max(shares) * 100:.0f} % of the time measured" in about
     assert not any("longer trials" in w for w in analyse(PLAN, MACHINE, run()).warnings)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from remora.lab import environment as environments
 from remora.lab.results import Cell, EnvironmentPair, NoiseFloor, Plan, Trial
+from remora.lab.summary import Measured
 
 FEW_BLOCKS = 5
 STEAL_SHARE = 0.02
@@ -25,7 +26,7 @@ def of(
     return [
         *_about_completeness(plan, trials),
         *_about_arms(cells),
-        *_about_drains(trials),
+        *_about_drains(plan, trials),
         *_about_noise(noise),
         *_about_machine(environment, trials),
     ]
@@ -66,21 +67,15 @@ def _about_arms(cells: Sequence[Cell]) -> Iterator[str]:
         )
 
 
-def _about_drains(trials: Sequence[Trial]) -> Iterator[str]:
-    longest = max(trials, key=_drain_share, default=None)
-    if longest is not None and _drain_share(longest) > DRAIN_SHARE:
+def _about_drains(plan: Plan, trials: Sequence[Trial]) -> Iterator[str]:
+    measured = [m for trial in trials if (m := Measured.of(trial, plan.warm_up)) is not None]
+    longest = max(measured, key=lambda each: each.drain_share, default=None)
+    if longest is not None and longest.drain_share > DRAIN_SHARE:
         yield (
-            f"waiting for pending work at a trial's end counts, and takes up to "
-            f"{_drain_share(longest) * 100:.0f} % of one ({longest.spec.arm.name}); longer trials "
-            "(--seconds) spread it over more steps"
+            "waiting for pending work at a trial's end counts, and takes up to "
+            f"{longest.drain_share * 100:.0f} % of the time measured "
+            f"({longest.trial.spec.arm.name}); longer trials (--seconds) spread it over more steps"
         )
-
-
-def _drain_share(trial: Trial) -> float:
-    if trial.samples is None or trial.costs is None:
-        return 0.0
-    drain = trial.costs.drain_ns
-    return drain / (sum(trial.samples.step_ns) + drain)
 
 
 def _about_noise(noise: Sequence[NoiseFloor]) -> Iterator[str]:

@@ -71,8 +71,16 @@ class Measured:
         Where only the first period is left out, the steps counted bear the whole drain: their time
         and it make up the time from the first checkpoint to the moment the last is durable.
         """
-        bearers = self.step_ns if self.warm_up == "found" else self.counted_ns
-        return float(self.counted_ns.mean()) + self.costs.drain_ns / len(bearers)
+        return float(self.counted_ns.mean()) + self.costs.drain_ns / len(self._bearers)
+
+    @property
+    def drain_share(self) -> float:
+        """Of the time of the steps that bear the drain, and of the drain."""
+        return self.costs.drain_ns / (float(self._bearers.sum()) + self.costs.drain_ns)
+
+    @property
+    def _bearers(self) -> Floats:
+        return self.step_ns if self.warm_up == "found" else self.counted_ns
 
     @cached_property
     def cpu_ns_per_step(self) -> float:
