@@ -188,7 +188,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(tmp_path: Path) ->
 def kill_and_resume(tmp_path: Path, kills: int, seed: int) -> None:
     """Kill -9 at random moments, resume each time; nothing that was on disk is lost or torn."""
     rng, folder = random.Random(seed), tmp_path / "r"
-    arguments = [*SMALL, "--system", "idle", "--blocks", str(3 * kills), "--out", "r"]
+    arguments = [*SMALL, "--system", "idle", "--blocks", str(2 * kills), "--out", "r"]
     kept = 0
     for _ in range(kills):
         process = start(tmp_path, *arguments)
