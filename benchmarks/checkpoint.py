@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def write_rates(folder: Path, job: Job, rounds: int = ROUNDS) -> Rates:
     """A checkpoint until it is durable, beside direct writes of as many bytes and a sync."""
     with Checkpointer(folder / "saved", every=1) as saver:
         saver.track(**job.parts)
-        bare = _BareFile(folder / "bare", job.nbytes)
+        bare = BareFile(folder / "bare", job.nbytes)
         _saved(saver, 1)  # every slot and every block has been written once
         bare.write()
         pairs = [(bare.write(), _saved(saver, 2 + index)) for index in range(rounds)]
@@ -100,7 +100,7 @@ def read_rates(folder: Path, job: Job, rounds: int = ROUNDS) -> Rates:
     with Checkpointer(folder / "saved", every=1) as saver:
         saver.track(**job.parts)
         _saved(saver, 1)
-        bare = _BareFile(folder / "bare", job.nbytes)
+        bare = BareFile(folder / "bare", job.nbytes)
         bare.write()
         pairs = [(bare.read(), _timed(saver.restore)) for _ in range(rounds + 1)][1:]
     return _rates(job.nbytes, pairs)
@@ -131,7 +131,7 @@ def _rates(nbytes: int, pairs: list[tuple[float, float]]) -> Rates:
     )
 
 
-class _BareFile:
+class BareFile:
     """A file of ``nbytes`` that is read and written past the page cache, and nothing else."""
 
     def __init__(self, path: Path, nbytes: int) -> None:
@@ -141,10 +141,12 @@ class _BareFile:
         self._chunks = nbytes // CHUNK
         self._file.allocate(self._chunks * CHUNK)
 
-    def write(self) -> float:
+    def write(self, chunks: Sequence[memoryview] = ()) -> float:
+        """``chunks`` if given; the same one again and again if not."""
+
         def work() -> None:
-            for index in range(self._chunks):
-                self._file.pwrite(self._buffer, index * CHUNK)
+            for index, chunk in enumerate(chunks or [self._buffer] * self._chunks):
+                self._file.pwrite(chunk, index * CHUNK)
             self._file.fdatasync()
 
         return _timed(work)

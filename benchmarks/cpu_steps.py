@@ -24,11 +24,11 @@ import psutil
 import torch
 import xxhash
 
+from benchmarks.checkpoint import BareFile
 from benchmarks.page import table
 from remora.checkpoint.arguments import CHUNK_BYTES
 from remora.checkpoint.checkpointer import Checkpointer
 from remora.checkpoint.staging import Arena, Buffer
-from remora.checkpoint.storage.local import LocalStorage
 from remora.core.units import format_bytes
 from remora.lab.statistics.ratios import log_ratios, mean_interval, mean_ratio
 from remora.workloads import registry
@@ -49,8 +49,7 @@ class Pieces:
     def __init__(self, folder: Path, nbytes: int) -> None:
         chunks = nbytes // CHUNK_BYTES
         self._live, self._staged = _buffers(chunks), _buffers(chunks)
-        self._file = LocalStorage(folder).open("bare", create=True, direct=True)
-        self._file.allocate(chunks * CHUNK_BYTES)
+        self._file = BareFile(folder / "bare", nbytes)
         self.write()  # blocks that were never written take twice as long
 
     def copy(self) -> None:
@@ -62,9 +61,7 @@ class Pieces:
             xxhash.xxh3_64_intdigest(source.view)
 
     def write(self) -> None:
-        for index, source in enumerate(self._staged):
-            self._file.pwrite(source.view, index * CHUNK_BYTES)
-        self._file.fdatasync()
+        self._file.write([each.view for each in self._staged])
 
     def copy_then_write(self) -> None:
         self.copy()
