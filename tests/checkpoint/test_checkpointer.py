@@ -190,6 +190,21 @@ def test_a_damaged_checkpoint_is_passed_over_and_said_so(
 # ---------------------------------------------------------------- storage that is slow
 
 
+def test_resume_restores_what_is_tracked_and_says_where(
+    tmp_path: Path, said: Callable[[], str]
+) -> None:
+    job = Job()
+    with remora.Checkpointer(tmp_path, every=1) as saver:
+        saver.track(**job.parts)
+        assert saver.resume() is None
+        assert said() == ""
+        saver.save(7)
+    with remora.Checkpointer(tmp_path, every=1) as saver:
+        saver.track(**Job().parts)
+        assert saver.resume() == 7
+        assert f"resuming at step 7 from {tmp_path}" in said()
+
+
 def test_asked_too_often_it_skips_and_says_so_once(said: Callable[[], str]) -> None:
     storage, job = Gated(), Job()
     with remora.Checkpointer("nowhere", every=1, storage=storage) as saver:

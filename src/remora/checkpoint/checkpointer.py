@@ -189,6 +189,16 @@ class Checkpointer:
             self.track(**parts)
         return self.elsewhere.restore(self._storage, self._tracked(), step, source, strict=strict)
 
+    def resume(self, step: int | None = None) -> int | None:
+        """Restore into what is tracked, and say on stderr where the job goes on (rank 0 says it).
+
+        Returns and raises what :meth:`restore` does.
+        """
+        found = self.restore(step)
+        if found is not None and (self._ranks is None or self._ranks.leads):
+            _say(f"resuming at step {found:,} from {self.directory}")
+        return found
+
     def _tracked(self) -> Parts:
         if self._parts is None:
             raise BadValue(

@@ -79,7 +79,7 @@ class Saver:
                 registered=list(accelerator._custom_objects),
                 accelerator=_AcceleratorPart(accelerator),
             )
-            self.steps: int = checkpointer.restore() or 0
+            self.steps: int = checkpointer.resume() or 0
         except BaseException:
             self.close()
             raise

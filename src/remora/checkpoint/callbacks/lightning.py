@@ -116,7 +116,7 @@ class _Fit:
             lightning=self._lightning,
         )
         if resume:
-            self._saver.restore()
+            self._saver.resume()
         self._last_step = self._epoch_loop._batches_that_stepped
 
     # ------------------------------------------------------------ hearing of steps

@@ -144,7 +144,7 @@ class _Training:
             parts["scaler"] = scaler
         self._saver.track(**parts)
         if self._found is not None:
-            self._saver.restore(self._found.step)
+            self._saver.resume(self._found.step)
         self._last_step = trainer.state.global_step
         if trainer.control.should_training_stop and isinstance(self._data, AheadPosition):
             self._data.stop()

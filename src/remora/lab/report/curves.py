@@ -96,7 +96,8 @@ _Placed = tuple[ArmRow, Point]
 def _line(plan: Plan, placed: Sequence[_Placed], differing: Mapping[str, Sequence[str]]) -> Line:
     row = placed[0][0]
     settings = _settings(plan, row)
-    words = [f"{key}={settings[key]}" for key in differing.get(row.arm.system, ())]
+    told = [key for key in differing.get(row.arm.system, ()) if settings[key]]  # 0: not set
+    words = [f"{key}={settings[key]}" for key in told]
     return Line(
         system=row.arm.system,
         words=" ".join([row.arm.system, *words]),

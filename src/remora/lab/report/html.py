@@ -25,7 +25,8 @@ def page_html(
         light=css_variables(LIGHT), dark=css_variables(DARK)
     )
     page = build_page(analysis, trials, folder, figures)
-    return environment.get_template("page.html.j2").render(page=page, style=Markup(style)) + "\n"
+    text = environment.get_template("page.html.j2").render(page=page, style=Markup(style)) + "\n"
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its sign stay on one line
 
 
 def _environment() -> jinja2.Environment:
