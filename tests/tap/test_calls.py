@@ -630,3 +630,33 @@ def test_what_a_callback_does_is_not_the_programs(job: Job, phase: str, model: n
         optimizer.step()
 
     assert sorted(seen) == sorted(["call", "forward", "step", "step, watched"] * 2)
+
+
+def test_many_watches_made_together_are_in_place_at_the_end(job: Job, ours: Any, log: Log) -> None:
+    bare, alias = ours.double, ModuleType("watched_alias")
+    alias.twice = bare  # type: ignore[attr-defined]
+    sys.modules["watched_alias"] = alias
+    try:
+        with job.calls.together():
+            first = log.watch(job, "watched_module.double")
+            second = log.watch(job, "watched_alias.twice")
+            log.watch(job, "watched_module.Base.method")
+            assert ours.double is bare
+        assert ours.double is alias.twice is not bare  # type: ignore[attr-defined]
+        ours.double(3)
+        assert len(log.lines) == 4
+        with job.calls.together():
+            first.remove()
+            second.remove()
+        assert ours.double is alias.twice is bare  # type: ignore[attr-defined]
+    finally:
+        del sys.modules["watched_alias"]
+
+
+def test_a_watch_that_ends_before_it_is_in_place_leaves_nothing(
+    job: Job, ours: Any, log: Log
+) -> None:
+    bare = ours.double
+    with job.calls.together():
+        log.watch(job, "watched_module.double").remove()
+    assert ours.double is bare

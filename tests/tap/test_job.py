@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -197,3 +198,21 @@ def test_a_stream_that_cannot_be_written_to_spares_the_program(
     job.attach(service)
 
     assert job.services == ()
+
+
+def test_a_service_is_told_of_an_import_until_it_leaves(said: io.StringIO) -> None:
+    told: list[str] = []
+    job = Job(stderr=said)
+    job.imports.subscribe("sys", lambda: told.append("sys"))
+    finders = list(sys.meta_path)
+    job.imports.subscribe("wave_that_is_not_there", lambda: told.append("wave")).remove()
+
+    assert told == ["sys"]
+    assert sys.meta_path == finders
+
+
+def test_a_failure_on_an_import_is_the_subscribers(said: io.StringIO) -> None:
+    job = Job(stderr=said)
+    job.imports.subscribe("sys", lambda: 1 / 0)
+
+    assert "failed when 'sys' was imported" in said.getvalue()

@@ -71,6 +71,20 @@ def run(
             "--progress", metavar="FILE", help="With --checkpoint: append a line for every step."
         ),
     ] = None,
+    learn: Annotated[
+        Path | None,
+        typer.Option("--learn", metavar="FILE", help="Learn invariants of this run into FILE."),
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option("--check", metavar="FILE", help="Check the invariants of FILE at every step."),
+    ] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report", metavar="FILE", help="With --check: write what was found; repeatable."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Let a failing service take the program down.")
     ] = False,
@@ -90,6 +104,14 @@ def run(
         services.append(
             _checkpointing(checkpoint, every, keep, max_overhead, fresh, progress, argv)
         )
+    if learn is not None:
+        from remora.check.services import LearnService
+
+        services.append(LearnService(learn, program=argv[0]))
+    if check is not None:
+        from remora.check.services import CheckService
+
+        services.append(CheckService(check, program=argv[0], reports=tuple(report or ())))
     code = run_script(argv, services, module=module, strict=strict, excepthook=_EXCEPTHOOK)
     raise SystemExit(code)
 

@@ -13,6 +13,8 @@
         ├── SaveFailed            a checkpoint that storage would not take
         ├── StateUnsupported      a value that a checkpoint cannot hold, and where it lies
         ├── StateMismatch         a checkpoint that does not fit the objects it is restored into
+        ├── InvariantsUnusable    a file of invariants that is missing, damaged or of another kind
+        ├── TraceUnusable         a recorded trace that is missing, damaged or of another kind
         ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
         │   └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
         └── JobEnded              a service cannot let the program it rides with go on
@@ -81,6 +83,14 @@ class ScriptUnusable(UserError):
 
 class CheckpointUnusable(UserError):
     """A checkpoint folder that is missing, unwritable, of another version, or holds none whole."""
+
+
+class InvariantsUnusable(UserError):
+    """A file of invariants that is missing, unwritable, damaged or of another kind."""
+
+
+class TraceUnusable(UserError):
+    """A recorded trace that is missing, unwritable, damaged or of another kind."""
 
 
 class FolderInUse(UserError):

@@ -31,6 +31,7 @@ import inspect
 import sys
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from remora.core.errors import UserError
@@ -38,7 +39,7 @@ from remora.tap.imports import ImportWatch
 from remora.tap.names import Place, find
 from remora.tap.steps import OptimizerSteps, Step
 from remora.tap.subscription import Admit, Subscription
-from remora.tap.wrap import After, Before, Failed, Watcher, unwatch, watch
+from remora.tap.wrap import After, Before, Failed, Watcher, together, unwatch, watch
 
 _ABSENT = object()
 
@@ -49,6 +50,10 @@ class Calls:
     def __init__(self, imports: ImportWatch, steps: OptimizerSteps, admit: Admit) -> None:
         self._imports, self._steps, self._admit = imports, steps, admit
         self._requests: list[_Request] = []
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make many watches, or end many, in one pass over the imported modules."""
+        return together()
 
     def found(self, name: str) -> bool:
         """Whether every watch of ``name`` made here has met the function it stands for."""

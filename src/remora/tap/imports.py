@@ -14,7 +14,36 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, cast
 
+from remora.tap.subscription import Admit, Subscription
+
 Waiting = Callable[[], None]
+
+
+class Imports:
+    """Be told of imports. ``job.imports`` is one of these."""
+
+    def __init__(self, watch: ImportWatch, admit: Admit) -> None:
+        self._watch, self._admit = watch, admit
+
+    def subscribe(self, name: str, then: Waiting) -> Subscription:
+        """Call ``then`` once: now if module ``name`` is imported, else as soon as it has run."""
+        stops: list[Callable[[], None]] = []
+
+        def remove(_: Subscription) -> None:
+            while stops:
+                stops.pop()()
+
+        def tell() -> None:
+            if subscription.live:
+                try:
+                    then()
+                except Exception as error:
+                    subscription.fail(error)
+
+        subscription = self._admit(f"when {name!r} was imported", remove)
+        if subscription.live:
+            stops.append(self._watch.when_imported(name, tell))
+        return subscription
 
 
 class ImportWatch:

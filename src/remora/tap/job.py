@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from remora.core.errors import BadValue, UserError
 from remora.tap.calls import Calls
 from remora.tap.forwards import RootForwards
-from remora.tap.imports import ImportWatch
+from remora.tap.imports import Imports, ImportWatch
 from remora.tap.state import State
 from remora.tap.steps import OptimizerSteps, Steps
 from remora.tap.subscription import Subscription
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """The running program. ``steps``, ``calls`` and ``state`` are its taps.
+    """The running program. ``steps``, ``calls``, ``imports`` and ``state`` are its taps.
 
     Subscriptions made here directly belong to nobody: one that raises is dropped alone. Those a
     service makes on the job it was given belong to the service and go with it.
@@ -50,6 +50,7 @@ class Job:
         admit = _Admission(self._crew, owner)
         self.steps = Steps(self._taps.imports, self._taps.steps, self._taps.forwards, admit)
         self.calls = Calls(self._taps.imports, self._taps.steps, admit)
+        self.imports = Imports(self._taps.imports, admit)
         self.state = State()
 
     @property

@@ -7,10 +7,11 @@ either order.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import get_ident
 from types import BuiltinFunctionType, MethodType, ModuleType
@@ -110,6 +111,8 @@ class Site:
 
 _sites: dict[tuple[int, str], Site] = {}
 _lock = threading.RLock()
+_postponed: dict[int, tuple[Any, Any]] | None = None
+"""By the id of what is there: it and what is to come, while swaps are collected."""
 
 
 def watch(place: Place, watcher: Watcher) -> Site:
@@ -131,6 +134,26 @@ def watch(place: Place, watcher: Watcher) -> Site:
         return site
 
 
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Within it, functions of modules are wrapped, or put back, in one pass at its end.
+
+    One pass looks through every imported module, some hundred thousand names; without this each
+    function costs one.
+    """
+    global _postponed
+    with _lock:
+        if _postponed is not None:
+            yield
+            return
+        _postponed = {}
+        try:
+            yield
+        finally:
+            swaps, _postponed = _postponed, None
+            _swap_in_modules(swaps)
+
+
 def unwatch(site: Site, watcher: Watcher) -> None:
     """Take ``watcher`` off ``site``; the last one out puts the function back."""
     with _lock:
@@ -149,7 +172,15 @@ def _find_site(place: Place) -> Site | None:
         return site
     if isinstance(place.owner, type):
         return None
-    return next((site for site in _sites.values() if site.wrapper is place.raw), None)
+    return next(
+        (site for site in _sites.values() if any(place.raw is one for one in _standing_for(site))),
+        None,
+    )
+
+
+def _standing_for(site: Site) -> tuple[Any, ...]:
+    """What a module may hold of this site: while swaps are postponed also the function itself."""
+    return (site.wrapper,) if _postponed is None else (site.wrapper, site.original)
 
 
 def _function_of(place: Place) -> Any:
@@ -259,9 +290,24 @@ def _restore(site: Site) -> None:
 
 def replace_in_modules(old: Any, new: Any) -> None:
     """Put ``new`` wherever an imported module's namespace holds ``old``; Remora's own excepted."""
+    if _postponed is None:
+        _swap_in_modules({id(old): (old, new)})
+        return
+    for key, (there, coming) in list(_postponed.items()):
+        if coming is old:  # not there yet: go straight to what replaces it
+            _postponed[key] = there, new
+            return
+    _postponed[id(old)] = old, new
+
+
+def _swap_in_modules(swaps: dict[int, tuple[Any, Any]]) -> None:
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "remora" or not issubclass(type(module), ModuleType):
             continue
         namespace = ModuleType.__getattribute__(module, "__dict__")
-        for attribute in [key for key, value in list(namespace.items()) if value is old]:
-            namespace[attribute] = new
+        found = [
+            (key, swaps[id(value)]) for key, value in list(namespace.items()) if id(value) in swaps
+        ]
+        for key, (old, new) in found:
+            if namespace[key] is old:
+                namespace[key] = new

@@ -1,0 +1,115 @@
+"""Check invariants against the events of a run, as they happen."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from remora.check.calls import Call
+from remora.check.conditions import compiled
+from remora.check.invariants import Invariant
+from remora.check.relations.contract import Claim, Machine, Rule
+from remora.check.relations.registry import RELATIONS
+from remora.check.sink import Handler, Sink, Wanted
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One time an invariant did not hold."""
+
+    invariant: Invariant
+    step: int
+    seen: str
+    call: Call | None
+
+
+class Checker(Sink):
+    """Every invariant, compiled to machines of its relation.
+
+    Args:
+        invariants: what should hold.
+        found: called at once with each finding.
+    """
+
+    def __init__(self, invariants: Sequence[Invariant], found: Callable[[Finding], None]) -> None:
+        self.invariants = tuple(invariants)
+        self.step = 0
+        self._found = found
+        self.rules = [self._rule(invariant) for invariant in self.invariants]
+        self._machines = list(_machines(self.rules))
+        self._begins = _by_function(machine.on_begin() for machine in self._machines)
+        self._ends = _by_function(machine.on_end() for machine in self._machines)
+        self._wanted = _wanted(zip(self.invariants, self.rules, strict=True))
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """The functions that have to be watched."""
+        return frozenset(name for rule in self.rules for name in rule.claim.functions())
+
+    def wanted(self, function: str) -> Wanted:
+        return self._wanted.get(function, Wanted())
+
+    def handlers(self, function: str) -> tuple[tuple[Handler, ...], tuple[Handler, ...]]:
+        """What to do when a call of ``function`` begins, and when it has ended."""
+        return self._begins.get(function, ()), self._ends.get(function, ())
+
+    def begin(self, call: Call) -> None:
+        for handle in self._begins.get(call.function, ()):
+            handle(call)
+
+    def end(self, call: Call) -> None:
+        for handle in self._ends.get(call.function, ()):
+            handle(call)
+
+    def step_ended(self, step: int) -> None:
+        for machine in self._machines:
+            machine.step_ended(step)
+        self.step = step + 1
+
+    def _rule(self, invariant: Invariant) -> Rule:
+        def report(seen: str, call: Call | None) -> None:
+            step = call.step if call is not None else self.step
+            self._found(Finding(invariant, step, seen, call))
+
+        return Rule(invariant.claim, compiled_for_one(invariant), report)
+
+
+def compiled_for_one(invariant: Invariant) -> Callable[[object], bool] | None:
+    return compiled(invariant.when)  # type: ignore[return-value]
+
+
+def _machines(rules: Iterable[Rule]) -> Iterable[Machine]:
+    by_kind: dict[type[Claim], list[Rule]] = defaultdict(list)
+    for rule in rules:
+        by_kind[type(rule.claim)].append(rule)
+    for relation in RELATIONS:
+        if relation.claim in by_kind:
+            yield relation.machine(by_kind[relation.claim])
+
+
+def _by_function(
+    handlers: Iterable[dict[str, Handler]],
+) -> dict[str, tuple[Handler, ...]]:
+    joined: dict[str, list[Handler]] = defaultdict(list)
+    for of_machine in handlers:
+        for name, handle in of_machine.items():
+            joined[name].append(handle)
+    return {name: tuple(each) for name, each in joined.items()}
+
+
+def _wanted(invariants: Iterable[tuple[Invariant, Rule]]) -> dict[str, Wanted]:
+    inputs: dict[str, set[str]] = defaultdict(set)
+    outputs: dict[str, set[str]] = defaultdict(set)
+    for invariant, rule in invariants:
+        judged = rule.claim.judged()
+        if judged is not None:
+            inputs[judged] |= invariant.when.properties()
+        for name, asked in rule.claim.inputs().items():
+            inputs[name] |= asked
+        for name, asked in rule.claim.outputs().items():
+            outputs[name] |= asked
+    return {
+        name: Wanted(frozenset(inputs[name]), frozenset(outputs[name]))
+        for name in {*inputs, *outputs}
+    }

@@ -1,0 +1,101 @@
+"""Count, in one pass, what was there on which occasions; deduce from that what always is.
+
+An occasion is a moment at which a relation could hold of its subject: a call that ends, for
+containment. ``present`` is everything that it held of on that occasion. What is present on every
+occasion holds unconditionally; what is present on some is held against the properties of the
+occasions (:mod:`remora.check.deduction`).
+
+Memory does not grow with the length of the run: occasions with equal properties are counted, not
+kept, and a property with many values (a batch's number, a loss) stops being told apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from remora.check.conditions import Condition, Properties
+from remora.check.deduction import deduce
+
+MOST_VALUES_OF_A_PROPERTY = 8
+FEWEST_EXAMPLES = 3
+"""Support: what held on fewer occasions than this may have held by chance."""
+_NEVER_TOLD_APART = (".shape", ".length", ".ndim")
+"""Sizes change with the batch, and the last batch is smaller: no condition rests on them."""
+
+Thing = TypeVar("Thing", bound=Hashable)
+
+
+@dataclass
+class Found(Generic[Thing]):
+    """A thing that was present whenever the condition held."""
+
+    thing: Thing
+    when: Condition
+    support: int
+    """Occasions on which it was present."""
+    against: int
+    """Occasions on which it was not; the condition excludes them."""
+
+
+@dataclass
+class Occasions(Generic[Thing]):
+    """All occasions of one subject."""
+
+    total: Counter[int] = field(default_factory=Counter)
+    """By the number of the properties, how often they were met."""
+    present: dict[Thing, Counter[int]] = field(default_factory=dict)
+    _known: dict[tuple[Any, ...], int] = field(default_factory=dict)
+    _examples: list[Properties] = field(default_factory=list)
+    _values: dict[str, set[Any]] = field(default_factory=dict)
+
+    def add(self, properties: Mapping[str, Any], present: set[Thing] | frozenset[Thing]) -> None:
+        number = self._number_of(properties)
+        self.total[number] += 1
+        for thing in present:
+            counted = self.present.get(thing)
+            if counted is None:
+                counted = self.present[thing] = Counter()
+            counted[number] += 1
+
+    @property
+    def count(self) -> int:
+        return self.total.total()
+
+    def found(self, fewest: int = FEWEST_EXAMPLES) -> Iterator[Found[Thing]]:
+        """What was present always, or whenever a condition held."""
+        for thing, counted in self.present.items():
+            support = counted.total()
+            if support < fewest:
+                continue
+            when = self._condition(counted)
+            against = self.count - support
+            if when is not None and not 0 < against < fewest:
+                yield Found(thing, when, support, against)
+
+    def _condition(self, counted: Counter[int]) -> Condition | None:
+        positives = [(self._examples[number],) for number in counted]
+        missing = [n for n, times in self.total.items() if times > counted[n]]
+        if any(number in counted for number in missing):
+            return None  # the very same properties with it and without
+        return deduce(positives, [(self._examples[number],) for number in missing])
+
+    def _number_of(self, properties: Mapping[str, Any]) -> int:
+        kept = tuple((k, v) for k, v in properties.items() if self._tells(k, v))
+        number = self._known.get(kept)
+        if number is None:
+            number = self._known[kept] = len(self._examples)
+            self._examples.append(dict(kept))
+        return number
+
+    def _tells(self, name: str, value: Any) -> bool:
+        """Whether a condition may rest on this property: few values, none of them a size."""
+        if name.endswith(_NEVER_TOLD_APART) or type(value) is tuple:
+            return False
+        values = self._values.setdefault(name, set())
+        if len(values) > MOST_VALUES_OF_A_PROPERTY:
+            return False
+        values.add(value)
+        return len(values) <= MOST_VALUES_OF_A_PROPERTY

@@ -1,0 +1,59 @@
+"""Collect what a checker finds: the first of each invariant is told at once, the rest counted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from remora.check.checker import Finding
+from remora.check.report import Violation
+from remora.check.where import user_frame
+
+Announce = Callable[[Violation], object]
+
+
+class Findings:
+    """Violations by invariant, in the order in which they were first seen."""
+
+    def __init__(self, announce: Announce, *, rank: int = 0) -> None:
+        self._announce, self._rank = announce, rank
+        self._by_invariant: dict[str, Violation] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def violations(self) -> list[Violation]:
+        return list(self._by_invariant.values())
+
+    def add(self, finding: Finding) -> None:
+        name = finding.invariant.name
+        with self._lock:
+            known = self._by_invariant.get(name)
+            if known is not None:
+                known.count += 1
+                known.last_step = finding.step
+                return
+            violation = self._by_invariant[name] = self._violation(name, finding)
+        self._announce(violation)
+
+    def _violation(self, name: str, finding: Finding) -> Violation:
+        return Violation(
+            invariant=name,
+            relation=finding.invariant.relation,
+            expected=finding.invariant.words(),
+            seen=finding.seen,
+            step=finding.step,
+            where=user_frame() if finding.call is not None else None,
+            rank=self._rank,
+            last_step=finding.step,
+        )
+
+
+def in_words(violation: Violation) -> str:
+    """What is said of a violation when it is found: three lines."""
+    where = f" ({violation.where})" if violation.where else ""
+    rank = f" on rank {violation.rank}" if violation.rank else ""
+    return (
+        f"step {violation.step}{rank}: an invariant does not hold [{violation.invariant}]\n"
+        f"  expected: {violation.expected}\n"
+        f"  seen:     {violation.seen}{where}"
+    )

@@ -1,0 +1,133 @@
+"""Invariants, and the file they are kept in.
+
+A file is JSON lines: a header that says what the invariants were learned from, then one invariant
+a line. It holds names and plain values only, and is read by schema: nothing in it is evaluated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from remora.check.conditions import ALWAYS, Condition
+from remora.check.relations.registry import AnyClaim, relation_of
+from remora.core.errors import InvariantsUnusable
+from remora.core.files import write_atomically
+
+FORMAT = "remora-invariants"
+VERSION = 1
+
+
+class Invariant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A claim, when it holds, and what it was learned from."""
+
+    claim: AnyClaim
+    when: Condition = ALWAYS
+    support: int = 0
+    """Examples it held in."""
+    against: int = 0
+    """Examples in which the claim did not hold and the condition was not met."""
+
+    @property
+    def name(self) -> str:
+        """Eight hex digits of what it says, support aside: the same in every file."""
+        said = msgspec.json.encode((self.claim, self.when), order="deterministic")
+        return hashlib.sha256(said).hexdigest()[:8]
+
+    @property
+    def relation(self) -> str:
+        return relation_of(self.claim).name
+
+    def words(self) -> str:
+        return f"{self.claim.words()} {self.when.words()}".rstrip()
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run that was learned from."""
+
+    program: str
+    steps: int
+    calls: dict[str, int] = {}
+    """By function, how often it was called."""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: str = FORMAT
+    version: int = VERSION
+    torch: str | None = None
+    sources: tuple[Source, ...] = ()
+
+
+class Invariants(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file holds."""
+
+    header: Header
+    invariants: tuple[Invariant, ...]
+
+
+def write_invariants(path: Path, invariants: Invariants) -> None:
+    """Replace ``path`` in one piece.
+
+    Raises:
+        InvariantsUnusable: it cannot be written.
+    """
+    encode = msgspec.json.Encoder(order="deterministic").encode
+    lines = [encode(invariants.header), *map(encode, invariants.invariants)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, b"\n".join(lines) + b"\n")
+    except OSError as error:
+        raise InvariantsUnusable(f"{path} cannot be written: {error.strerror}") from None
+
+
+def read_invariants(path: Path) -> Invariants:
+    """Read a file of invariants.
+
+    Raises:
+        InvariantsUnusable: it is not there, none of ours, or damaged; the line is named.
+    """
+    lines = _lines_of(path)
+    header = _header_of(path, lines)
+    return Invariants(header=header, invariants=tuple(_invariants_of(path, lines[1:])))
+
+
+def _lines_of(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except OSError as error:
+        raise InvariantsUnusable(
+            f"{path} cannot be read: {error.strerror}; learn invariants with "
+            f"`remora run --learn {path} script.py`"
+        ) from None
+
+
+def _header_of(path: Path, lines: list[bytes]) -> Header:
+    try:
+        header = msgspec.json.decode(lines[0] if lines else b"", type=Header)
+    except msgspec.MsgspecError as error:
+        raise InvariantsUnusable(
+            f"{path}, line 1: no file of invariants ({error}); "
+            "`remora invariants convert` reads TrainCheck's"
+        ) from None
+    if header.format != FORMAT or header.version != VERSION:
+        raise InvariantsUnusable(
+            f"{path} is a {header.format} of version {header.version}; this Remora reads "
+            f"{FORMAT} of version {VERSION}"
+        )
+    return header
+
+
+def _invariants_of(path: Path, lines: Iterable[bytes]) -> Iterable[Invariant]:
+    decoder = msgspec.json.Decoder(Invariant)
+    for number, line in enumerate(lines, start=2):
+        if not line.strip():
+            continue
+        try:
+            yield decoder.decode(line)
+        except msgspec.MsgspecError as error:
+            raise InvariantsUnusable(
+                f"{path}, line {number}: {error}; the file is damaged or of another version"
+            ) from None

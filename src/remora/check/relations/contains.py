@@ -1,0 +1,133 @@
+"""Contains: a call of one function has a call of another within it.
+
+Learned from: at the end of every call, the functions called within it at any depth, in its own
+thread. A function that is there every time is contained; one that is there sometimes is held
+against the inputs and the context of the calls. What is contained in something contained is not
+said again. A call that raised says nothing.
+
+Checked: at the end of every call of the parent that meets the condition.
+
+TrainCheck's APIContain with a call as the child (OSDI'25, table 2); a change of a variable as the
+child is :mod:`remora.check.relations.changes`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from remora.check.calls import Call
+from remora.check.examples import Found, Occasions
+from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
+
+
+class Contains(Claim, frozen=True, tag="contains"):
+    parent: str
+    child: str
+
+    def words(self) -> str:
+        return f"{self.parent} calls {self.child}"
+
+    def functions(self) -> tuple[str, ...]:
+        return (self.parent, self.child)
+
+
+class ContainsLearner(Learner):
+    def __init__(self) -> None:
+        self._open: dict[Call, set[str]] = {}
+        self._occasions: dict[str, Occasions[str]] = defaultdict(Occasions)
+
+    def begin(self, call: Call) -> None:
+        self._open[call] = set()
+        around = call.parent
+        while around is not None:
+            if (within := self._open.get(around)) is not None:
+                within.add(call.function)
+            around = around.parent
+
+    def end(self, call: Call) -> None:
+        within = self._open.pop(call, None)
+        if within is not None and not call.failed:
+            within.discard(call.function)  # recursion says nothing
+            self._occasions[call.function].add(call.properties(), within)
+
+    def run_ended(self) -> None:
+        self._open.clear()
+
+    def learned(self, fewest: int) -> Iterator[Learned]:
+        found = {name: list(seen.found(fewest)) for name, seen in self._occasions.items()}
+        always = {
+            name: {one.thing for one in held if one.when.unconditional}
+            for name, held in found.items()
+        }
+        for parent, held in found.items():
+            for one in held:
+                if not _said_by_another(one, held, always):
+                    yield Learned(Contains(parent, one.thing), one.when, one.support, one.against)
+
+
+def _said_by_another(
+    one: Found[str], held: Sequence[Found[str]], always: dict[str, set[str]]
+) -> bool:
+    """Whether something else contained under the same condition always contains it."""
+    return any(
+        other.thing != one.thing
+        and other.when == one.when
+        and one.thing in always.get(other.thing, ())
+        and other.thing not in always.get(one.thing, ())
+        for other in held
+    )
+
+
+class ContainsMachine(Machine):
+    """Counts the calls of each child in each thread; a parent compares its end with its begin."""
+
+    claims = Contains
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._by_parent: dict[str, list[Rule]] = defaultdict(list)
+        for rule in rules:
+            self._by_parent[rule.claim.parent].append(rule)
+        self._seen: dict[str, dict[int, int]] = {rule.claim.child: {} for rule in rules}
+
+    def on_begin(self) -> dict[str, Callable[[Call], None]]:
+        begins: dict[str, Callable[[Call], None]] = {}
+        for name in {*self._seen, *self._by_parent}:
+            counted = self._seen.get(name)
+            children = [self._seen[rule.claim.child] for rule in self._by_parent.get(name, ())]
+            begins[name] = _Begin(counted, children)
+        return begins
+
+    def on_end(self) -> dict[str, Callable[[Call], None]]:
+        return {
+            parent: _End([(rule, self._seen[rule.claim.child]) for rule in rules])
+            for parent, rules in self._by_parent.items()
+        }
+
+
+class _Begin:
+    def __init__(self, counted: dict[int, int] | None, children: list[dict[int, int]]) -> None:
+        self._counted, self._children = counted, children
+
+    def __call__(self, call: Call) -> None:
+        thread = call.thread
+        if (counted := self._counted) is not None:
+            counted[thread] = counted.get(thread, 0) + 1
+        if self._children:
+            call.note(ContainsMachine, [seen.get(thread, 0) for seen in self._children])
+
+
+class _End:
+    def __init__(self, rules: list[tuple[Rule, dict[int, int]]]) -> None:
+        self._rules = rules
+
+    def __call__(self, call: Call) -> None:
+        if call.failed or call.notes is None:
+            return
+        thread, counts = call.thread, call.notes[ContainsMachine]
+        for (rule, counted), before in zip(self._rules, counts, strict=True):
+            if rule.when is not None and not rule.concerns(call):
+                continue
+            rule.triggered += 1
+            if counted.get(thread, 0) == before:
+                rule.report(f"no call of {rule.claim.child}", call)

@@ -1,0 +1,83 @@
+"""Cover: a function is called only after another was, each time anew.
+
+Learned from: at every call of B, in its thread, what was called since the last call of B, or
+since the beginning for the first. A is needed if it is always among these.
+
+Checked: at every call of B that meets the condition: was A called since the last one?
+
+TrainCheck's FunctionCover (OSDI'25, table 2).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+from remora.check.calls import Call
+from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
+from remora.check.relations.order import Pairs
+from remora.check.relations.recency import Recency
+
+
+class Cover(Claim, frozen=True, tag="cover"):
+    first: str
+    then: str
+
+    def words(self) -> str:
+        return f"{self.then} is called only after {self.first}, each time anew"
+
+    def functions(self) -> tuple[str, ...]:
+        return (self.then, self.first)
+
+
+class CoverLearner(Learner):
+    def __init__(self) -> None:
+        self._recency, self._pairs = Recency(), Pairs()
+
+    def begin(self, call: Call) -> None:
+        self._pairs.meet(call)
+        self._pairs.add(call, self._recency.meet(call).functions)
+
+    def run_ended(self) -> None:
+        self._recency.forget()
+
+    def learned(self, fewest: int) -> Iterator[Learned]:
+        for then, one in self._pairs.kept(fewest):
+            yield Learned(Cover(one.thing, then), one.when, one.support, one.against)
+
+
+class CoverMachine(Machine):
+    """Remembers, for each function and thread, the order of its last call."""
+
+    claims = Cover
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._last: dict[str, dict[int, int]] = {
+            name: {} for rule in rules for name in rule.claim.functions()
+        }
+        self._by_then: dict[str, list[Rule]] = defaultdict(list)
+        for rule in rules:
+            self._by_then[rule.claim.then].append(rule)
+
+    def on_begin(self) -> dict[str, Callable[[Call], None]]:
+        return {name: self._follower(name) for name in self._last}
+
+    def on_end(self) -> dict[str, Callable[[Call], None]]:
+        return {}
+
+    def _follower(self, name: str) -> Callable[[Call], None]:
+        own = self._last[name]
+        needed = [(rule, self._last[rule.claim.first]) for rule in self._by_then[name]]
+
+        def begin(call: Call) -> None:
+            thread = call.thread
+            previous = own.get(thread, -1)
+            for rule, last in needed:
+                if rule.when is not None and not rule.concerns(call):
+                    continue
+                rule.triggered += 1
+                if last.get(thread, -1) <= previous:
+                    rule.report(f"no call of {rule.claim.first} since the last one", call)
+            own[thread] = call.order
+
+        return begin

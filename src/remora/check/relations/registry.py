@@ -1,0 +1,30 @@
+"""Every relation there is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from remora.check.relations.contains import Contains, ContainsLearner, ContainsMachine
+from remora.check.relations.contract import Claim, Learner, Machine
+from remora.check.relations.cover import Cover, CoverLearner, CoverMachine
+from remora.check.relations.lead import Lead, LeadLearner, LeadMachine
+
+
+@dataclass(frozen=True)
+class Relation:
+    name: str
+    claim: type[Claim]
+    learner: type[Learner]
+    machine: type[Machine]
+
+
+RELATIONS = (
+    Relation("contains", Contains, ContainsLearner, ContainsMachine),
+    Relation("cover", Cover, CoverLearner, CoverMachine),
+    Relation("lead", Lead, LeadLearner, LeadMachine),
+)
+AnyClaim = Contains | Cover | Lead
+
+
+def relation_of(claim: Claim) -> Relation:
+    return next(one for one in RELATIONS if isinstance(claim, one.claim))

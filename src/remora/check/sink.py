@@ -1,0 +1,46 @@
+"""Where events go: to a learner, a checker, a file. Whoever observes a run feeds one of these."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
+
+from remora.check.calls import Call
+
+Handler = Callable[[Call], None]
+NONE: frozenset[str] = frozenset()
+
+
+class Wanted(NamedTuple):
+    """What has to be read of each call of a function; ``{"*"}`` for all there is."""
+
+    inputs: frozenset[str] = NONE
+    outputs: frozenset[str] = NONE
+
+
+class Sink(ABC):
+    """Takes the events of one run in the order in which they happen.
+
+    Events of several threads may come at once.
+    """
+
+    @abstractmethod
+    def wanted(self, function: str) -> Wanted:
+        """What to read of calls of ``function``; asked once, before the first."""
+
+    def handlers(self, function: str) -> tuple[tuple[Handler, ...], tuple[Handler, ...]]:
+        """What to call with each call of ``function`` as it begins, and as it has ended."""
+        return (self.begin,), (self.end,)
+
+    @abstractmethod
+    def begin(self, call: Call) -> None:
+        """A call begins: its inputs and context are read."""
+
+    @abstractmethod
+    def end(self, call: Call) -> None:
+        """It has returned, with its outputs read, or has failed."""
+
+    @abstractmethod
+    def step_ended(self, step: int) -> None:
+        """Step number ``step`` of the job is over."""

@@ -1,0 +1,59 @@
+"""Lead and cover: what goes missing from a loop is missed at the step where it is missing."""
+
+from __future__ import annotations
+
+import pytest
+from tests.check.stories import EVAL, Told, checked, learned, said
+
+ZERO, FORWARD = "torch.optim.Optimizer.zero_grad", "torch.nn.Module.forward"
+BACKWARD, STEP = "torch.Tensor.backward", "torch.optim.Optimizer.step"
+HEALTHY = [ZERO, FORWARD, BACKWARD, STEP]
+
+
+@pytest.mark.parametrize("missing", HEALTHY)
+def test_a_missing_part_of_a_step_is_found_in_that_step(missing: str) -> None:
+    invariants = learned([HEALTHY] * 5)
+    broken = [*[HEALTHY] * 3, [name for name in HEALTHY if name != missing], HEALTHY]
+
+    findings = checked(invariants, broken)
+
+    assert {one.step for one in findings} <= {3, 4}
+    assert min(one.step for one in findings) == (3 if missing != STEP else 4)
+    assert checked(invariants, [HEALTHY] * 9) == []
+
+
+def test_what_evaluation_does_is_told_from_training() -> None:
+    evaluation = [Told(FORWARD, context=EVAL), Told(FORWARD, context=EVAL)]
+    invariants = learned([HEALTHY, HEALTHY, [*HEALTHY, *evaluation]] * 3)
+
+    assert f"{FORWARD} is called only after {ZERO}, each time anew when phase is 'train' and " \
+        "grad is True" in said(invariants, "cover")  # fmt: skip
+    assert checked(invariants, [HEALTHY, [*HEALTHY, *evaluation * 3], HEALTHY]) == []
+    [first, *_] = checked(invariants, [HEALTHY, [FORWARD, BACKWARD, STEP]])
+    assert first.step == 1
+
+
+def test_threads_do_not_lead_one_another() -> None:
+    alone = [["a", "b"]] * 4
+    elsewhere = [["a", Told("b", thread=2)]] * 4
+
+    assert said(learned(alone), "lead") == {
+        "a is followed by b before it is called again",
+        "b is followed by a before it is called again",
+    }
+    assert said(learned(elsewhere), "lead") == set()
+
+
+def test_what_is_called_within_another_is_not_led_by_it() -> None:
+    assert said(learned([[Told("a", ["b"])]] * 5), "lead") == set()
+    assert said(learned([[Told("a", ["b"])]] * 5), "cover") == set()
+
+
+def test_a_loop_of_its_own_leads_nothing() -> None:
+    assert said(learned([["a"] * 6 + ["b"]] * 4), "lead") == set()
+
+
+def test_two_runs_do_not_follow_one_another() -> None:
+    once = [["start", "a", "b"], ["a", "b"], ["a", "b"]]
+
+    assert "start" not in " ".join(said(learned(once, once, once, fewest=1), "lead"))
