@@ -13,10 +13,23 @@ Announce = Callable[[Violation], object]
 
 
 class Findings:
-    """Violations by invariant, in the order in which they were first seen."""
+    """Violations by invariant, in the order in which they were first seen.
 
-    def __init__(self, announce: Announce, *, rank: int = 0) -> None:
-        self._announce, self._rank = announce, rank
+    Args:
+        announce: told of the first violation of each invariant.
+        where: the place in the user's code at which a call is found to be wrong.
+    """
+
+    def __init__(
+        self,
+        announce: Announce,
+        *,
+        rank: int = 0,
+        where: Callable[[], str | None] = user_frame,
+    ) -> None:
+        self._announce, self._where = announce, where
+        self.rank = rank
+        """Of what is added from now on."""
         self._by_invariant: dict[str, Violation] = {}
         self._lock = threading.Lock()
 
@@ -42,8 +55,8 @@ class Findings:
             expected=finding.invariant.words(),
             seen=finding.seen,
             step=finding.step,
-            where=user_frame() if finding.call is not None else None,
-            rank=self._rank,
+            where=self._where() if finding.call is not None else None,
+            rank=self.rank,
             last_step=finding.step,
         )
 

@@ -54,11 +54,21 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """By function, how often it was called."""
 
 
+class HeldOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A healthy run that was not learned from; what failed in it was dropped."""
+
+    program: str
+    steps: int
+    dropped: tuple[str, ...] = ()
+    """Names of the invariants that did not hold."""
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     format: str = FORMAT
     version: int = VERSION
     torch: str | None = None
     sources: tuple[Source, ...] = ()
+    held_out: tuple[HeldOut, ...] = ()
 
 
 class Invariants(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +76,13 @@ class Invariants(msgspec.Struct, frozen=True, kw_only=True):
 
     header: Header
     invariants: tuple[Invariant, ...]
+
+    def in_words(self) -> str:
+        """How many, of how much: ``64 invariants of 120 steps of 2 runs``."""
+        sources = self.header.sources
+        steps = _count(sum(source.steps for source in sources), "step")
+        runs = f" of {len(sources)} runs" if len(sources) > 1 else ""
+        return f"{_count(len(self.invariants), 'invariant')} of {steps}{runs}"
 
 
 def write_invariants(path: Path, invariants: Invariants) -> None:
@@ -92,6 +109,10 @@ def read_invariants(path: Path) -> Invariants:
     lines = _lines_of(path)
     header = _header_of(path, lines)
     return Invariants(header=header, invariants=tuple(_invariants_of(path, lines[1:])))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _lines_of(path: Path) -> list[bytes]:

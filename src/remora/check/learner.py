@@ -47,28 +47,36 @@ class InvariantLearner(Sink):
 
     def run_ended(self, program: str) -> None:
         """One run is over; the next may be of another program."""
-        self._sources.append(
-            Source(program=program, steps=self._steps, calls=dict(sorted(self._calls.items())))
-        )
+        self._sources.append(self._source(program))
         self._calls, self._steps = Counter(), 0
         for learner in self._learners:
             learner.run_ended()
 
-    def invariants(self) -> Invariants:
-        """What has been learned so far."""
+    def _source(self, program: str) -> Source:
+        return Source(program=program, steps=self._steps, calls=dict(sorted(self._calls.items())))
+
+    def invariants(self, running: str | None = None) -> Invariants:
+        """What has been learned so far.
+
+        Args:
+            running: the program of the run that is not over yet, to be named among the sources.
+        """
         torch = sys.modules.get("torch")
+        sources = self._sources if running is None else [*self._sources, self._source(running)]
         return Invariants(
-            header=Header(
-                torch=str(torch.__version__) if torch else None, sources=tuple(self._sources)
-            ),
-            invariants=tuple(
-                Invariant(
-                    claim=cast(AnyClaim, one.claim),
-                    when=one.when,
-                    support=one.support,
-                    against=one.against,
-                )
-                for learner in self._learners
-                for one in learner.learned(self._fewest)
-            ),
+            header=Header(torch=str(torch.__version__) if torch else None, sources=tuple(sources)),
+            invariants=tuple(one for learner in self._learners for one in self._of(learner)),
         )
+
+    def _of(self, learner: Learner) -> list[Invariant]:
+        """In an order that is the same for the same runs."""
+        found = [
+            Invariant(
+                claim=cast(AnyClaim, one.claim),
+                when=one.when,
+                support=one.support,
+                against=one.against,
+            )
+            for one in learner.learned(self._fewest)
+        ]
+        return sorted(found, key=Invariant.words)

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 import typer
 
 from remora import __version__
-from remora.cli import bench, catalogue, checkpoint, compare, doctor, goodput, report, run
+from remora.cli import (
+    bench,
+    catalogue,
+    check,
+    checkpoint,
+    compare,
+    doctor,
+    goodput,
+    invariants,
+    learn,
+    report,
+    run,
+)
 from remora.core.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run", context_settings=run.CONTEXT)(run.run)
+app.command("learn")(learn.learn)
+app.command("check")(check.check)
+app.add_typer(invariants.app, name="invariants")
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

@@ -75,6 +75,13 @@ def run(
         Path | None,
         typer.Option("--learn", metavar="FILE", help="Learn invariants of this run into FILE."),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="DIR", help="Record the run as a trace in DIR."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --record: replace the trace in DIR.")
+    ] = False,
     check: Annotated[
         Path | None,
         typer.Option("--check", metavar="FILE", help="Check the invariants of FILE at every step."),
@@ -108,6 +115,10 @@ def run(
         from remora.check.services import LearnService
 
         services.append(LearnService(learn, program=argv[0]))
+    if record is not None:
+        from remora.check.services import RecordService
+
+        services.append(RecordService(record, program=argv[0], overwrite=overwrite))
     if check is not None:
         from remora.check.services import CheckService
 

@@ -18,7 +18,7 @@ class Context:
         self.phase = START
         """Of the last root module whose forward began: its mode; ``start`` before the first."""
         self.step = 0
-        self._rank = _rank()
+        self._rank = rank_of_process()
         self._known: dict[tuple[Any, ...], Mapping[str, Any]] = {}
 
     def enter(self, module: Any) -> None:
@@ -44,6 +44,7 @@ def _autocast(torch: Any) -> str | None:
     return None
 
 
-def _rank() -> int:
+def rank_of_process() -> int:
+    """As torchrun says it; 0 in a job of one process."""
     text = os.environ.get("RANK", "0")
     return int(text) if text.isdigit() else 0

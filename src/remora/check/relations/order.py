@@ -75,7 +75,7 @@ class Pairs:
 
     def _worth_keeping(self, name: str, found: list[Found[str]]) -> Iterator[Found[str]]:
         distance = self._nearness[name]
-        found.sort(key=lambda one: distance[one.thing] / one.support)
+        found.sort(key=lambda one: (distance[one.thing] / one.support, one.thing))
         nearest = next((one for one in found if one.when.unconditional), None)
         for one in found:
             if one is nearest or (is_of_a_step(name) and is_of_a_step(one.thing)):

@@ -1,0 +1,177 @@
+"""Record a run: every event a line, as soon as a step or a second is over on its way to the file.
+
+Killing the process costs what was observed since: the operating system has the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Hashable, Mapping
+from io import RawIOBase
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from remora.check.calls import Call
+from remora.check.relations.contract import ALL
+from remora.check.sink import Sink, Wanted
+from remora.check.trace.events import (
+    MOST_NUMBERS,
+    Begin,
+    End,
+    FunctionName,
+    Header,
+    PropertiesOf,
+    RunEnded,
+    StepEnded,
+    ThreadNumber,
+    is_odd,
+    spelled,
+)
+
+BUFFER_BYTES = 64 * 1024
+"""What waits for the end of a step at most."""
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+class Recorder(Sink):
+    """Writes what it is fed to ``file``, in the order of the events of all threads.
+
+    Args:
+        file: unbuffered, at its end; closed by :meth:`close`.
+        program: what the header calls the run.
+        most_bytes: past it nothing more is recorded, and :attr:`full` is true.
+    """
+
+    def __init__(
+        self, file: RawIOBase, *, program: str = "", rank: int = 0, most_bytes: int | None = None
+    ) -> None:
+        self._file, self._program, self._rank = file, program, rank
+        self._left = most_bytes if most_bytes is not None else sys.maxsize
+        self._encode = msgspec.json.Encoder()
+        self._buffer = bytearray()
+        self._begun = False
+        self._functions: _Numbers[str] = _Numbers()
+        self._threads: _Numbers[int] = _Numbers()
+        self._properties: _Numbers[bytes] = _Numbers()
+        self._lock = threading.RLock()  # a finalizer may call a watched function in here
+        self.full = False
+
+    def wanted(self, function: str) -> Wanted:
+        return Wanted(ALL, ALL)
+
+    def begin(self, call: Call) -> None:
+        with self._lock:
+            self._add(
+                Begin(
+                    function=self._function(call.function),
+                    order=call.order,
+                    thread=self._thread(call.thread),
+                    parent=call.parent.order if call.parent is not None else None,
+                    step=call.step,
+                    inputs=self._properties_of(call.inputs),
+                    context=self._properties_of(call.context),
+                )
+            )
+
+    def end(self, call: Call) -> None:
+        with self._lock:
+            self._add(End(call.order, self._properties_of(call.outputs), call.failed))
+
+    def step_ended(self, step: int) -> None:
+        with self._lock:
+            self._add(StepEnded(step))
+            self.flush()
+
+    def run_ended(self, exit_code: int | None = None) -> None:
+        """The program is over; a trace without this is one of a process that was killed."""
+        with self._lock:
+            self._add(RunEnded(exit_code))
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand all there is to the operating system.
+
+        Raises:
+            OSError: it takes no more.
+        """
+        with self._lock:
+            while self._buffer:
+                del self._buffer[: self._file.write(self._buffer)]
+
+    def close(self) -> None:
+        """Flush and close; harmless when done twice."""
+        with self._lock:
+            if not self._file.closed:
+                try:
+                    self.flush()
+                finally:
+                    self._file.close()
+
+    # ------------------------------------------------------------ lines
+
+    def _add(self, event: msgspec.Struct) -> None:
+        if self.full:
+            return
+        if not self._begun:
+            self._begun = True
+            self._add(self._header())
+        buffer = self._buffer
+        before = len(buffer)
+        self._encode.encode_into(event, buffer, -1)
+        buffer += b"\n"
+        self._left -= len(buffer) - before
+        self.full = self._left < 0
+        if len(buffer) > BUFFER_BYTES:
+            self.flush()
+
+    def _header(self) -> Header:
+        torch = sys.modules.get("torch")
+        version = str(torch.__version__) if torch is not None else None
+        return Header(program=self._program, rank=self._rank, pid=os.getpid(), torch=version)
+
+    def _function(self, name: str) -> int:
+        if (number := self._functions.known.get(name)) is None:
+            number = self._functions.take(name)
+            self._add(FunctionName(number, name))
+        return number
+
+    def _thread(self, thread: int) -> int:
+        if (number := self._threads.known.get(thread)) is None:
+            number = self._threads.take(thread)
+            self._add(ThreadNumber(number, thread))
+        return number
+
+    def _properties_of(self, values: Mapping[str, Any]) -> int:
+        said = self._said(values)
+        if (number := self._properties.known.get(said)) is None:
+            number = self._properties.take(said)
+            self._add(PropertiesOf(number, msgspec.Raw(said)))  # type: ignore[arg-type]
+        return number
+
+    def _said(self, values: Mapping[str, Any]) -> bytes:
+        """As JSON; what makes two dicts the same is that this is."""
+        values = dict(values) if type(values) is not dict else values
+        try:
+            said = self._encode.encode(values)
+        except UnicodeEncodeError:
+            return self._encode.encode(spelled(values))
+        if b"null" in said and is_odd(tuple(values.values())):  # None as a rule, else a NaN
+            return self._encode.encode(spelled(values))
+        return said
+
+
+class _Numbers(Generic[Name]):
+    """Gives each new name the next number; at the last one all are forgotten."""
+
+    def __init__(self) -> None:
+        self.known: dict[Name, int] = {}
+
+    def take(self, name: Name) -> int:
+        if len(self.known) >= MOST_NUMBERS:
+            self.known.clear()
+        number = self.known[name] = len(self.known)
+        return number

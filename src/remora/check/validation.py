@@ -1,0 +1,83 @@
+"""Hold invariants against runs that are known to be healthy, and drop those that fail there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from remora.check.checker import Checker, Finding
+from remora.check.invariants import Invariants
+from remora.check.sink import Sink
+from remora.check.trace.replay import Replayed
+
+Play = Callable[[Sink], Replayed]
+"""Feeds a recorded run to a sink."""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """An invariant that is not kept, and why."""
+
+    name: str
+    words: str
+    why: str
+
+    def line(self) -> str:
+        return f"dropped [{self.name}] {self.words}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run, and what was dropped for it."""
+
+    run: Replayed
+    dropped: tuple[Dropped, ...]
+
+
+@dataclass(frozen=True)
+class Validated:
+    kept: Invariants
+    trials: tuple[Trial, ...]
+
+    @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        return tuple(one for trial in self.trials for one in trial.dropped)
+
+
+def validate(invariants: Invariants, runs: Iterable[tuple[str, Play]]) -> Validated:
+    """Keep what holds throughout every one of ``runs``, each given with what to call it.
+
+    An invariant that a run never judges is kept.
+    """
+    trials: list[Trial] = []
+    for called, run in runs:
+        failed, played = _failures(invariants, run)
+        trials.append(Trial(played, tuple(failed_in(one, called) for one in failed.values())))
+        invariants = without(invariants, failed)
+    return Validated(invariants, tuple(trials))
+
+
+def without(invariants: Invariants, names: Iterable[str]) -> Invariants:
+    """All but those called ``names``."""
+    gone = frozenset(names)
+    kept = tuple(one for one in invariants.invariants if one.name not in gone)
+    return msgspec.structs.replace(invariants, invariants=kept)
+
+
+def _failures(invariants: Invariants, run: Play) -> tuple[dict[str, Finding], Replayed]:
+    """The first finding of each that does not hold, by name."""
+    found: dict[str, Finding] = {}
+
+    def keep(finding: Finding) -> None:
+        found.setdefault(finding.invariant.name, finding)
+
+    played = run(Checker(invariants.invariants, keep))
+    return found, played
+
+
+def failed_in(finding: Finding, run: str) -> Dropped:
+    """What is said of an invariant that ``finding`` is against."""
+    why = f"it does not hold in step {finding.step} of {run}: {finding.seen}"
+    return Dropped(finding.invariant.name, finding.invariant.words(), why)

@@ -1,0 +1,48 @@
+"""``remora check``: check invariants against recorded runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from remora.cli.console import plain_console
+from remora.core.errors import BadValue
+
+if TYPE_CHECKING:
+    from remora.check.report import Violation
+
+
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The invariants.")],
+    traces: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Traces of runs.")],
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write what was found as JSON; of one DIR."),
+    ] = None,
+) -> None:
+    """Check recorded runs as `remora run --check` does a running one. Exits 1 on a violation."""
+    from remora.check.invariants import read_invariants
+    from remora.check.offline import check_run
+    from remora.check.report import write_json
+
+    if report is not None and len(traces) > 1:
+        raise BadValue("--report takes one trace; run the command once for each")
+    invariants = read_invariants(file)
+    violated = False
+    for folder in traces:
+        found, remarks = check_run(invariants, folder, _say)
+        for line in (*remarks, f"{folder}: {found.summary()}"):
+            plain_console().print(line, soft_wrap=True)
+        violated = violated or bool(found.violations)
+        if report is not None:
+            write_json(report, found)
+    if violated:
+        raise typer.Exit(1)
+
+
+def _say(violation: Violation) -> None:
+    from remora.check.findings import in_words
+
+    plain_console().print(in_words(violation), soft_wrap=True)
