@@ -14,6 +14,9 @@ from torch import nn
 from torch.nn.modules import module as module_hooks
 from torch.optim import optimizer as optimizer_hooks
 
+from remora.check.invariants import Header, Invariant, Invariants, write_invariants
+from remora.check.relations.contains import Contains
+from remora.check.services import CheckService, LearnService, RecordService
 from remora.checkpoint.ride.service import CheckpointService
 from remora.tap.job import Job
 from remora.tap.observe import Observe
@@ -68,9 +71,24 @@ class FailsDetaching(Subscribing):
         raise RuntimeError("stuck")
 
 
+def learned() -> Path:
+    """A file of invariants, of which one does not hold."""
+    path = Path(tempfile.mkdtemp()) / "f.inv"
+    claims = (
+        Contains("torch.nn.Module.forward", "torch.nn.functional.linear"),
+        Contains("torch.nn.Module.forward", "torch.nn.functional.dropout"),
+    )
+    invariants = tuple(Invariant(claim=claim) for claim in claims)
+    write_invariants(path, Invariants(header=Header(), invariants=invariants))
+    return path
+
+
 SERVICES: list[Make] = [
     lambda: Observe(stream=io.StringIO()),
     lambda: Observe(["torch.nn.functional.linear"], stream=io.StringIO()),
+    lambda: LearnService(Path(tempfile.mkdtemp()) / "f.inv", stderr=io.StringIO()),
+    lambda: RecordService(Path(tempfile.mkdtemp())),
+    lambda: CheckService(learned(), stderr=io.StringIO()),
     lambda: CheckpointService(Path(tempfile.mkdtemp()), every=1, stream=io.StringIO()),
     Subscribing,
 ]
