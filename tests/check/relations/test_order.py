@@ -37,7 +37,7 @@ def test_what_evaluation_does_is_told_from_training() -> None:
 
 def test_threads_do_not_lead_one_another() -> None:
     alone = [["a", "b"]] * 4
-    elsewhere = [["a", Told("b", thread=2)]] * 4
+    elsewhere: list[list[Told | str]] = [["a", Told("b", thread=2)]] * 4
 
     assert said(learned(alone), "lead") == {
         "a is followed by b before it is called again",
