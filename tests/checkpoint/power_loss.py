@@ -175,8 +175,7 @@ class TwoRanks(Run):
 
     def opened(self, open_folder: OpenFolder, **keeping: int | None) -> Folder:
         store = Store()
-        leads, follows = Coordinator(store, 0, 2), Coordinator(store, 1, 2)
-        follows._prefix = leads._prefix
+        leads, follows = Coordinator(store, 0, 2, number=0), Coordinator(store, 1, 2, number=0)
         self.follower = Follower(self.storage, follows)
         return Leader(self.storage, leads, now_ns=lambda: 0, **keeping)
 

@@ -642,13 +642,13 @@ def test_many_watches_made_together_are_in_place_at_the_end(job: Job, ours: Any,
             second = log.watch(job, "watched_alias.twice")
             log.watch(job, "watched_module.Base.method")
             assert ours.double is bare
-        assert ours.double is alias.twice is not bare  # type: ignore[attr-defined]
+        assert ours.double is alias.twice is not bare
         ours.double(3)
         assert len(log.lines) == 4
         with job.calls.together():
             first.remove()
             second.remove()
-        assert ours.double is alias.twice is bare  # type: ignore[attr-defined]
+        assert ours.double is alias.twice is bare
     finally:
         del sys.modules["watched_alias"]
 

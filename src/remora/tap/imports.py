@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from remora.tap.subscription import Admit, Subscription
 
-Waiting = Callable[[], None]
+Waiting = Callable[[], object]
 
 
 class Imports:

@@ -23,8 +23,10 @@ def test_a_missing_part_of_a_step_is_found_in_that_step(missing: str) -> None:
 
 
 def test_what_evaluation_does_is_told_from_training() -> None:
-    evaluation = [Told(FORWARD, context=EVAL), Told(FORWARD, context=EVAL)]
-    invariants = learned([HEALTHY, HEALTHY, [*HEALTHY, *evaluation]] * 3)
+    healthy: list[Told | str] = [*HEALTHY]
+    evaluation: list[Told | str] = [Told(FORWARD, context=EVAL), Told(FORWARD, context=EVAL)]
+    steps: list[list[Told | str]] = [healthy, healthy, [*healthy, *evaluation]]
+    invariants = learned(steps * 3)
 
     assert f"{FORWARD} is called only after {ZERO}, each time anew when phase is 'train' and " \
         "grad is True" in said(invariants, "cover")  # fmt: skip
@@ -35,7 +37,7 @@ def test_what_evaluation_does_is_told_from_training() -> None:
 
 def test_threads_do_not_lead_one_another() -> None:
     alone = [["a", "b"]] * 4
-    elsewhere = [["a", Told("b", thread=2)]] * 4
+    elsewhere: list[list[Told | str]] = [["a", Told("b", thread=2)]] * 4
 
     assert said(learned(alone), "lead") == {
         "a is followed by b before it is called again",

@@ -85,10 +85,10 @@ def test_what_is_elsewhere_names_its_rank() -> None:
 
 def ranks(world: int, patience_s: float = 5.0) -> list[Coordinator]:
     store = HashStore()
-    ends = [Coordinator(_Same(store), rank, world, patience_s=patience_s) for rank in range(world)]
-    for end in ends:
-        end._prefix = "test"
-    return ends
+    return [
+        Coordinator(_Same(store), rank, world, patience_s=patience_s, number=0)
+        for rank in range(world)
+    ]
 
 
 class _Same:
@@ -122,8 +122,7 @@ def test_followers_hear_what_the_leader_announces_in_order() -> None:
 def test_a_thread_that_waits_keeps_no_other_of_its_rank_from_speaking() -> None:
     """What waits is the leader's commit; what speaks, its training thread."""
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    leader, follower = (Coordinator(store, rank, 2, patience_s=5.0) for rank in range(2))
-    leader._prefix = follower._prefix = "test"
+    leader, follower = (Coordinator(store, rank, 2, patience_s=5.0, number=0) for rank in range(2))
     with ThreadPoolExecutor(1) as pool:
         parts = pool.submit(leader.gather, "part")
         time.sleep(0.2)  # it waits now

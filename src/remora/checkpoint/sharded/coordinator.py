@@ -1,21 +1,15 @@
-"""How ranks agree: keys in the job's own store, on connections of our own.
+"""How ranks agree, over keys that all of them see (:class:`~remora.core.ranks.Board`).
 
-Nothing here is a collective, so it cannot get between the job's own collectives: a follower waits
-for a key that the leader (rank 0) sets, and the leader for one of each follower. A connection does
-one thing at a time, and waiting for a key is one: a thread that waited on another's would keep it
-from setting the very key that is waited for elsewhere. So each thread has its own.
+A follower waits for a key that the leader (rank 0) sets, and the leader for one of each follower.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
-from datetime import timedelta
 from typing import Any
 
-import msgspec
-
 from remora.core.errors import BadValue, CheckpointUnusable
+from remora.core.ranks import Board, running_ranks
 
 PATIENCE_S = 600.0
 """Ranks run in step; one that is this late has died, and the launcher ends the others."""
@@ -27,15 +21,21 @@ class Coordinator:
 
     Args:
         store: a c10d store that all ranks share; only its clones are used.
+        number: which of the job's folders it is for; counted by default.
     """
 
     def __init__(
-        self, store: Any, rank: int, world: int, *, patience_s: float = PATIENCE_S
+        self,
+        store: Any,
+        rank: int,
+        world: int,
+        *,
+        patience_s: float = PATIENCE_S,
+        number: int | None = None,
     ) -> None:
         self.rank, self.world = rank, world
-        self._source, self._patience = store.clone(), timedelta(seconds=patience_s)
-        self._own = threading.local()
-        self._prefix = f"remora/checkpoint/{next(_instances)}"
+        number = next(_instances) if number is None else number
+        self._board = Board(store, f"remora/checkpoint/{number}", patience_s=patience_s)
         self._said, self._asked = itertools.count(), itertools.count()
         self._leaving = False
 
@@ -45,9 +45,9 @@ class Coordinator:
 
     def announce(self, value: Any) -> Any:
         """What the leader gives; followers wait for it. Called by all ranks in the same order."""
-        key = f"{self._prefix}/said/{next(self._said)}"
+        key = f"said/{next(self._said)}"
         if self.leads:
-            self._set(key, value)
+            self._board.put(key, value)
             return value
         return self._get(key)
 
@@ -63,11 +63,11 @@ class Coordinator:
 
     def deliver(self, what: str, value: Any) -> None:
         """Tell the leader ``value`` about ``what``."""
-        self._set(f"{self._prefix}/{what}/{self.rank}", value)
+        self._board.put(f"{what}/{self.rank}", value)
 
     def gather(self, what: str) -> list[Any]:
         """What the followers delivered about ``what``, by rank from 1 on; the leader waits."""
-        return [self._get(f"{self._prefix}/{what}/{rank}") for rank in range(1, self.world)]
+        return [self._get(f"{what}/{rank}") for rank in range(1, self.world)]
 
     def agreed_end(self, done: int) -> int | None:
         """The number of steps after which every rank may leave, once all have been told to end.
@@ -77,30 +77,19 @@ class Coordinator:
         """
         if not self._leaving:
             self._leaving = True
-            self._set(f"{self._prefix}/leaving/{self.rank}", done)
-        keys = [f"{self._prefix}/leaving/{rank}" for rank in range(self.world)]
-        if not self._store.check(keys):
+            self._board.put(f"leaving/{self.rank}", done)
+        keys = [f"leaving/{rank}" for rank in range(self.world)]
+        if not self._board.has(keys):
             return None
         return max(int(self._get(key)) for key in keys) + 2
 
-    @property
-    def _store(self) -> Any:
-        """This thread's connection."""
-        if not hasattr(self._own, "store"):
-            self._own.store = self._source.clone()
-            self._own.store.set_timeout(self._patience)
-        return self._own.store
-
-    def _set(self, key: str, value: Any) -> None:
-        self._store.set(key, msgspec.msgpack.encode(value))
-
     def _get(self, key: str) -> Any:
         try:
-            return msgspec.msgpack.decode(self._store.get(key))
-        except RuntimeError as error:  # DistStoreError, and DistNetworkError where the leader died
+            return self._board.get(key)
+        except TimeoutError as error:
             raise CheckpointUnusable(
                 f"rank {self.rank} waited for another rank in vain; every rank must open the "
-                f"checkpoint folder and save at the same steps ({type(error).__name__})"
+                f"checkpoint folder and save at the same steps ({error})"
             ) from error
 
 
@@ -113,12 +102,15 @@ def coordinator(sharded: bool | None) -> Coordinator | None:
     Raises:
         BadValue: asked for, but torch.distributed is not initialised.
     """
+    running = running_ranks()
+    if sharded and not _initialized():
+        raise BadValue("sharded=True needs torch.distributed.init_process_group to be called first")
+    if sharded is False or running is None:
+        return None
+    return Coordinator(*running)
+
+
+def _initialized() -> bool:
     from torch import distributed
 
-    running = distributed.is_available() and distributed.is_initialized()
-    if sharded and not running:
-        raise BadValue("sharded=True needs torch.distributed.init_process_group to be called first")
-    if sharded is False or not running or distributed.get_world_size() == 1:
-        return None
-    store = distributed.distributed_c10d._get_default_store()
-    return Coordinator(store, distributed.get_rank(), distributed.get_world_size())
+    return distributed.is_available() and distributed.is_initialized()
