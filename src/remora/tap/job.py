@@ -23,6 +23,7 @@ from remora.tap.imports import Imports, ImportWatch
 from remora.tap.state import State
 from remora.tap.steps import OptimizerSteps, Steps
 from remora.tap.subscription import Subscription
+from remora.tap.wrap import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,8 +210,9 @@ class _Admission:
 
 
 def _remove(subscriptions: list[Subscription]) -> None:
-    for subscription in reversed(subscriptions):
-        subscription.remove()
+    with together():
+        for subscription in reversed(subscriptions):
+            subscription.remove()
 
 
 def _in_a_line(error: Exception) -> str:
