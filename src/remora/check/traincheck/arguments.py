@@ -8,6 +8,7 @@ its ``identity``. What we have no property for is lost, and said so where it nar
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -132,12 +133,19 @@ def pattern_of(arguments: Mapping[str, Typed]) -> tuple[dict[str, Any], list[str
     lost = [one for name, value in arguments.items() for one in properties_of(name, value, found)]
     lost += [name for name in found if name.endswith(".identity")]
     told = {*lost, *(f"{name}.length" for name in found)}
-    pattern = {name: _listed(value) for name, value in found.items() if name not in told}
+    pattern = {name: json_value(value) for name, value in found.items() if name not in told}
     return pattern, lost
 
 
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def json_value(value: Any) -> Any:
+    """``value`` as JSON can hold it.
+
+    Raises:
+        CannotSay: a number that is infinite or none.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise CannotSay(f"the number {value}")
+    return list(map(json_value, value)) if isinstance(value, list | tuple) else value
 
 
 # ---------------------------------------------------------------- properties, as theirs
@@ -149,7 +157,7 @@ def arguments_of(inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     Raises:
         CannotSay: it would be read as something else, or there is no way to write it.
     """
-    inputs = {name: _listed(value) for name, value in inputs.items()}
+    inputs = {name: json_value(value) for name, value in inputs.items()}
     written = _written(inputs)
     if repr(dict(sorted(pattern_of(written)[0].items()))) != repr(dict(sorted(inputs.items()))):
         raise CannotSay(f"inputs with {', '.join(inputs)}")
@@ -171,8 +179,8 @@ def _typed(root: str, found: dict[str, Any]) -> dict[str, Any]:
             raise CannotSay(f"that {root} has {', '.join(found)} besides its value")
         return {_kind_of(value): value}
     kind = found.pop("kind", None)
-    if kind is None:
-        raise CannotSay(f"{root}.{next(iter(found))} of a {root} of any class")
+    if not isinstance(kind, str):
+        raise CannotSay(f"{', '.join(found)} of a {root} of any class")
     if deep := [name for name in found if name not in ATTRIBUTES]:
         raise CannotSay(f"{root}.{deep[0]}")
     return {_their_kind(root, kind, found): found}

@@ -12,7 +12,8 @@ ConsistencyRelation           consistent
 ============================  =====================================================
 
 A position counts the arguments from 0, a method's object included, and is turned into the
-parameter's name where the function is there to be asked. Position 0 of a result is the result.
+parameter's name where the function is there to be asked. Position 0 of a result is the result. Of
+the sizes of a result only the last is held against a threshold, and size 1 taken for it.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def _input_output(params: Sequence[Param]) -> Iterator[Said]:
     function, given, returned = _only_function(params), *_ends(params)
     claim = {
         "type": "input-output", "function": function.name,
-        "input": _input(function.name, given), "output": _output(returned),
+        "input": _input(function.name, given), "output": _output(returned, _path(returned)),
     }  # fmt: skip
     yield Said(claim, function.inputs, function.lost)
 
@@ -140,11 +141,15 @@ def _threshold(params: Sequence[Param]) -> Iterator[Said]:
     bounds = [bound for bound in ("min", "max") if bound in name.lower()]
     if len(bounds) != 1:
         raise CannotSay(f"a threshold {name!r} that is neither a min nor a max")
+    path, sizes = _path(returned), []
+    if path[-1:] in (["1"], ["-1"]) and path[-2:-1] == ["shape"]:
+        path, sizes = path[:-1], path[-1:]
     claim = {
-        "type": "threshold", "function": function.name, "output": _output(returned),
+        "type": "threshold", "function": function.name, "output": _output(returned, path),
         "input": name, "bound": bounds[0],
     }  # fmt: skip
-    yield Said(claim, function.inputs, function.lost)
+    taken = ["that size 1 is not the last"] if sizes == ["1"] else []
+    yield Said(claim, function.inputs, function.lost + taken)
 
 
 def _consistent(params: Sequence[Param]) -> Iterator[Said]:
@@ -219,12 +224,21 @@ def _input(function: str, param: InputOutputParam) -> str:
             raise CannotSay("an input without a name or position")
         names = parameter_names(function)
         name = names[param.index] if param.index < len(names) else str(param.index)
-    return ".".join([name, *_path(param)])
+    return _property(name, _path(param))
 
 
-def _output(param: InputOutputParam) -> str:
-    position = [str(param.index)] if param.index else []
-    return ".".join([RESULT, *position, *_path(param)])
+def _output(param: InputOutputParam, path: list[str]) -> str:
+    return _property(RESULT, [*([str(param.index)] if param.index else []), *path])
+
+
+def _property(root: str, path: list[str]) -> str:
+    """Of a value, the items at some positions, and of those one attribute that we know."""
+    *positions, last = path or [""]
+    if not all(one.isdigit() for one in positions) or not (
+        last in ("", *ATTRIBUTES) or last.isdigit()
+    ):
+        raise CannotSay(f"{'.'.join(path)} of a value")
+    return ".".join([root, *path])
 
 
 def _path(param: InputOutputParam) -> list[str]:

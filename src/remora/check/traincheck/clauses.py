@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from remora.check.conditions import Clause, Condition, Consistent, Constant, Unequal, Within
-from remora.check.traincheck.arguments import CannotSay, arguments_of, pattern_of
+from remora.check.traincheck.arguments import CannotSay, arguments_of, json_value, pattern_of
 
 UNCONDITIONAL = "Unconditional"
 _CONTEXTS = "context_managers."
@@ -227,9 +227,14 @@ def _constant_line(clause: Constant, their_name: Callable[[str], str]) -> Clause
     return ClauseLine(
         type="constant",
         prop_name=their_name(name),
-        prop_dtype=type(values[0]).__name__ if values else None,
-        values=list(values),
+        prop_dtype=_dtype_of(values),
+        values=json_value(list(values)),
     )
+
+
+def _dtype_of(values: tuple[Any, ...]) -> str | None:
+    kinds = {type(value).__name__ for value in values}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _stages(phase: Any) -> list[Any]:

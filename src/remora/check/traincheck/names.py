@@ -82,6 +82,7 @@ def ours(name: str) -> Named:
     return Named(name, {})
 
 
+@cache
 def theirs(function: str, optimizer: str | None = None) -> str | None:
     """Our ``function`` as TrainCheck names it; None for one it has no name for.
 

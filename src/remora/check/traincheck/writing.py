@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from remora.check.calls import OPTIMIZER_STEP
 from remora.check.conditions import Clause, Condition, Constant
 from remora.check.invariants import Invariant
 from remora.check.observe.context import PROPERTIES
@@ -93,7 +94,11 @@ def _without_inputs(condition: Condition) -> tuple[Condition, dict[str, Any]]:
     left: list[Clause] = []
     given: dict[str, Any] = {}
     for clause in condition.any_of[0]:
-        if isinstance(clause, Constant) and _is_one_value_of_an_input(clause):
+        if (
+            isinstance(clause, Constant)
+            and _is_one_value_of_an_input(clause)
+            and clause.property not in given
+        ):
             given[clause.property] = clause.values[0]
         else:
             left.append(clause)
@@ -151,7 +156,13 @@ def _input_output(claim: _Claim, given: _Claim) -> _Said:
 def _threshold(claim: _Claim, given: _Claim) -> _Said:
     if claim["bound"] not in claim["input"].lower():
         raise CannotSay(f"a {claim['bound']}imum that is called {claim['input']}")
-    return "ThresholdRelation", "pre_event", _given_and_returned(claim, given)
+    if claim["less"]:
+        raise CannotSay(f"{claim['output']} less {claim['less']}")
+    params = _given_and_returned(claim, given)
+    last = params[-1]
+    if isinstance(last, InputOutputParam) and last.additional_path == ["shape"]:
+        last.additional_path = ["shape", -1]
+    return "ThresholdRelation", "pre_event", params
 
 
 def _given_and_returned(claim: _Claim, given: _Claim) -> list[Param]:
@@ -192,10 +203,10 @@ _WRITERS: dict[str, Callable[[_Claim, _Claim], _Said]] = {
 
 
 def _function(name: str, inputs: Mapping[str, Any]) -> ApiParam:
-    inputs = dict(inputs)
-    optimizer = inputs.pop(OPTIMIZER_CLASS, None) if theirs(name) is None else None
-    their_name = theirs(name, optimizer)
+    asked = dict(inputs)
+    optimizer = asked.pop(OPTIMIZER_CLASS, None) if name == OPTIMIZER_STEP else None
+    their_name = theirs(name, optimizer if isinstance(optimizer, str) else None)
     if their_name is None:
-        raise CannotSay(f"{name} of any class")
-    arguments = {"args": arguments_of(inputs), "func_name": their_name} if inputs else UNSET
+        raise CannotSay(f"{name} of {'any class' if optimizer is None else repr(optimizer)}")
+    arguments = {"args": arguments_of(asked), "func_name": their_name} if asked else UNSET
     return ApiParam(api_full_name=their_name, arguments=arguments)
