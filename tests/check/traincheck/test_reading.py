@@ -20,6 +20,7 @@ from remora.check.traincheck.arguments import CannotSay
 from remora.check.traincheck.claims import Said, said_by
 from remora.check.traincheck.lines import Param
 from remora.check.traincheck.reading import Reading, Remark, read_any, read_traincheck
+from remora.check.traincheck.writing import write_traincheck
 from remora.core.errors import InvariantsUnusable
 
 STEP = "torch.optim.Optimizer.step"
@@ -86,6 +87,8 @@ _OUTPUT = {
     **_INPUT, "name": None, "index": 0, "additional_path": ["shape", -1], "is_input": False,
 }  # fmt: skip
 _WEIGHT = {"param_type": "VarTypeParam", "var_type": "torch.nn.Parameter", "attr_name": "data"}
+_GRADIENT = {**_WEIGHT, "attr_name": "grad"}
+_NAMED = {**_WEIGHT, "param_type": "VarNameParam", "var_name": "a"}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +127,24 @@ _WEIGHT = {"param_type": "VarTypeParam", "var_type": "torch.nn.Parameter", "attr
             {"type": "constant output", "function": "app.f", "property": "result.dtype",
              "values": ["torch.bfloat16"]},
         ),
+        (
+            "APIContainRelation",
+            [api("torch.optim.optimizer.Optimizer.zero_grad"),
+             {**_WEIGHT, "attr_name": "grad", "post_value": None}],
+            {"type": "changes", "function": "torch.optim.Optimizer.zero_grad",
+             "variables": "gradient", "to": "none", "every": False},
+        ),
+        (
+            "APIContainRelation",
+            [api("app.f"), _WEIGHT],
+            {"type": "changes", "function": "app.f", "variables": "parameter", "to": "changed",
+             "every": False},
+        ),
+        (
+            "ConsistencyRelation",
+            [{**_NAMED, "var_name": "head.weight"}, {**_NAMED, "var_name": "body.weight"}],
+            {"type": "consistent", "one": "head.weight", "other": "body.weight"},
+        ),
     ],
 )  # fmt: skip
 def test_the_other_relations_are_said_in_our_fields(
@@ -150,6 +171,15 @@ def test_the_other_relations_are_said_in_our_fields(
         ("DistinctArgumentRelation", [], "0 functions where one belongs"),
         ("FunctionLeadRelation", [api("a.a"), _WEIGHT], "VarTypeParam where a function belongs"),
         ("APIContainRelation", [api("a.a")], "containment of 1"),
+        ("APIContainRelation", [api("a.a"), _NAMED], "the variable a alone"),
+        ("APIContainRelation", [api("a.a"), {**_WEIGHT, "attr_name": "dtype"}], "change of dtype"),
+        (
+            "APIContainRelation",
+            [api("a.a"), {**_WEIGHT, "post_value": "above_zero"}],
+            "becomes 'above_zero'",
+        ),
+        ("ConsistencyRelation", [_WEIGHT, _WEIGHT], "any two variables of a class"),
+        ("ConsistencyRelation", [_NAMED, {**_NAMED, "attr_name": "grad"}], "equal data and grad"),
         ("MadeUpRelation", [], "the relation 'MadeUpRelation'"),
     ],
 )
@@ -314,10 +344,41 @@ def test_the_published_hundred_are_read_every_one_with_its_arguments() -> None:
     )
 
 
-@pytest.mark.skipif(
-    "distinct" not in {relation.name for relation in RELATIONS}, reason="no relation distinct"
-)
-def test_distinct_arguments_are_read(tmp_path: Path) -> None:
-    told = line("DistinctArgumentRelation", api("torch._C.TensorBase.normal_"))
+_OTHERS = [
+    ("distinct", line("DistinctArgumentRelation", api("torch._C.TensorBase.normal_"))),
+    ("threshold", line("ThresholdRelation", _OUTPUT, api("app.f"), _INPUT)),
+    ("changes", line("APIContainRelation", api("app.f"), _WEIGHT)),
+    ("changes", line("APIContainRelation", api("app.f"), {**_GRADIENT, "post_value": None})),
+    ("consistent", line("ConsistencyRelation", _NAMED, {**_NAMED, "var_name": "b"})),
+    (
+        "constant output",
+        line("ConsistentOutputRelation", api("app.f"),
+             {**_WEIGHT, "attr_name": "requires_grad", "const_value": True}),
+    ),
+    (
+        "input-output",
+        line("ConsistentInputOutputRelation", {**_INPUT, "additional_path": ["dtype"]},
+             api("app.f"), {**_OUTPUT, "additional_path": ["dtype"]}),
+    ),
+]  # fmt: skip
 
-    assert only(read(tmp_path, told)).relation == "distinct"
+
+@pytest.mark.parametrize(("relation", "told"), _OTHERS)
+def test_the_other_relations_are_read_and_come_back(
+    tmp_path: Path, relation: str, told: Any
+) -> None:
+    if relation not in {one.name for one in RELATIONS}:
+        pytest.skip(f"no relation {relation}")
+    first = only(read(tmp_path, told))
+
+    assert first.relation == relation
+    assert write_traincheck(tmp_path / "again.json", [first]) == []
+    assert only(read_traincheck(tmp_path / "again.json")) == first
+
+
+def test_a_condition_on_two_variables_leaves_a_line_unread(tmp_path: Path) -> None:
+    names = [{**_NAMED, "var_name": name} for name in ("a", "b")]
+    told = when(clause("unequal", "process_id"))
+    reading = read(tmp_path, line("ConsistencyRelation", *names, condition=told, group="var_pair"))
+
+    assert "a condition on var_pair" in reading.unread[0].reason

@@ -25,8 +25,7 @@ _SEQUENCES = ("list", "tuple", "torch.Size")
 _BARE = {"timedelta": "datetime.timedelta", "OrderedDict": "collections.OrderedDict"}
 """Classes that TrainCheck writes without their module, those of Python's own besides."""
 _PYTHONS_OWN = ("dict", "set", "frozenset", "bytes", "range", "slice", "complex", "object", "type")
-PARAMETER = "torch.nn.parameter.Parameter"
-"""The class of a parameter, which TrainCheck calls ``torch.nn.Parameter``."""
+_PARAMETER = "torch.nn.parameter.Parameter"
 _TENSOR = re.compile(r"torch\.(?:\w+\.)?\w*Tensor")
 _TENSOR_NAMES = {
     "torch.float32": "FloatTensor", "torch.float64": "DoubleTensor", "torch.float16": "HalfTensor",
@@ -95,7 +94,7 @@ def _number(item: Any) -> bool | int | float | None:
 
 def _of_object(name: str, kind: str, attributes: Any, into: dict[str, Any]) -> list[str]:
     lost = []
-    if (known := our_kind(kind)) is not None:
+    if (known := _our_kind(kind)) is not None:
         into[f"{name}.kind"] = known
     else:
         lost.append(f"that {name} is a {kind}")
@@ -109,10 +108,9 @@ def _of_object(name: str, kind: str, attributes: Any, into: dict[str, Any]) -> l
     return lost
 
 
-def our_kind(kind: str) -> str | None:
-    """The class TrainCheck calls ``kind``, with its module; None where that is not known."""
+def _our_kind(kind: str) -> str | None:
     if kind == "torch.nn.Parameter":
-        return PARAMETER
+        return _PARAMETER
     if _is_tensor(kind):
         return "torch.Tensor"
     if "." in kind or kind in _PYTHONS_OWN:
@@ -121,7 +119,7 @@ def our_kind(kind: str) -> str | None:
 
 
 def _is_tensor(kind: str) -> bool:
-    return kind in ("torch.nn.Parameter", PARAMETER) or _TENSOR.fullmatch(kind) is not None
+    return kind in ("torch.nn.Parameter", _PARAMETER) or _TENSOR.fullmatch(kind) is not None
 
 
 def pattern_of(arguments: Mapping[str, Typed]) -> tuple[dict[str, Any], list[str]]:
@@ -194,7 +192,7 @@ def _kind_of(value: Any) -> str:
 
 
 def _their_kind(root: str, kind: str, found: Mapping[str, Any]) -> str:
-    if kind == PARAMETER:
+    if kind == _PARAMETER:
         return "torch.nn.Parameter"
     if kind == "torch.Tensor":
         name = _TENSOR_NAMES.get(str(found.get("dtype")))

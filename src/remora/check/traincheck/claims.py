@@ -14,6 +14,9 @@ ConsistencyRelation           consistent
 A position counts the arguments from 0, a method's object included, and is turned into the
 parameter's name where the function is there to be asked. Position 0 of a result is the result. Of
 the sizes of a result only the last is held against a threshold, and size 1 taken for it.
+
+Variables are judged by kind (parameters, gradients) or by their full names, so consistency of any
+two variables of a class, under a condition on the two, is not said.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from remora.check.observe.reading import RESULT
-from remora.check.traincheck.arguments import ATTRIBUTES, CannotSay, our_kind, pattern_of
+from remora.check.traincheck.arguments import ATTRIBUTES, CannotSay, pattern_of
 from remora.check.traincheck.lines import (
     UNSET,
     ApiParam,
@@ -35,6 +38,13 @@ from remora.check.traincheck.lines import (
 )
 from remora.check.traincheck.names import ours
 from remora.check.traincheck.parameters import parameter_names
+
+DATA = "data"
+PARAMETER_TYPE = "torch.nn.Parameter"
+KINDS = {DATA: "parameter", "grad": "gradient"}
+"""By attribute of a parameter, the kind of variable it is."""
+FACTS = {"": "changed", None: "none", "non_none": "set"}
+"""By what a variable becomes, if that is told, our word for it."""
 
 Kind = TypeVar("Kind", ApiParam, VariableParam, InputOutputParam)
 
@@ -153,20 +163,28 @@ def _threshold(params: Sequence[Param]) -> Iterator[Said]:
 
 
 def _consistent(params: Sequence[Param]) -> Iterator[Said]:
-    one, other = _of(params, VariableParam)
-    if one.attr_name != other.attr_name:
-        raise CannotSay(f"{one.attr_name} of one variable as {other.attr_name} of another")
-    claim = {
-        "type": "consistent", "one": _variables(one), "other": _variables(other),
-        "attribute": one.attr_name, "across": "run",
-    }  # fmt: skip
-    yield Said(claim)
+    pair = _of(params, VariableParam)
+    if len(pair) != 2 or not all(isinstance(one, VarNameParam) for one in pair):
+        raise CannotSay("any two variables of a class; ours are named")
+    if any(one.attr_name != DATA for one in pair):
+        raise CannotSay(f"equal {pair[0].attr_name} and {pair[1].attr_name} of two variables")
+    one, other = (one.var_name for one in pair if isinstance(one, VarNameParam))
+    yield Said({"type": "consistent", "one": one, "other": other})
 
 
 def _change(function: str, variable: VariableParam) -> dict[str, Any]:
+    """Some variable becomes another, or what is told: a change there is of any one of them."""
+    if isinstance(variable, VarNameParam):
+        raise CannotSay(f"a change of the variable {variable.var_name} alone")
+    kind = KINDS.get(variable.attr_name)
+    if variable.var_type != PARAMETER_TYPE or kind is None:
+        raise CannotSay(f"a change of {variable.attr_name} of {variable.var_type}")
+    value = "" if variable.post_value is UNSET else variable.post_value
+    becomes = FACTS.get(value) if isinstance(value, str | None) else None
+    if becomes is None:
+        raise CannotSay(f"that {variable.attr_name} becomes {value!r}")
     return {
-        "type": "changes", "function": function, "variables": _variables(variable),
-        "attribute": variable.attr_name, "to": "changed", "every": False,
+        "type": "changes", "function": function, "variables": kind, "to": becomes, "every": False,
     }  # fmt: skip
 
 
@@ -246,13 +264,3 @@ def _path(param: InputOutputParam) -> list[str]:
     if path in (None, "None"):
         return []
     return [path] if isinstance(path, str) else [str(part) for part in path or ()]
-
-
-def _variables(param: VariableParam) -> str:
-    """The variables of a class, or one by its name."""
-    if isinstance(param, VarNameParam):
-        return param.var_name
-    kind = our_kind(param.var_type) if isinstance(param.var_type, str) else None
-    if kind is None:
-        raise CannotSay(f"variables of type {param.var_type}")
-    return kind

@@ -7,7 +7,6 @@ What a condition may rest on there: ``process_id``, ``thread_id``, ``meta_vars.â
 =============================================  ==========================================
 ``meta_vars.stage``                            ``phase``: init is start, training is train,
                                                any kind of evaluation is eval
-``attributes.x``, ``var_name``, ``var_type``   ``x``, ``name``, ``kind``
 within no_grad or inference_mode               ``grad`` is False
 within autocast                                ``autocast``: its dtype
 within any other context manager               within it
@@ -33,10 +32,11 @@ _STAGES = {
     "init": "start", "training": "train", "testing": "eval", "evaluation": "eval",
     "validation": "eval", "inference": "eval",
 }  # fmt: skip
-_OURS = {"meta_vars.stage": "phase", "var_name": "name", "var_type": "kind"}
-_THEIRS = {our: their for their, our in _OURS.items()}
-_FOREIGN = frozenset({"process_id", "thread_id", "function", "exception", "type"})
-_FOREIGN_PREFIXES = ("meta_vars.", "context.")
+_STAGE = "meta_vars.stage"
+_FOREIGN = frozenset(
+    {"process_id", "thread_id", "function", "exception", "type", "var_name", "var_type"}
+)
+_FOREIGN_PREFIXES = ("meta_vars.", "attributes.", "context.")
 IN_EVERY_CALL = frozenset({"process_id", "thread_id", "function", "type", "meta_vars.step"})
 """What a clause about a single call need not ask for."""
 WITHIN_A_STEP = IN_EVERY_CALL - {"thread_id"}
@@ -157,8 +157,7 @@ _READERS: dict[str, Callable[[ClauseLine], Clause]] = {
 def _property(line: ClauseLine) -> str:
     path = [] if line.additional_path in (None, "None") else line.additional_path
     parts = [path] if isinstance(path, str) else [str(part) for part in path or ()]
-    name = _OURS.get(line.prop_name, line.prop_name.removeprefix("attributes."))
-    return ".".join([name, *parts])
+    return "phase" if line.prop_name == _STAGE else ".".join([line.prop_name, *parts])
 
 
 def phase_of(stage: object) -> str:
@@ -190,33 +189,26 @@ def unmet_live(condition: Condition) -> bool:
 # ---------------------------------------------------------------- a condition, as theirs
 
 
-def precondition_of(condition: Condition, *, of_variables: bool = False) -> Precondition:
+def precondition_of(condition: Condition) -> Precondition:
     """``condition`` in TrainCheck's words.
-
-    Args:
-        of_variables: it is about variables, not calls.
 
     Raises:
         CannotSay: it rests on something that no clause there can name.
     """
-    name = _name_of_a_variables if of_variables else _name_of_a_calls
-    each = [
-        Clauses([_line(clause, name) for clause in clauses] or UNCONDITIONAL)
-        for clauses in condition.any_of
-    ]
+    each = [Clauses(list(map(_line, clauses)) or UNCONDITIONAL) for clauses in condition.any_of]
     return Precondition(inverted=condition.inverted, preconditions=each)
 
 
-def _line(clause: Clause, their_name: Callable[[str], str]) -> ClauseLine:
+def _line(clause: Clause) -> ClauseLine:
     if isinstance(clause, Within):
         return _context(clause.context, arguments_of(clause.arguments))
     if isinstance(clause, Constant):
-        return _constant_line(clause, their_name)
+        return _constant_line(clause)
     kind = "consistent" if isinstance(clause, Consistent) else "unequal"
-    return ClauseLine(type=kind, prop_name=their_name(clause.property))
+    return ClauseLine(type=kind, prop_name=_their_name(clause.property))
 
 
-def _constant_line(clause: Constant, their_name: Callable[[str], str]) -> ClauseLine:
+def _constant_line(clause: Constant) -> ClauseLine:
     name, values = clause.property, clause.values
     if name == "grad" and values == (False,):
         return _context(_NO_GRAD, {})
@@ -226,7 +218,7 @@ def _constant_line(clause: Constant, their_name: Callable[[str], str]) -> Clause
         values = tuple(stage for value in values for stage in _stages(value))
     return ClauseLine(
         type="constant",
-        prop_name=their_name(name),
+        prop_name=_their_name(name),
         prop_dtype=_dtype_of(values),
         values=json_value(list(values)),
     )
@@ -255,15 +247,9 @@ def _context(name: str, arguments: dict[str, Any]) -> ClauseLine:
     )
 
 
-def _name_of_a_variables(name: str) -> str:
-    if name in _THEIRS:
-        return _THEIRS[name]
-    return name if is_foreign(name) else f"attributes.{name}"
-
-
-def _name_of_a_calls(name: str) -> str:
+def _their_name(name: str) -> str:
     if name == "phase":
-        return _THEIRS[name]
+        return _STAGE
     if not is_foreign(name):
         raise CannotSay(f"a condition on {name}")
     return name

@@ -37,7 +37,8 @@ from remora.check.traincheck.clauses import (
 from remora.check.traincheck.lines import InvariantLine, Param
 from remora.core.errors import InvariantsUnusable
 
-_PARENT = "parent_func_call_pre"
+_JUDGED_ON = {"APIContainRelation": "parent_func_call_pre", "ConsistencyRelation": None}
+"""By relation, the one group whose condition we judge; any group where a relation has but one."""
 _TRIVIAL = {"DistinctArgumentRelation": WITHIN_A_STEP, "ConsistencyRelation": frozenset[str]()}
 
 
@@ -131,7 +132,7 @@ class _Line:
         ]
         if len(found) > 1:
             raise CannotSay(f"conditions on {' and '.join(group for group, _ in found)} at once")
-        if found and self._line.relation == "APIContainRelation" and found[0][0] != _PARENT:
+        if found and _JUDGED_ON.get(self._line.relation, found[0][0]) != found[0][0]:
             raise CannotSay(f"a condition on {found[0][0]}")
         return found[0][1] if found else ALWAYS
 

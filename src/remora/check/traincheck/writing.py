@@ -20,12 +20,14 @@ from remora.check.invariants import Invariant
 from remora.check.observe.context import PROPERTIES
 from remora.check.observe.reading import RESULT
 from remora.check.traincheck.arguments import CannotSay, arguments_of
+from remora.check.traincheck.claims import DATA, FACTS, KINDS, PARAMETER_TYPE
 from remora.check.traincheck.clauses import is_foreign, precondition_of
 from remora.check.traincheck.lines import (
     UNSET,
     ApiParam,
     InputOutputParam,
     Param,
+    VarNameParam,
     VarTypeParam,
     WrittenLine,
 )
@@ -191,6 +193,30 @@ def _position(text: str) -> int | None:
     return int(text) if text.isdigit() else None
 
 
+def _changes(claim: _Claim, given: _Claim) -> _Said:
+    attribute = _ATTRIBUTES.get(claim["variables"])
+    becomes = next((value for value, fact in FACTS.items() if fact == claim["to"]), UNSET)
+    if attribute is None or becomes is UNSET or claim["every"] or claim["module"]:
+        every = "every" if claim["every"] else "some"
+        raise CannotSay(f"that {every} {claim['variables']} is {claim['to']}")
+    variable = VarTypeParam(
+        var_type=PARAMETER_TYPE, attr_name=attribute, post_value=UNSET if becomes == "" else becomes
+    )
+    params: list[Param] = [_function(claim["function"], given), variable]
+    return "APIContainRelation", "parent_func_call_pre", params
+
+
+def _consistent(claim: _Claim, given: _Claim) -> _Said:
+    if claim["across"] != "run":
+        raise CannotSay("one variable in several ranks")
+    params: list[Param] = [
+        VarNameParam(var_name=claim[which], var_type=PARAMETER_TYPE, attr_name=DATA)
+        for which in ("one", "other")
+    ]
+    return "ConsistencyRelation", "var_pair", params
+
+
+_ATTRIBUTES = {kind: attribute for attribute, kind in KINDS.items()}
 _WRITERS: dict[str, Callable[[_Claim, _Claim], _Said]] = {
     "contains": _contains,
     "lead": _lead,
@@ -199,6 +225,8 @@ _WRITERS: dict[str, Callable[[_Claim, _Claim], _Said]] = {
     "constant output": _constant_output,
     "input-output": _input_output,
     "threshold": _threshold,
+    "changes": _changes,
+    "consistent": _consistent,
 }
 
 
