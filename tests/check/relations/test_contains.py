@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from tests.check.stories import EVAL, TRAIN, Told, checked, learned, said
+
+from remora.check.checker import Checker
+from remora.check.invariants import Invariant
+from remora.check.relations.contains import Contains
 
 
 def test_a_call_that_lacks_what_it_always_had_is_found() -> None:
@@ -52,3 +59,35 @@ def test_calls_of_another_thread_are_not_within() -> None:
     invariants = learned([[Told("a", ["b"])]] * 4)
 
     assert len(checked(invariants, [[Told("b", thread=2), Told("a")]])) == 1
+
+
+def test_only_calls_with_the_inputs_that_are_asked_for_count() -> None:
+    asked = Invariant(claim=Contains("a", "b", {"mode": "fast"}))
+    plain = Invariant(claim=Contains("a", "b"))
+    slow = [[Told("a", [Told("b", inputs={"mode": "slow"}), "b"])]]
+
+    [found] = checked([asked, plain], slow)
+    assert (found.invariant, found.seen) == (asked, "no call of b with mode='fast'")
+    assert checked([asked, plain], [[Told("a", [Told("b", inputs={"mode": "fast"})])]]) == []
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, True), ([1, 2], (1, 3)), (None, "None")])
+def test_inputs_are_compared_by_kind_and_whole(asked: Any, given: Any) -> None:
+    invariant = Invariant(claim=Contains("a", "b", {"x": asked}))
+
+    assert len(checked([invariant], [[Told("a", [Told("b", inputs={"x": given})])]])) == 1
+
+
+@pytest.mark.parametrize("other", [2, True])
+def test_two_that_differ_in_the_inputs_only_are_counted_apart(other: Any) -> None:
+    both = [Invariant(claim=Contains("a", "b", {"x": value})) for value in (1, other)]
+
+    [found] = checked(both, [[Told("a", [Told("b", inputs={"x": 1})])]])
+    assert found.invariant is both[1]
+
+
+def test_the_inputs_that_are_asked_for_are_read() -> None:
+    checker = Checker([Invariant(claim=Contains("a", "b", {"x.dtype": "torch.int8"}))], print)
+
+    assert checker.wanted("b").inputs == {"x.dtype"}
+    assert checker.wanted("a").inputs == frozenset()

@@ -3,33 +3,49 @@
 Learned from: at the end of every call, the functions called within it at any depth, in its own
 thread. A function that is there every time is contained; one that is there sometimes is held
 against the inputs and the context of the calls. What is contained in something contained is not
-said again. A call that raised says nothing.
+said again. A call that raised says nothing. Inputs of the contained call are not learned.
 
-Checked: at the end of every call of the parent that meets the condition.
+Checked: at the end of every call of the parent that meets the condition. Where the claim names
+inputs of the child, only calls that were given these count.
 
-TrainCheck's APIContain with a call as the child (OSDI'25, table 2); a change of a variable as the
-child is :mod:`remora.check.relations.changes`.
+TrainCheck's APIContain with a call as the child (OSDI'25, table 2), the child's merged arguments
+as ``child_inputs``; a change of a variable as the child is
+:mod:`remora.check.relations.changes`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from remora.check.calls import Call
+from remora.check.conditions import ABSENT, same
 from remora.check.examples import Found, Occasions
 from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
 
 
-class Contains(Claim, frozen=True, tag="contains"):
+class Contains(Claim, frozen=True, tag="contains", omit_defaults=True):
     parent: str
     child: str
+    child_inputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Only calls of the child whose inputs have these properties count."""
 
     def words(self) -> str:
-        return f"{self.parent} calls {self.child}"
+        return f"{self.parent} calls {self.called()}"
+
+    def called(self) -> str:
+        """The child, with the inputs that are asked of it."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.child_inputs.items())
+        return f"{self.child} with {given}" if given else self.child
 
     def functions(self) -> tuple[str, ...]:
         return (self.parent, self.child)
+
+    def inputs(self) -> dict[str, frozenset[str]]:
+        return {self.child: frozenset(self.child_inputs)}
 
 
 class ContainsLearner(Learner):
@@ -86,40 +102,64 @@ class ContainsMachine(Machine):
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._by_parent: dict[str, list[Rule]] = defaultdict(list)
+        self._counts: dict[str, list[_Count]] = defaultdict(list)
         for rule in rules:
             self._by_parent[rule.claim.parent].append(rule)
-        self._seen: dict[str, dict[int, int]] = {rule.claim.child: {} for rule in rules}
+            self._count_of(rule.claim)
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
-        begins: dict[str, Callable[[Call], None]] = {}
-        for name in {*self._seen, *self._by_parent}:
-            counted = self._seen.get(name)
-            children = [self._seen[rule.claim.child] for rule in self._by_parent.get(name, ())]
-            begins[name] = _Begin(counted, children)
-        return begins
+        return {
+            name: _Begin(
+                self._counts.get(name, ()),
+                [self._count_of(rule.claim) for rule in self._by_parent.get(name, ())],
+            )
+            for name in {*self._counts, *self._by_parent}
+        }
 
     def on_end(self) -> dict[str, Callable[[Call], None]]:
         return {
-            parent: _End([(rule, self._seen[rule.claim.child]) for rule in rules])
+            parent: _End([(rule, self._count_of(rule.claim)) for rule in rules])
             for parent, rules in self._by_parent.items()
         }
 
+    def _count_of(self, claim: Contains) -> _Count:
+        """Rules about the same child with the same inputs share one."""
+        counts, asked = self._counts[claim.child], repr(claim.child_inputs)
+        found = next((one for one in counts if repr(one.inputs) == asked), None)
+        if found is None:
+            counts.append(found := _Count(claim.child_inputs))
+        return found
+
+
+class _Count:
+    """How often, by thread, a child was called with ``inputs``."""
+
+    def __init__(self, inputs: Mapping[str, Any]) -> None:
+        self.inputs = inputs
+        self.by_thread: dict[int, int] = {}
+
+    def meets(self, call: Call) -> bool:
+        given = call.inputs
+        return all(same(given.get(name, ABSENT), value) for name, value in self.inputs.items())
+
 
 class _Begin:
-    def __init__(self, counted: dict[int, int] | None, children: list[dict[int, int]]) -> None:
-        self._counted, self._children = counted, children
+    def __init__(self, counts: Sequence[_Count], children: Sequence[_Count]) -> None:
+        self._counts = [(one if one.inputs else None, one.by_thread) for one in counts]
+        self._children = [one.by_thread for one in children]
 
     def __call__(self, call: Call) -> None:
         thread = call.thread
-        if (counted := self._counted) is not None:
-            counted[thread] = counted.get(thread, 0) + 1
+        for only, counted in self._counts:
+            if only is None or only.meets(call):
+                counted[thread] = counted.get(thread, 0) + 1
         if self._children:
             call.note(ContainsMachine, [seen.get(thread, 0) for seen in self._children])
 
 
 class _End:
-    def __init__(self, rules: list[tuple[Rule, dict[int, int]]]) -> None:
-        self._rules = rules
+    def __init__(self, rules: list[tuple[Rule, _Count]]) -> None:
+        self._rules = [(rule, count.by_thread) for rule, count in rules]
 
     def __call__(self, call: Call) -> None:
         if call.failed or call.notes is None:
@@ -130,4 +170,4 @@ class _End:
                 continue
             rule.triggered += 1
             if counted.get(thread, 0) == before:
-                rule.report(f"no call of {rule.claim.child}", call)
+                rule.report(f"no call of {rule.claim.called()}", call)

@@ -1,0 +1,1 @@
+"""TrainCheck's files (OSDI'25): its invariants read and written, its traces read."""
