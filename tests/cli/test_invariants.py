@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.check.traincheck.lines import api, line
 from tests.cli.shell import run
 
 from remora.check.invariants import (
@@ -252,3 +253,35 @@ def test_prune(file: Path, command: Command) -> None:
     )  # fmt: skip
     assert read_invariants(Path("p.inv")).invariants == (D_E,)
     assert read_invariants(file).invariants == (A_B, D_E, A_C)
+
+
+def test_convert_to_traincheck_and_back(file: Path, command: Command) -> None:
+    for_all = Contains("torch.nn.Module.forward", "torch.nn.functional.relu")
+    known = One(claim=Contains("torch.nn.functional.gelu", "torch.equal"), support=4)
+    header = read_invariants(file).header
+    mixed = Invariants(header=header, invariants=(known, One(claim=for_all)))
+    write_invariants(file, mixed)
+    code, shown, _ = command("invariants", "convert", file, "theirs.json", "--to", "traincheck")
+    left_out, last = shown.splitlines()
+    assert (code, last) == (0, "wrote 1 invariant to theirs.json")
+    assert left_out.startswith(
+        f"left out [{One(claim=for_all).name}] {for_all.words()}: TrainCheck"
+    )
+    assert command("invariants", "convert", "theirs.json", "ours.inv", "--to", "remora") == (
+        0, "wrote 1 invariant to ours.inv\n", ""
+    )  # fmt: skip
+    assert read_invariants(Path("ours.inv")).invariants == (known,)
+
+
+def test_what_cannot_be_taken_over_is_said_by_line(file: Path, command: Command) -> None:
+    theirs = [
+        line("APIContainRelation", api("app.update"), api("torch.equal")),
+        line("FunctionTelepathyRelation", api("app.update"), api("torch.equal")),
+    ]
+    Path("theirs.json").write_text("".join(json.dumps(one) + "\n" for one in theirs))
+    code, shown, _ = command("invariants", "convert", "theirs.json", "ours.inv", "--to", "remora")
+    assert code == 0
+    first, last = shown.splitlines()
+    assert first.startswith("line 2 not taken over: FunctionTelepathyRelation told: Remora has no ")
+    assert last == "wrote 1 invariant to ours.inv"
+    assert command("invariants", "convert", "theirs.json", "x.inv", "--to", "yaml")[0] == 2

@@ -1,8 +1,9 @@
-"""``remora invariants``: look into files of invariants, merge them, take some out."""
+"""``remora invariants``: look into files of invariants, merge, prune and convert them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +15,10 @@ from remora.core.errors import BadValue
 
 if TYPE_CHECKING:
     from remora.check.invariants import Invariant, Invariants
+    from remora.check.traincheck.reading import Reading
 
 app = typer.Typer(
-    help="Look into files of invariants, merge them, take some out.",
+    help="Look into files of invariants, merge, prune and convert them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -25,6 +27,13 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="The file of invarian
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write, or replace.")
 ]
+
+
+class Format(StrEnum):
+    """Whose form a file can be converted to."""
+
+    remora = "remora"
+    traincheck = "traincheck"
 
 
 @app.command("show")
@@ -115,6 +124,42 @@ def prune(
     write_invariants(output, kept)
     gone = len(invariants.invariants) - len(kept.invariants)
     plain_console().print(f"took out {gone:,}; {kept.in_words()} in {output}", soft_wrap=True)
+
+
+@app.command("convert")
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="A file of ours or of TrainCheck's.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, or replace.")],
+    to: Annotated[Format, typer.Option("--to", help="Whose form OUT is to have.")],
+) -> None:
+    """Read TrainCheck's invariants, or write ours in its form; say what could not be taken over."""
+    from remora.check.invariants import write_invariants
+    from remora.check.traincheck.reading import read_any
+    from remora.check.traincheck.writing import write_traincheck
+
+    reading = read_any(source)
+    invariants = reading.invariants
+    lines, taken = list(_of_reading(reading)), len(invariants.invariants)
+    if to is Format.remora:
+        write_invariants(target, invariants)
+    else:
+        unsaid = write_traincheck(target, invariants.invariants)
+        lines += [f"left out [{one.name}] {one.words}: {one.reason}" for one in unsaid]
+        taken -= len(unsaid)
+    for line in (*lines, f"wrote {taken:,} invariant{'s' * (taken != 1)} to {target}"):
+        plain_console().print(line, soft_wrap=True)
+
+
+def _of_reading(reading: Reading) -> Iterable[str]:
+    for said, remarks in (
+        ("not taken over", reading.unread),
+        ("taken over in part", reading.loosened),
+        ("judged on traces only", reading.unmet),
+    ):
+        for one in remarks:
+            yield f"line {one.line} {said}: {one.text}: {one.reason}"
 
 
 def _of_file(invariants: Invariants) -> Iterable[str]:
