@@ -1,4 +1,4 @@
-"""What a digest of every element costs, on the host and as the device's reduction (here on the CPU)."""
+"""What a digest of every element costs: on the host, and the device's reduction run there too."""
 
 from __future__ import annotations
 
