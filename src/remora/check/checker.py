@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from remora.check.calls import Call
 from remora.check.conditions import compiled
 from remora.check.invariants import Invariant
+from remora.check.observation import Look, Observation
 from remora.check.relations.contract import Claim, Machine, Rule
 from remora.check.relations.registry import RELATIONS
 from remora.check.sink import Handler, Sink, Wanted
@@ -40,6 +41,8 @@ class Checker(Sink):
         self._machines = list(_machines(self.rules))
         self._begins = _by_function(machine.on_begin() for machine in self._machines)
         self._ends = _by_function(machine.on_end() for machine in self._machines)
+        self._looking = _looking(self._machines)
+        self._comparing = [machine for machine in self._machines if machine.compared()]
         self._wanted = _wanted(zip(self.invariants, self.rules, strict=True))
 
     @property
@@ -54,6 +57,21 @@ class Checker(Sink):
         """What to do when a call of ``function`` begins, and when it has ended."""
         return self._begins.get(function, ()), self._ends.get(function, ())
 
+    def looks(self, function: str) -> tuple[Look, ...]:
+        return tuple(
+            look
+            for machine in self._looking.get(function, ())
+            for look in machine.looks()[function]
+        )
+
+    def compared(self) -> frozenset[str]:
+        return frozenset(name for machine in self._comparing for name in machine.compared())
+
+    @property
+    def looks_at_variables(self) -> bool:
+        """Whether any invariant is about variables."""
+        return bool(self._looking or self._comparing)
+
     def begin(self, call: Call) -> None:
         for handle in self._begins.get(call.function, ()):
             handle(call)
@@ -61,6 +79,14 @@ class Checker(Sink):
     def end(self, call: Call) -> None:
         for handle in self._ends.get(call.function, ()):
             handle(call)
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:
+        for machine in self._looking.get(call.function, ()):
+            machine.changed(call, observations)
+
+    def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        for machine in self._comparing:
+            machine.compare(step, contents)
 
     def step_ended(self, step: int) -> None:
         for machine in self._machines:
@@ -72,7 +98,7 @@ class Checker(Sink):
             step = call.step if call is not None else self.step
             self._found(Finding(invariant, step, seen, call))
 
-        return Rule(invariant.claim, compiled_for_one(invariant), report)
+        return Rule(invariant.claim, compiled_for_one(invariant), report, condition=invariant.when)
 
 
 def compiled_for_one(invariant: Invariant) -> Callable[[object], bool] | None:
@@ -86,6 +112,14 @@ def _machines(rules: Iterable[Rule]) -> Iterable[Machine]:
     for relation in RELATIONS:
         if relation.claim in by_kind:
             yield relation.machine(by_kind[relation.claim])
+
+
+def _looking(machines: Iterable[Machine]) -> dict[str, list[Machine]]:
+    looking: dict[str, list[Machine]] = defaultdict(list)
+    for machine in machines:
+        for function in machine.looks():
+            looking[function].append(machine)
+    return dict(looking)
 
 
 def _by_function(

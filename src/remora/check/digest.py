@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import xxhash
 
+from remora.core.errors import BadValue
 from remora.core.tensors import tensor_bytes
 
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9)
@@ -27,11 +28,17 @@ def digest(tensor: torch.Tensor) -> int:
     """A digest of every element. Shape and dtype are not in it, nor is where the tensor lies.
 
     Any layout that torch can read: sparse ones by their indices and values.
+
+    Raises:
+        BadValue: there are no elements at hand: a meta or fake tensor, or one whose storage was
+            freed (as FSDP frees what another rank holds).
     """
     if tensor.layout is not torch.strided:
         return _of_sparse(tensor)
-    if tensor.device.type != "cpu":
+    if tensor.device.type not in ("cpu", "meta"):
         return int(device_digest(tensor).item()) & 0xFFFFFFFFFFFFFFFF
+    if not _is_at_hand(tensor):
+        raise BadValue("a meta, fake or freed tensor has no elements to digest; give a real one")
     if tensor.is_contiguous() and not tensor.is_neg() and not tensor.is_conj():
         return _hash(_memory(tensor))
     return _hash(tensor_bytes(tensor))
@@ -47,13 +54,26 @@ def device_digest(tensor: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def _is_at_hand(tensor: torch.Tensor) -> bool:
+    """Whether the elements lie where ``data_ptr`` points; reading on would end the process."""
+    if tensor.is_meta:
+        return False
+    return tensor.numel() == 0 or tensor.data_ptr() != 0
+
+
 def _words(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes as 32-bit integers where the size allows, else as single bytes."""
+    """The bytes as 32-bit integers where the size allows, else as single bytes.
+
+    Where they lie must not count: equal tensors have equal words.
+    """
     flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
     if flat.numel() == 0:
         return torch.empty(0, dtype=torch.int32, device=tensor.device)
-    whole = flat.numel() * flat.element_size() % 4 == 0 and flat.storage_offset() == 0
-    return flat.view(torch.uint8).view(torch.int32) if whole else flat.view(torch.uint8)
+    raw = flat.view(torch.uint8)
+    if raw.numel() % 4:
+        return raw
+    aligned = raw if raw.storage_offset() % 4 == 0 else raw.clone()
+    return aligned.view(torch.int32)
 
 
 def _factors(start: int, count: int, device: torch.device) -> torch.Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from typing import cast
 
 from remora.check.calls import Call
 from remora.check.examples import FEWEST_EXAMPLES
 from remora.check.invariants import Header, Invariant, Invariants, Source
+from remora.check.observation import Look, Observation
 from remora.check.relations.contract import ALL, Learner
 from remora.check.relations.registry import RELATIONS, AnyClaim
 from remora.check.sink import Sink, Wanted
@@ -31,6 +33,12 @@ class InvariantLearner(Sink):
     def wanted(self, function: str) -> Wanted:
         return Wanted(ALL, ALL)
 
+    def looks(self, function: str) -> tuple[Look, ...]:
+        return tuple(look for learner in self._learners for look in learner.looks(function))
+
+    def compared(self) -> frozenset[str]:
+        return ALL
+
     def begin(self, call: Call) -> None:
         self._calls[call.function] += 1
         for learner in self._learners:
@@ -39,6 +47,14 @@ class InvariantLearner(Sink):
     def end(self, call: Call) -> None:
         for learner in self._learners:
             learner.end(call)
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:
+        for learner in self._learners:
+            learner.changed(call, observations)
+
+    def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        for learner in self._learners:
+            learner.compare(step, contents)
 
     def step_ended(self, step: int) -> None:
         self._steps += 1

@@ -141,12 +141,14 @@ class CheckService(Service):
 
         def begin() -> None:
             live.watch(needed)
-            live.follow_steps(forwards=MODEL_FORWARD in needed or self._needs_phase())
+            live.follow_steps(forwards=MODEL_FORWARD in needed or self._needs_forwards())
 
         job.imports.subscribe("torch", begin)
 
-    def _needs_phase(self) -> bool:
-        return any(PROPERTIES & one.when.properties() for one in self._invariants.invariants)
+    def _needs_forwards(self) -> bool:
+        return self._checker.looks_at_variables or any(
+            PROPERTIES & one.when.properties() for one in self._invariants.invariants
+        )
 
     def _announce(self, violation: Violation) -> None:
         _say(self._stderr, in_words(violation))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from remora.check.calls import Call
+from remora.check.observation import Look, Observation
 
 Handler = Callable[[Call], None]
 NONE: frozenset[str] = frozenset()
@@ -40,6 +41,27 @@ class Sink(ABC):
     @abstractmethod
     def end(self, call: Call) -> None:
         """It has returned, with its outputs read, or has failed."""
+
+    def looks(self, function: str) -> tuple[Look, ...]:
+        """What to look at around calls of ``function``; asked once, before the first."""
+        return ()
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:  # noqa: B027
+        """What :meth:`looks` asked for, of a call that has ended.
+
+        It follows the end of the call, or for variables on an accelerator the end of the step.
+        """
+
+    def compared(self) -> frozenset[str]:
+        """Names of the variables whose contents are wanted at each step's end; ``{"*"}``: all."""
+        return NONE
+
+    def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027
+        """What stands for the contents of those that exist, as step number ``step`` ends.
+
+        Equal contents have equal values. Those of all variables are exact; those of some only
+        may be of a sample: unequal ones differ, equal ones may.
+        """
 
     @abstractmethod
     def step_ended(self, step: int) -> None:

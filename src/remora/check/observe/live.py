@@ -8,8 +8,12 @@ from threading import get_ident
 from typing import Any
 
 from remora.check.calls import MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call
+from remora.check.observation import Observation
+from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.context import PROPERTIES, Context
 from remora.check.observe.reading import Inputs, Outputs
+from remora.check.observe.subjects import subject_of
+from remora.check.observe.variables import Variables
 from remora.check.sink import Sink, Wanted
 from remora.core.errors import UserError
 from remora.tap.forwards import Forward
@@ -31,6 +35,10 @@ class LiveCalls:
         """Functions that cannot be watched, and why."""
         self._innermost: dict[int, Call | None] = {}
         self._order = itertools.count()
+        self.variables = Variables(job)
+        self._compared = sink.compared()
+        self._sees_variables = bool(self._compared)
+        self._unsettled: list[tuple[Call, list[Observation | Unsettled]]] = []
 
     def watch(self, names: Iterable[str]) -> None:
         """Watch functions ``names``; those that do not exist are kept in :attr:`unknown`."""
@@ -64,13 +72,44 @@ class LiveCalls:
 
     def _before_forward(self, followed: _Followed, forward: Forward) -> None:
         self.context.enter(forward.module)
+        if self._sees_variables:
+            self.variables.ran(forward.module)
         followed.enter_for(forward.module, {"self.training": forward.module.training})
 
     def _after_step(self, followed: _Followed, step: Step) -> None:
         followed.leave_for(step.optimizer, None)
         if step.advances:
+            self._settle()
             self._sink.step_ended(self.context.step)
             self.context.step = step.total
+
+    # ------------------------------------------------------------ variables
+
+    def around(self, function: str) -> Around | None:
+        """What looks at variables around ``function``; None if nobody wants to know."""
+        looks = self._sink.looks(function)
+        if looks:
+            self._sees_variables = True
+        return Around(self.variables, looks) if looks else None
+
+    def observed(self, call: Call, seen: list[Observation | Unsettled]) -> None:
+        if Unsettled in map(type, seen):
+            self._unsettled.append((call, seen))
+        elif seen:
+            self._sink.changed(call, seen)  # type: ignore[arg-type]
+
+    def _settle(self) -> None:
+        """The step ends: fetch what is on devices, once, and compare contents if asked to."""
+        waiting, self._unsettled = self._unsettled, []
+        whole = iter(settled([one for _, seen in waiting for one in seen]))
+        for call, seen in waiting:
+            self._sink.changed(call, [next(whole) for _ in seen])
+        if self._compared:
+            self.variables.meet(None)
+            contents = self.variables.contents(self._compared, self.context.step)
+            self._sink.compare(self.context.step, contents)
+        if self._sees_variables:
+            self.variables.step_ended()
 
     # ------------------------------------------------------------ the stack
 
@@ -101,10 +140,14 @@ class _Followed:
             live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
         )
         self._begin, self._end = live._sink.handlers(name)
+        self._around = live.around(name)
         self._open: dict[int, Call] = {}
 
     def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        return self.enter_properties(self._inputs.read(args, kwargs))
+        call = self.enter_properties(self._inputs.read(args, kwargs))
+        if self._around is not None:
+            self._around.begin(call, subject_of(self._name, args, kwargs))
+        return call
 
     def enter_properties(self, inputs: Mapping[str, Any]) -> Call:
         call = self._live.begin(self._name, inputs, self._now())
@@ -114,9 +157,12 @@ class _Followed:
 
     def leave(self, call: Call, result: Any) -> None:
         self._live.end(call)
+        seen = self._around.end(call) if self._around is not None else None
         call.outputs = self._outputs.read(result)
         for handle in self._end:
             handle(call)
+        if seen:
+            self._live.observed(call, seen)
 
     def enter_for(self, thing: object, inputs: Mapping[str, Any]) -> None:
         """For hooks, which hand no token from the begin to the end: ``thing`` stands for one.
@@ -125,7 +171,9 @@ class _Followed:
         """
         if (dead := self._open.pop(id(thing), None)) is not None:
             self._live.end(dead)
-        self._open[id(thing)] = self.enter_properties(inputs)
+        call = self._open[id(thing)] = self.enter_properties(inputs)
+        if self._around is not None:
+            self._around.begin(call, thing)
 
     def leave_for(self, thing: object, result: Any) -> None:
         if (call := self._open.pop(id(thing), None)) is not None:

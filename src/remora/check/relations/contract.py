@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import msgspec
 
 from remora.check.calls import Call
 from remora.check.conditions import ALWAYS, Condition
+from remora.check.observation import Look, Observation
 
 ALL = frozenset({"*"})
 """Every property there is."""
@@ -49,6 +50,16 @@ class Learner(ABC):
     def end(self, call: Call) -> None:  # noqa: B027
         """It has returned or raised."""
 
+    def looks(self, function: str) -> tuple[Look, ...]:
+        """What of variables it learns from at calls of ``function``."""
+        return ()
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:  # noqa: B027
+        """What a call has done to variables."""
+
+    def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027
+        """What stands for the content of each variable as a step ends."""
+
     def step_ended(self, step: int) -> None:  # noqa: B027
         """Step number ``step`` is over."""
 
@@ -80,6 +91,7 @@ class Rule:
     when: Callable[[Any], bool] | None
     report: Report
     triggered: int = 0
+    condition: Condition = ALWAYS
 
     def judge(self, holds: bool, call: Call, seen: Callable[[], str]) -> None:
         self.triggered += 1
@@ -105,6 +117,20 @@ class Machine(ABC):
     @abstractmethod
     def on_end(self) -> dict[str, Callable[[Call], None]]:
         """By function, what to do when a call of it has ended."""
+
+    def looks(self) -> dict[str, tuple[Look, ...]]:
+        """By function, what to look at around its calls."""
+        return {}
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:  # noqa: B027
+        """What a call of one of these functions has done."""
+
+    def compared(self) -> frozenset[str]:
+        """The variables whose contents are wanted at each step's end."""
+        return frozenset()
+
+    def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027
+        """What stands for their contents then."""
 
     def step_ended(self, step: int) -> None:  # noqa: B027
         """Step number ``step`` is over."""

@@ -1,0 +1,228 @@
+"""Read what a tensor holds, as cheaply as a question allows.
+
+Of a tensor of at most 64 KiB every element is read. Of a larger one a *sample* is: 64 elements at
+each of 64 places, evenly spread, so that a sample touches some hundred cache lines however large
+the tensor is. Two samples that differ prove a change; two that are equal prove nothing. Elements
+on the host are read straight from memory, without a copy by torch and without its dispatcher.
+
+``Tensor._version`` is not asked: fused optimizers and writes through ``.data`` or numpy leave it.
+
+Sparse tensors and those with gaps between their elements are digested whole. On an accelerator a
+sample is a small tensor there; nothing waits for the device (:func:`fetched`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.parameter import is_lazy
+
+from remora.check.digest import device_digest, digest
+
+SMALL_BYTES = 1 << 16
+PLACES = 64
+ELEMENTS_AT_A_PLACE = 64
+_LINE = 64
+"""Bytes of a cache line: places begin with one where the tensor does."""
+_ZEROS = bytes(SMALL_BYTES)
+_EXPONENT: dict[torch.dtype, tuple[Any, int]] = {
+    torch.float64: (np.uint64, 0x7FF << 52),
+    torch.float32: (np.uint32, 0xFF << 23),
+    torch.float16: (np.uint16, 0x1F << 10),
+    torch.bfloat16: (np.uint16, 0xFF << 7),
+    torch.complex64: (np.uint32, 0xFF << 23),
+    torch.complex128: (np.uint64, 0x7FF << 52),
+}
+"""By dtype, how to read an element as an integer, and the bits that are all 1 if not finite."""
+
+Token = Any
+"""What stands for contents: bytes, an integer, a tensor on its device; None if unreadable."""
+Fact = Any
+"""A bool, None if undecided, or a 0-dim bool tensor on its device (:func:`fetched`)."""
+
+
+class Contents:
+    """Reads one variable. Remembers where its elements lie, and reads them there while they do."""
+
+    __slots__ = ("_pointer", "_read", "_size", "remote", "whole")
+
+    def __init__(self) -> None:
+        self._pointer, self._size = 0, -1
+        self._read: Callable[[], bytes] | None = None
+        self.whole = True
+        """Whether the last sample was of every element."""
+        self.remote = False
+        """Whether it lies on an accelerator."""
+
+    def sample(self, tensor: torch.Tensor) -> Token:
+        """Every element of a small tensor, some of a large one."""
+        if (read := self._read) is not None:
+            try:
+                if tensor.data_ptr() == self._pointer and tensor.nbytes == self._size:
+                    return read()
+            except (RuntimeError, ValueError):
+                pass  # sparse or fake by now
+        return self._meet(tensor)
+
+    def full(self, tensor: torch.Tensor) -> Token:
+        """A digest of every element."""
+        found = elements(tensor)
+        if found is None:
+            return None
+        return digest(found) if is_on_host(found) else device_digest(found)
+
+    def _meet(self, tensor: torch.Tensor) -> Token:
+        self._read, self.whole, self.remote = None, True, False
+        found = elements(tensor)
+        if found is None:
+            return None
+        if not is_on_host(found):
+            self.whole, self.remote = found.nbytes <= SMALL_BYTES, True
+            return _device_sample(found, self.whole)
+        if not _lies_in_a_row(found):
+            return digest(found)
+        self.whole = found.nbytes <= SMALL_BYTES
+        read = _reader(found)
+        if found is tensor:
+            self._pointer, self._size, self._read = found.data_ptr(), found.nbytes, read
+        return read()
+
+
+def elements(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The plain tensor whose elements ``tensor`` stands for: itself, or a DTensor's local part.
+
+    None where none can be read: lazy, meta and fake tensors, freed storage, other wrappers.
+    """
+    if is_lazy(tensor) or tensor.is_meta:
+        return None
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        local = getattr(tensor, "_local_tensor", None)
+        return elements(local) if type(local) is torch.Tensor else None
+    tensor = tensor.detach()
+    if tensor.layout is torch.strided and tensor.numel() and not tensor.data_ptr():
+        return None
+    return tensor
+
+
+def is_on_host(tensor: torch.Tensor) -> bool:
+    return tensor.device.type == "cpu"
+
+
+def differ(before: Token, after: Token) -> Fact:
+    """Whether the contents differ; None where they were not read in the same way, or not at all."""
+    if before is None or type(before) is not type(after):
+        return None
+    if not isinstance(before, torch.Tensor):
+        return bool(before != after)
+    if before.device != after.device:
+        return None
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return True
+    return _bits(before).ne(_bits(after)).any()
+
+
+def is_zero(tensor: torch.Tensor, contents: Contents, exact: bool) -> Fact:
+    """Whether every element is zero; of a large tensor, unless ``exact``, every one sampled."""
+    sample = None if exact else contents.sample(tensor)
+    if type(sample) is bytes and _ZEROS.startswith(sample):
+        return True
+    found = _values(tensor)
+    if found is None:
+        return None
+    if isinstance(sample, torch.Tensor):
+        found = sample
+    return _settled((_comparable(found) == 0).all())
+
+
+def is_finite(tensor: torch.Tensor, contents: Contents, exact: bool) -> Fact:
+    """Whether no element is infinite or NaN; of a large tensor, unless ``exact``, none sampled."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    sample = None if exact else contents.sample(tensor)
+    if type(sample) is bytes and (how := _EXPONENT.get(tensor.dtype)) is not None:
+        kind, exponent = how
+        bits = np.frombuffer(sample, dtype=kind)
+        return not bool(((bits & exponent) == exponent).any())
+    found = sample if isinstance(sample, torch.Tensor) else _values(tensor)
+    if found is None:
+        return None
+    return _settled(torch.isfinite(_comparable(found)).all())
+
+
+def fetched(facts: Sequence[Fact]) -> list[bool | None]:
+    """The facts, those on devices fetched with one wait a device."""
+    known: list[bool | None] = list(facts)
+    by_device: dict[torch.device, list[int]] = {}
+    for index, fact in enumerate(facts):
+        if isinstance(fact, torch.Tensor):
+            by_device.setdefault(fact.device, []).append(index)
+    for indices in by_device.values():
+        for index, value in zip(
+            indices, torch.stack([facts[i] for i in indices]).tolist(), strict=True
+        ):
+            known[index] = bool(value)
+    return known
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _lies_in_a_row(tensor: torch.Tensor) -> bool:
+    if tensor.layout is not torch.strided or tensor.is_conj() or tensor.is_neg():
+        return False
+    return tensor.is_contiguous() or (
+        tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _reader(tensor: torch.Tensor) -> Callable[[], bytes]:
+    """Copies the elements, or a sample of them, from where they lie now."""
+    size = tensor.nbytes
+    if not size:
+        return bytes
+    memory: Any = (ctypes.c_char * size).from_address(tensor.data_ptr())
+    if size <= SMALL_BYTES:
+        return np.ndarray((size,), dtype=np.uint8, buffer=memory).tobytes
+    block = ELEMENTS_AT_A_PLACE * tensor.element_size()
+    stride = (size - block) // (PLACES - 1) // _LINE * _LINE
+    return np.ndarray((PLACES,), dtype=f"V{block}", buffer=memory, strides=(stride,)).tobytes
+
+
+def _device_sample(tensor: torch.Tensor, whole: bool) -> torch.Tensor:
+    """A copy on the device of all elements, or of every so many-th."""
+    if tensor.layout is not torch.strided:
+        tensor = (
+            tensor.coalesce().values() if tensor.layout is torch.sparse_coo else tensor.to_dense()
+        )
+    flat = tensor.reshape(-1)
+    if whole:
+        return flat.clone()
+    return flat[:: max(1, flat.numel() // (PLACES * ELEMENTS_AT_A_PLACE))].clone()
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """As integers: a NaN equals itself there, and 0 is not -0."""
+    if tensor.dim() == 0:
+        tensor = tensor.reshape(1)
+    return tensor if tensor.dtype is torch.bool else tensor.view(torch.uint8)
+
+
+def _values(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The elements that are kept, of a sparse tensor those alone."""
+    found = elements(tensor)
+    if found is None or found.layout is torch.strided:
+        return found
+    return found._values() if found.layout is torch.sparse_coo else found.values()
+
+
+def _comparable(tensor: torch.Tensor) -> torch.Tensor:
+    """torch compares no 8-bit floats."""
+    return tensor.float() if tensor.is_floating_point() and tensor.itemsize == 1 else tensor
+
+
+def _settled(fact: torch.Tensor) -> Fact:
+    return bool(fact) if is_on_host(fact) else fact

@@ -1,0 +1,287 @@
+"""Find the variables of a job's models and optimizers, name them, and say what they are now.
+
+A variable is a *place*: an entry of a module's parameters or buffers, of an optimizer's groups or
+of its state. It is read anew whenever it is looked at, so a parameter that was replaced, made
+real (lazy modules) or deleted is seen as it is. Modules and optimizers are held weakly.
+
+Models and optimizers are found by the state tap, whose scan of the live objects costs some 150 ms:
+it is made when an optimizer or a root module is met that no scan has found, with growing gaps if
+that goes on. Within what is known, variables are listed anew, which is cheap, whenever an
+optimizer's groups or state have grown and at the steps 1, 2, 4, 8, ….
+
+=====================  ========================================================================
+property               of a variable, as conditions see it
+=====================  ========================================================================
+variable.kind          parameter, gradient, buffer, optimizer state
+variable.owner         class of the module (optimizer) it belongs to; None where none has it
+variable.attribute     its name in the module, or in the optimizer's state
+variable.dtype         ``torch.float32``
+variable.dimensions    how many
+variable.requires_grad of the parameter
+variable.has_grad      whether the parameter's gradient is not None
+variable.trained       some optimizer has it (its parameter)
+variable.own           it is of the module, optimizer or tensors that the call is made on
+variable.still         the learning rate it is trained with is 0
+variable.training      mode of the module, for buffers
+=====================  ========================================================================
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Collection, Hashable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from remora.check.conditions import Properties
+from remora.check.observation import BUFFER, GRADIENT, PARAMETER, STATE
+from remora.check.observe.compared import standing_for
+from remora.check.observe.owners import KnownModel, KnownOptimizer, is_optimizer, own_of
+
+if TYPE_CHECKING:
+    from remora.tap.job import Job
+
+WHOLE_EVERY = 50
+"""At every so many-th step contents are compared whole, not by a sample."""
+SCANS_AT_ONCE = 8
+"""So many scans are made as soon as they are asked for; after that ever fewer."""
+_OF_PARAMETERS = (
+    "variable.own", "variable.requires_grad", "variable.has_grad", "variable.trained",
+    "variable.still",
+)  # fmt: skip
+_STATE = {
+    PARAMETER: _OF_PARAMETERS,
+    GRADIENT: _OF_PARAMETERS,
+    BUFFER: ("variable.own", "variable.training"),
+    STATE: ("variable.own",),
+}
+"""The properties that may be others at every call."""
+_Get = Callable[[], Any]
+
+
+class Variable:
+    """One variable. ``get`` gives the parameter it is about, the buffer or the state's entry."""
+
+    __slots__ = (
+        "_about", "_base", "_get", "_known", "_owner", "in_use", "kind", "name", "reading",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        about: Variables,
+        kind: str,
+        name: str,
+        get: _Get,
+        owned_by: weakref.ref[Any] | None,
+        attribute: str | None,
+    ) -> None:
+        self._about, self.kind, self.name, self._get = about, kind, name, get
+        self._owner = owned_by
+        owner = owned_by() if owned_by is not None else None
+        self.in_use = owner is not None and id(owner) in about.in_use
+        tensor = get()
+        self._base = (
+            ("variable.kind", kind),
+            ("variable.owner", type(owner).__name__ if owner is not None else None),
+            ("variable.attribute", attribute),
+            ("variable.dtype", str(tensor.dtype) if tensor is not None else None),
+            ("variable.dimensions", _dimensions(tensor)),
+        )
+        self._known: dict[tuple[Any, ...], Properties] = {}
+        self.reading: Any = None
+        """How its elements are read, for those who read it at every step."""
+
+    def value(self) -> Any:
+        """The tensor now, or None: there is none, or its owner is gone."""
+        tensor = self._get()
+        return tensor.grad if tensor is not None and self.kind == GRADIENT else tensor
+
+    @property
+    def tensor(self) -> Any:
+        """The parameter for a gradient, else as :meth:`value`."""
+        return self._get()
+
+    def properties(self, tensor: Any, own: Collection[int] | None) -> Properties:
+        """Equal properties are one object, for every variable that has them."""
+        about, key = self._about, id(tensor)
+        owner = self._owner() if self._owner is not None else None
+        is_own = None if own is None else key in own or id(owner) in own
+        state: tuple[Any, ...] = (is_own,)
+        if self.kind in (PARAMETER, GRADIENT):
+            state = (
+                is_own, tensor.requires_grad, tensor.grad is not None, key in about.trained,
+                key in about.still,
+            )  # fmt: skip
+        elif self.kind == BUFFER:
+            state = (is_own, owner.training if owner is not None else None)
+        known = self._known.get(state)
+        if known is None:
+            known = self._known[state] = about.shared((*self._base, *_named(self.kind, state)))
+        return known
+
+
+class Variables:
+    """All variables of one job. Nothing is looked for before the first question."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.version = 0
+        """Another number whenever there may be other variables."""
+        self.in_use: set[int] = set()
+        """Ids of the modules whose root the program has run."""
+        self.trained: set[int] = set()
+        self.still: set[int] = set()
+        self._models: dict[int, KnownModel] = {}
+        self._optimizers: dict[int, KnownOptimizer] = {}
+        self._ran: dict[int, weakref.ref[Any]] = {}
+        self._shared: dict[tuple[Any, ...], Properties] = {}
+        self._scans, self._steps, self._next_scan = 0, 0, 0
+        self._compared: list[Variable] = []
+        self._compared_version = -1
+        self._lock = threading.RLock()
+
+    def shared(self, items: tuple[tuple[str, Any], ...]) -> Properties:
+        return self._shared.setdefault(items, dict(items))
+
+    # ------------------------------------------------------------ what there is
+
+    def ran(self, module: Any) -> None:
+        """The forward of the root ``module`` begins."""
+        known = self._ran.get(id(module))
+        if known is not None and known() is module:
+            return
+        with self._lock:
+            self._ran[id(module)] = weakref.ref(module)
+            parts = {id(part) for part in module.modules()}
+            if not any(known.holds(parts) for known in self._models.values()) and _has_any(module):
+                self._scan()
+            self.refresh()
+
+    def meet(self, subject: Any) -> None:
+        """A call on ``subject`` begins that may change variables."""
+        if is_optimizer(type(subject)):
+            known = self._optimizers.get(id(subject))
+            if known is None or known.optimizer() is not subject:
+                with self._lock:
+                    self._scan()
+                    self._optimizers.setdefault(id(subject), KnownOptimizer(subject, None))
+        stale = False
+        for known in tuple(self._optimizers.values()):
+            stale = known.has_changed() or stale
+        if stale or not self.version:
+            self.refresh()
+
+    def step_ended(self) -> None:
+        self._steps += 1
+        if self._steps & (self._steps - 1) == 0:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """List variables anew when next asked."""
+        with self._lock:
+            gone = [key for key, one in self._optimizers.items() if one.optimizer() is None]
+            for key in gone:
+                del self._optimizers[key]
+            self._models = {k: one for k, one in self._models.items() if one.module() is not None}
+            self._ran = {key: one for key, one in self._ran.items() if one() is not None}
+            self.in_use = {id(part) for ref in self._ran.values() for part in _modules_of(ref())}
+            self.trained = set().union(*(one.trained for one in self._optimizers.values()))
+            self.still = set().union(*(one.still for one in self._optimizers.values()))
+            self.version += 1
+
+    def _scan(self) -> None:
+        if self._scans >= SCANS_AT_ONCE and self._steps < self._next_scan:
+            return
+        self._scans += 1
+        self._next_scan = self._steps + 2 ** max(0, self._scans - SCANS_AT_ONCE)
+        found = self._job.state.find()
+        for model in found.models:
+            self._models[id(model.module)] = KnownModel(model.module, model.name)
+        for one in found.optimizers:
+            self._optimizers[id(one.optimizer)] = KnownOptimizer(one.optimizer, one.name)
+        self.refresh()
+
+    def own_of(self, subject: Any) -> Collection[int] | None:
+        """Ids of what belongs to the thing a call is made on; None if that cannot be told."""
+        known = self._optimizers.get(id(subject))
+        if known is not None and known.optimizer() is subject:
+            return known.own
+        return own_of(subject)
+
+    # ------------------------------------------------------------ contents
+
+    def contents(self, names: frozenset[str], step: int) -> dict[str, Hashable]:
+        """What stands for the content of each variable in ``names``, or of all (``{"*"}``).
+
+        Tensors of one element are left out: counters are all equal, and say nothing.
+        """
+        everything = "*" in names
+        if self._compared_version != self.version:
+            self._compared_version = self.version
+            self._compared = [
+                one
+                for kind in (PARAMETER, BUFFER, STATE)
+                for one in (self._of_states() if kind == STATE else self.places(kind))
+                if everything or one.name in names
+            ]
+        return standing_for(self._compared, exact=everything or step % WHOLE_EVERY == 0)
+
+    # ------------------------------------------------------------ listing
+
+    def of(self, kind: str) -> Iterator[Variable]:
+        """The variables of one kind that exist now. One that has two names is told once."""
+        with self._lock:
+            if kind == STATE:
+                return iter(list(self._of_states()))
+            met: set[int] = set()
+            return iter([one for one in self.places(kind) if _is_new(one.tensor, met)])
+
+    def places(self, kind: str) -> Iterator[Variable]:
+        """As :meth:`of`, but one that has two names is told under each."""
+        where = "_buffers" if kind == BUFFER else "_parameters"
+        for model in self._models.values():
+            for name, owner, key, get in model.entries(where):
+                yield Variable(self, kind, name, get, owner, key)
+        if kind != BUFFER:
+            of_models = self._ids_of_models()
+            for optimizer in self._optimizers.values():
+                for name, get in optimizer.entries():
+                    if id(get()) not in of_models:
+                        yield Variable(self, kind, name, get, None, None)
+
+    def _of_states(self) -> Iterator[Variable]:
+        names = {id(one.tensor): one.name for one in self.places(PARAMETER)}
+        for optimizer in self._optimizers.values():
+            for name, key, get in optimizer.state_entries(names):
+                yield Variable(self, STATE, name, get, optimizer.optimizer, key)
+
+    def _ids_of_models(self) -> set[int]:
+        return {
+            id(get()) for model in self._models.values() for *_, get in model.entries("_parameters")
+        }
+
+
+def _is_new(tensor: Any, met: set[int]) -> bool:
+    if tensor is None or id(tensor) in met:
+        return False
+    met.add(id(tensor))
+    return True
+
+
+def _modules_of(module: Any) -> Iterator[Any]:
+    return module.modules() if module is not None else iter(())
+
+
+def _has_any(module: Any) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _dimensions(tensor: Any) -> int | None:
+    try:
+        return int(tensor.dim())
+    except (ValueError, AttributeError):  # none, or a lazy one
+        return None
+
+
+def _named(kind: str, state: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    return zip(_STATE[kind], state, strict=True)

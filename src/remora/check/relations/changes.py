@@ -1,0 +1,297 @@
+"""Changes: what a call does to the variables of one kind.
+
+``to`` is what holds of a variable once the call has ended: its content has *changed* from before
+the call or was *kept*; it is *none* or *set*; it is *zero or none*; it is *finite*.
+
+Learned from: calls of the functions in :data:`LEARNED`, at which every variable of the kind is
+looked at. An example is one variable at one call, with the properties of the call and of the
+variable (``variable.…``, :mod:`remora.check.observe.variables`). Three claims come of that:
+
+- ``every``: it holds of each variable that meets the condition;
+- ``every`` with a ``module``: it held of each variable below the module of that name, where no
+  condition tells these from the others, or only one (such as ``requires_grad``) that a mistake
+  may undo. It is about this program;
+- not ``every``: it holds of at least one variable of the models that the program has run. The
+  condition is about the call.
+
+A gradient that is None has the content None. Calls that raised say nothing, and what happened on
+fewer calls than the support is not learned, however many variables there are.
+
+Checked: at every call, of the variables that meet the condition, by the same facts. Where a fact
+is undecided in a call (:mod:`remora.check.observe.around` says when), that variable is not judged
+in it. One finding a call names the variables that do not hold.
+
+TrainCheck's APIContain with a change of a variable as the child (OSDI'25, table 2).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
+from remora.check.conditions import Condition, Consistent, Constant, Properties, Unequal
+from remora.check.examples import Found, Occasions
+from remora.check.observation import (
+    BUFFER,
+    CHANGED,
+    FINITE,
+    GRADIENT,
+    KEPT,
+    NONE,
+    PARAMETER,
+    SET,
+    ZERO_OR_NONE,
+    Look,
+    Observation,
+    is_below,
+)
+from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
+from remora.check.relations.modules import largest_modules
+
+CONTENT = "content"
+LEARNED: dict[str, dict[str, tuple[str, ...]]] = {
+    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE)},
+    "torch.optim.Optimizer.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
+    "torch.nn.Module.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
+    "torch.Tensor.backward": {GRADIENT: (SET, CHANGED, KEPT, FINITE)},
+    MODEL_FORWARD: {BUFFER: (CHANGED, KEPT, FINITE)},
+    "torch.nn.utils.clip_grad_norm_": {GRADIENT: (SET, FINITE)},
+    "torch.amp.GradScaler.unscale_": {GRADIENT: (SET, CHANGED)},
+    "torch.nn.Module.load_state_dict": {PARAMETER: (CHANGED, KEPT), BUFFER: (CHANGED, KEPT)},
+}
+"""By function and kind, the facts looked for."""
+OF_SOME = {CHANGED, SET}
+"""Facts of which it says something that they hold of at least one variable."""
+BY_MODULE = {CHANGED, KEPT}
+_SAYS = {CHANGED: "changes", KEPT: "keeps", SET: "sets"}
+_SEEN = {
+    CHANGED: "unchanged", KEPT: "changed", NONE: "not None", SET: "None",
+    ZERO_OR_NONE: "neither zero nor None", FINITE: "infinite or NaN",
+}  # fmt: skip
+_MOST_NAMED = 3
+
+
+class Changes(Claim, frozen=True, tag="changes"):
+    function: str
+    variables: str
+    """Their kind: ``parameter``, ``gradient``, ``buffer`` or ``optimizer state``."""
+    to: str
+    attribute: str = CONTENT
+    every: bool = True
+    module: str = ""
+    """Only variables below the module of this name, such as ``model.encoder``."""
+
+    def words(self) -> str:
+        which = f"{'every' if self.every else 'some'} {self.variables}"
+        where = f" of {self.module}" if self.module else ""
+        if self.to in _SAYS:
+            return f"{self.function} {_SAYS[self.to]} {which}{where}"
+        return f"{self.function} leaves {which}{where} {self.to}"
+
+    def functions(self) -> tuple[str, ...]:
+        return (self.function,)
+
+
+Subject = tuple[str, str]
+"""A function and a kind of variables."""
+
+
+class ChangesLearner(Learner):
+    def __init__(self) -> None:
+        self._every: dict[Subject, Occasions[str]] = defaultdict(Occasions)
+        self._some: dict[Subject, Occasions[str]] = defaultdict(Occasions)
+        self._calls: Counter[Subject] = Counter()
+        self._by_name: dict[Subject, dict[str, Counter[str]]] = defaultdict(dict)
+
+    def looks(self, function: str) -> tuple[Look, ...]:
+        kinds = LEARNED.get(function, {})
+        return tuple(Look(kind, to, exact=True) for kind, all_of in kinds.items() for to in all_of)
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:
+        of_call = call.properties()
+        for kind, facts in LEARNED[call.function].items():
+            seen = [
+                (one, frozenset(to for to in facts if one.holds(to)))
+                for one in observations
+                if one.properties["variable.kind"] == kind and _is_decided(one, facts)
+            ]
+            if seen:
+                self._add((call.function, kind), of_call, seen)
+
+    def _add(
+        self, subject: Subject, of_call: Properties, seen: list[tuple[Observation, frozenset[str]]]
+    ) -> None:
+        self._calls[subject] += 1
+        by_name = self._by_name[subject]
+        for one, held in seen:
+            self._every[subject].add({**of_call, **one.properties}, held)
+            counted = by_name.setdefault(one.name, Counter())
+            counted.update(held)
+            counted[""] += 1
+        of_models = [held for one, held in seen if one.in_use]
+        if of_models:
+            self._some[subject].add(of_call, OF_SOME & frozenset().union(*of_models))
+
+    def learned(self, fewest: int) -> Iterator[Learned]:
+        for subject, occasions in self._every.items():
+            if self._calls[subject] < fewest:
+                continue
+            found = _without_implied(occasions.found(fewest))
+            always = {one.thing for one in found if one.when.unconditional}
+            always |= {SET} if CHANGED in always else set()
+            for one in found:
+                yield _learned(subject, one)
+            for one in self._some[subject].found(fewest):
+                if one.thing not in always:
+                    yield _learned(subject, one, every=False)
+            for to in sorted(BY_MODULE.intersection(LEARNED[subject[0]][subject[1]]) - always):
+                yield from self._of_modules(subject, to, fewest)
+
+    def _of_modules(self, subject: Subject, to: str, fewest: int) -> Iterator[Learned]:
+        by_name = self._by_name[subject]
+        held = {name for name, counted in by_name.items() if counted[to] == counted[""]}
+        for module, names in largest_modules(by_name, held):
+            support = min(by_name[name][""] for name in names)
+            if support >= fewest:
+                claim = Changes(*subject, to, module=module)
+                yield Learned(claim, support=support)
+
+
+def _is_decided(one: Observation, facts: Iterable[str]) -> bool:
+    return all(one.holds(to) is not None for to in facts)
+
+
+def _without_implied(found: Iterable[Found[str]]) -> list[Found[str]]:
+    """A gradient that changes is set: said once."""
+    kept = list(found)
+    changes = [one.when for one in kept if one.thing == CHANGED]
+    return [one for one in kept if one.thing != SET or one.when not in changes]
+
+
+def _learned(subject: Subject, one: Found[str], *, every: bool = True) -> Learned:
+    claim = Changes(*subject, one.thing, every=every)
+    return Learned(claim, one.when, one.support, one.against)
+
+
+# ---------------------------------------------------------------- checking
+
+
+class ChangesMachine(Machine):
+    """Judges every rule on what a call did. Verdicts on equal properties are remembered."""
+
+    claims = Changes
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._by_function: dict[str, list[_Judge]] = defaultdict(list)
+        for rule in rules:
+            self._by_function[rule.claim.function].append(_Judge(rule))
+
+    def on_begin(self) -> dict[str, Any]:
+        return {}
+
+    def on_end(self) -> dict[str, Any]:
+        return {}
+
+    def looks(self) -> dict[str, tuple[Look, ...]]:
+        return {
+            name: tuple(judge.look() for judge in judges)
+            for name, judges in self._by_function.items()
+        }
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:
+        for judge in self._by_function[call.function]:
+            judge(call, observations)
+
+
+class _Judge:
+    """One rule."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule, claim = rule, rule.claim
+        self._kind, self._to, self._module = claim.variables, claim.to, claim.module
+        self._every = claim.every
+        self._of_call = sorted(
+            name for name in rule.condition.properties() if not name.startswith("variable.")
+        )
+        self._verdicts: dict[Hashable, bool] = {}
+        """By the properties of the call that matter, and the id of a variable's properties."""
+        self._kept: list[Properties] = []
+        """Those properties, so that no other takes their id."""
+
+    def look(self) -> Look:
+        concerns = partial(may_hold, self._rule.condition) if self._every else None
+        return Look(self._kind, self._to, self._module, concerns)
+
+    def __call__(self, call: Call, observations: Sequence[Observation]) -> None:
+        of_call = tuple([_of(call, name) for name in self._of_call])
+        verdicts, to, module = self._verdicts, self._to, self._module
+        wrong: list[str] = []
+        judged = False
+        for one in observations:
+            concerned = verdicts.get((of_call, id(one.properties)))
+            if concerned is None:
+                concerned = self._decide(call, of_call, one)
+            if not concerned or (module and not is_below(one.name, module)):
+                continue
+            if not (self._every or one.in_use):
+                continue
+            holds = one.holds(to)
+            if holds is None:
+                if not self._every:
+                    return  # it may be the one
+            elif holds:
+                judged = True
+                if not self._every:
+                    wrong = []
+                    break
+            else:
+                judged = True
+                wrong.append(one.name)
+        if judged:
+            self._tell(call, wrong)
+
+    def _tell(self, call: Call, wrong: list[str]) -> None:
+        self._rule.triggered += 1
+        if wrong:
+            self._rule.report(_named(wrong, _SEEN[self._to]), call)
+
+    def _decide(self, call: Call, of_call: Hashable, one: Observation) -> bool:
+        rule, properties = self._rule, one.properties
+        verdict = properties["variable.kind"] == self._kind and (
+            rule.when is None or rule.when(({**call.properties(), **properties},))
+        )
+        self._kept.append(properties)
+        self._verdicts[of_call, id(properties)] = verdict
+        return verdict
+
+
+def may_hold(condition: Condition, properties: Properties) -> bool:
+    """Whether ``condition`` may hold of a variable at some call, going by the variable alone."""
+    return condition.inverted or any(
+        all(
+            clause.holds((properties,))
+            for clause in clauses
+            if isinstance(clause, Constant | Consistent | Unequal)
+            and clause.property.startswith("variable.")
+        )
+        for clauses in condition.any_of
+    )
+
+
+def _of(call: Call, name: str) -> Any:
+    found = call.inputs.get(name, _ABSENT)
+    return call.context.get(name, _ABSENT) if found is _ABSENT else found
+
+
+_ABSENT = object()
+
+
+def _named(names: Sequence[str], what: str) -> str:
+    shown = ", ".join(names[:_MOST_NAMED])
+    more = len(names) - _MOST_NAMED
+    if more > 0:
+        shown += f" and {more} more"
+    return f"{shown} {'is' if len(names) == 1 else 'are'} {what}"
