@@ -73,8 +73,7 @@ def read(value: Any, path: str) -> Any:
 # ---------------------------------------------------------------- by sort
 
 
-@lru_cache(maxsize=1024)
-def sort_of(kind: type) -> int:
+def _sort_of(kind: type) -> int:
     if kind in _PLAIN:
         return PLAIN
     if is_tensor(kind):
@@ -88,11 +87,14 @@ def sort_of(kind: type) -> int:
     return CONSTANT if is_torch_constant(kind) else OTHER
 
 
-@lru_cache(maxsize=1024)
-def class_name(kind: type) -> str:
+def _class_name(kind: type) -> str:
     """``torch.nn.modules.linear.Linear``; no module for what Python itself brings."""
     module = kind.__module__
     return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+
+
+sort_of: Callable[[type], int] = lru_cache(maxsize=1024)(_sort_of)
+class_name: Callable[[type], str] = lru_cache(maxsize=1024)(_class_name)
 
 
 def is_tensor(kind: type) -> bool:
@@ -163,7 +165,7 @@ def identity(value: Any) -> tuple[Any, ...] | None:
     """Equal for two values exactly if they are one object or, for tensors, one piece of memory.
 
     A tensor's storage is referred to weakly: once it is freed, a new one at the same address has
-    another identity. None for what cannot be told: an object without weak references or without a hash.
+    another identity. None for what cannot be told: an object without weak references or a hash.
     """
     if sort_of(type(value)) == TENSOR:
         try:

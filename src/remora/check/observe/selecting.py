@@ -51,7 +51,7 @@ def everything(name: str) -> Reader:
 
 
 def reader(name: str, wanted: frozenset[str], depth: int = 0) -> Reader:
-    """What reads ``wanted`` of a value called ``name``: ``dtype``, ``0.shape``; empty for itself."""
+    """What reads ``wanted`` (``dtype``, ``0.shape``; empty for the value itself) of ``name``."""
     general = _Reader(name, wanted, depth)
     own = [(f"{name}.{suffix}", get) for suffix, get in GETTERS[TENSOR] if suffix in wanted]
     if len(own) != 1:

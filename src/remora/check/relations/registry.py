@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from remora.check.relations.constant_input import (
+    ConstantInput,
+    ConstantInputLearner,
+    ConstantInputMachine,
+)
+from remora.check.relations.constant_output import (
+    ConstantOutput,
+    ConstantOutputLearner,
+    ConstantOutputMachine,
+)
 from remora.check.relations.contains import Contains, ContainsLearner, ContainsMachine
 from remora.check.relations.contract import Claim, Learner, Machine
 from remora.check.relations.cover import Cover, CoverLearner, CoverMachine
+from remora.check.relations.distinct import Distinct, DistinctLearner, DistinctMachine
+from remora.check.relations.input_output import (
+    InputOutput,
+    InputOutputLearner,
+    InputOutputMachine,
+)
 from remora.check.relations.lead import Lead, LeadLearner, LeadMachine
+from remora.check.relations.threshold import Threshold, ThresholdLearner, ThresholdMachine
 
 
 @dataclass(frozen=True)
@@ -22,8 +39,15 @@ RELATIONS = (
     Relation("contains", Contains, ContainsLearner, ContainsMachine),
     Relation("cover", Cover, CoverLearner, CoverMachine),
     Relation("lead", Lead, LeadLearner, LeadMachine),
+    Relation("constant output", ConstantOutput, ConstantOutputLearner, ConstantOutputMachine),
+    Relation("constant input", ConstantInput, ConstantInputLearner, ConstantInputMachine),
+    Relation("input-output", InputOutput, InputOutputLearner, InputOutputMachine),
+    Relation("distinct", Distinct, DistinctLearner, DistinctMachine),
+    Relation("threshold", Threshold, ThresholdLearner, ThresholdMachine),
 )
-AnyClaim = Contains | Cover | Lead
+AnyClaim = (
+    Contains | Cover | Lead | ConstantOutput | ConstantInput | InputOutput | Distinct | Threshold
+)
 
 
 def relation_of(claim: Claim) -> Relation:
