@@ -126,8 +126,49 @@ ALWAYS = Condition()
 
 
 def compiled(condition: Condition) -> Callable[[Example], bool] | None:
-    """How to judge ``condition``; None for one that always holds."""
-    return None if condition.unconditional else condition.holds
+    """How to judge ``condition``; None for one that always holds.
+
+    It is judged at every call it may be about: one conjunction of constants over one member, as
+    most are, is a few look-ups.
+    """
+    if condition.unconditional:
+        return None
+    if condition.inverted or len(condition.any_of) > 1:
+        return condition.holds
+    return _looked_up(condition.any_of[0]) or condition.holds
+
+
+def _looked_up(clauses: Sequence[Clause]) -> Callable[[Example], bool] | None:
+    """How to judge constants that are equal only to what is the same as they are.
+
+    Not so a number, nor a truth value among others: True equals 1, and is not the same.
+    """
+    constants = [clause for clause in clauses if isinstance(clause, Constant)]
+    switches = [(one.property, one.values[0]) for one in constants if _is_switch(one)]
+    texts = [(one.property, one.values) for one in constants if _is_text(one)]
+    if len(switches) + len(texts) < len(clauses):
+        return None
+
+    def judge(example: Example) -> bool:
+        for member in example:
+            for name, value in switches:
+                if member.get(name, ABSENT) is not value:
+                    return False
+            for name, values in texts:
+                if member.get(name, ABSENT) not in values:
+                    return False
+        return True
+
+    return judge
+
+
+def _is_switch(constant: Constant) -> bool:
+    return len(constant.values) == 1 and type(constant.values[0]) in (bool, type(None))
+
+
+def _is_text(constant: Constant) -> bool:
+    kinds = {type(value) for value in constant.values}
+    return not _is_switch(constant) and kinds <= {str, type(None)}
 
 
 def same(one: Any, other: Any) -> bool:

@@ -22,8 +22,9 @@ from remora.check.deduction import deduce
 MOST_VALUES_OF_A_PROPERTY = 8
 FEWEST_EXAMPLES = 3
 """Support: what held on fewer occasions than this may have held by chance."""
-_NEVER_TOLD_APART = (".shape", ".length", ".ndim")
-"""Sizes change with the batch, and the last batch is smaller: no condition rests on them."""
+_NEVER_TOLD_APART = (".shape", ".length", ".ndim", ".identity")
+"""Sizes change with the batch, and the last batch is smaller: no condition rests on them.
+Nor on an identity, which is another in every run."""
 
 Thing = TypeVar("Thing", bound=Hashable)
 
@@ -82,20 +83,58 @@ class Occasions(Generic[Thing]):
             return None  # the very same properties with it and without
         return deduce(positives, [(self._examples[number],) for number in missing])
 
+    def always(self, thing: Thing) -> dict[str, list[Any]]:
+        """Each property that every occasion with ``thing`` has, and the values it had then."""
+        found: dict[str, list[Any]] = {}
+        examples = [self._examples[number] for number in self.present[thing]]
+        for name in examples[0]:
+            if all(name in one for one in examples):
+                found[name] = list({_key(one[name]): one[name] for one in examples}.values())
+        return found
+
     def _number_of(self, properties: Mapping[str, Any]) -> int:
-        kept = tuple((k, v) for k, v in properties.items() if self._tells(k, v))
+        return self._number({k: v for k, v in properties.items() if self._tells(k, v)})
+
+    def _number(self, example: dict[str, Any]) -> int:
+        kept = tuple((name, _key(value)) for name, value in example.items())
         number = self._known.get(kept)
         if number is None:
             number = self._known[kept] = len(self._examples)
-            self._examples.append(dict(kept))
+            self._examples.append(example)
         return number
 
     def _tells(self, name: str, value: Any) -> bool:
         """Whether a condition may rest on this property: few values, none of them a size."""
-        if name.endswith(_NEVER_TOLD_APART) or type(value) is tuple:
+        if type(value) is tuple or name.endswith(_NEVER_TOLD_APART):
             return False
         values = self._values.setdefault(name, set())
         if len(values) > MOST_VALUES_OF_A_PROPERTY:
             return False
-        values.add(value)
-        return len(values) <= MOST_VALUES_OF_A_PROPERTY
+        values.add(_key(value))
+        if len(values) > MOST_VALUES_OF_A_PROPERTY:
+            self._forget(name)
+            return False
+        return True
+
+    def _forget(self, name: str) -> None:
+        """Tell occasions apart by ``name`` no more, nor those there have been: a condition would
+        take its absence later on for another value.
+        """
+        examples, self._examples, self._known = self._examples, [], {}
+        number = [
+            self._number({k: v for k, v in example.items() if k != name}) for example in examples
+        ]
+        self.total = _renumbered(self.total, number)
+        self.present = {one: _renumbered(counted, number) for one, counted in self.present.items()}
+
+
+def _key(value: Any) -> tuple[Any, bool]:
+    """Tells True from 1, as :func:`remora.check.conditions.same` does."""
+    return value, type(value) is bool
+
+
+def _renumbered(counted: Counter[int], number: list[int]) -> Counter[int]:
+    new: Counter[int] = Counter()
+    for old, times in counted.items():
+        new[number[old]] += times
+    return new

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from remora.check.calls import NOTHING
+from remora.check.conditions import ABSENT
+from remora.check.observe.selecting import ALL, everything, readers
 from remora.check.values import properties
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -21,27 +24,43 @@ class Inputs:
     """
 
     def __init__(self, function: Any, wanted: frozenset[str]) -> None:
-        names, defaults = _parameters(function)
-        self._all = "*" in wanted
-        roots = {one.partition(".")[0] for one in wanted}
-        self._names = names
-        self._defaults = {
-            name: value for name, value in defaults.items() if self._all or name in roots
-        }
-        self._roots = roots
-        self._nothing = not wanted
+        self._names, self._defaults = _parameters(function)
+        self._all, self._nothing = ALL in wanted, not wanted
+        self._wanted = [
+            (self._position(name), name, read, self._defaults.get(name, ABSENT))
+            for name, read in ({} if self._all else readers(wanted)).items()
+        ]
+
+    def _position(self, name: str) -> float:
+        """Where it can be passed by position; infinity where it cannot."""
+        if name in self._names:
+            return self._names.index(name)
+        return int(name) if name.isdecimal() and int(name) >= len(self._names) else inf
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._nothing:
             return NOTHING
-        found: dict[str, Any] = dict(self._defaults)
-        names, known = self._names, len(self._names)
-        for position, value in enumerate(args):
-            name = names[position] if position < known else str(position)
-            if self._all or name in self._roots:
-                properties(name, value, found)
-        for name, value in kwargs.items():
-            if self._all or name in self._roots:
+        if self._all:
+            return self._read_all(args, kwargs)
+        found: dict[str, Any] = {}
+        given = len(args)
+        for position, name, read, default in self._wanted:
+            if position < given:
+                read(args[position], found)  # type: ignore[call-overload]
+            elif name in kwargs:
+                read(kwargs[name], found)
+            elif default is not ABSENT:
+                read(default, found)
+        return found
+
+    def _read_all(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        found: dict[str, Any] = {}
+        names = self._names
+        given = [names[i] if i < len(names) else str(i) for i in range(len(args))]
+        for name, value in (*zip(given, args, strict=True), *kwargs.items()):
+            properties(name, value, found)
+        for name, value in self._defaults.items():
+            if name not in kwargs and name not in given:
                 properties(name, value, found)
         return found
 
@@ -50,13 +69,13 @@ class Outputs:
     """Reads what was asked for of one function's result, as ``result`` and below."""
 
     def __init__(self, wanted: frozenset[str]) -> None:
-        self._nothing = not wanted
+        self._read = everything(RESULT) if ALL in wanted else readers(wanted).get(RESULT)
 
     def read(self, result: Any) -> Mapping[str, Any]:
-        if self._nothing:
+        if self._read is None:
             return NOTHING
         found: dict[str, Any] = {}
-        properties(RESULT, result, found)
+        self._read(result, found)
         return found
 
 

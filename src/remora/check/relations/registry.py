@@ -6,10 +6,27 @@ from dataclasses import dataclass
 
 from remora.check.relations.changes import Changes, ChangesLearner, ChangesMachine
 from remora.check.relations.consistent import Consistent, ConsistentLearner, ConsistentMachine
+from remora.check.relations.constant_input import (
+    ConstantInput,
+    ConstantInputLearner,
+    ConstantInputMachine,
+)
+from remora.check.relations.constant_output import (
+    ConstantOutput,
+    ConstantOutputLearner,
+    ConstantOutputMachine,
+)
 from remora.check.relations.contains import Contains, ContainsLearner, ContainsMachine
 from remora.check.relations.contract import Claim, Learner, Machine
 from remora.check.relations.cover import Cover, CoverLearner, CoverMachine
+from remora.check.relations.distinct import Distinct, DistinctLearner, DistinctMachine
+from remora.check.relations.input_output import (
+    InputOutput,
+    InputOutputLearner,
+    InputOutputMachine,
+)
 from remora.check.relations.lead import Lead, LeadLearner, LeadMachine
+from remora.check.relations.threshold import Threshold, ThresholdLearner, ThresholdMachine
 
 
 @dataclass(frozen=True)
@@ -26,8 +43,24 @@ RELATIONS = (
     Relation("lead", Lead, LeadLearner, LeadMachine),
     Relation("changes", Changes, ChangesLearner, ChangesMachine),
     Relation("consistent", Consistent, ConsistentLearner, ConsistentMachine),
+    Relation("constant output", ConstantOutput, ConstantOutputLearner, ConstantOutputMachine),
+    Relation("constant input", ConstantInput, ConstantInputLearner, ConstantInputMachine),
+    Relation("input-output", InputOutput, InputOutputLearner, InputOutputMachine),
+    Relation("distinct", Distinct, DistinctLearner, DistinctMachine),
+    Relation("threshold", Threshold, ThresholdLearner, ThresholdMachine),
 )
-AnyClaim = Contains | Cover | Lead | Changes | Consistent
+AnyClaim = (
+    Contains
+    | Cover
+    | Lead
+    | Changes
+    | Consistent
+    | ConstantOutput
+    | ConstantInput
+    | InputOutput
+    | Distinct
+    | Threshold
+)
 
 
 def relation_of(claim: Claim) -> Relation:
