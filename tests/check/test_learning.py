@@ -232,6 +232,7 @@ def test_a_killed_job_leaves_what_it_has_learned_and_recorded(tmp_path: Path) ->
     with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}) as job:
         deadline = time.monotonic() + 100
         while not (path.exists() and steps_in(path) > 20) and time.monotonic() < deadline:
+            assert job.poll() is None
             time.sleep(0.01)
         os.kill(job.pid, signal.SIGKILL)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable, Mapping, Sequence
 
 from remora.check.calls import Call
+from remora.check.observation import Look, Observation
 from remora.check.sink import Sink, Wanted
 
 
@@ -34,6 +36,22 @@ class Tee(Sink):
         with self._lock:
             for sink in self._sinks:
                 sink.end(call)
+
+    def looks(self, function: str) -> tuple[Look, ...]:
+        return tuple(dict.fromkeys(look for sink in self._sinks for look in sink.looks(function)))
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:
+        with self._lock:
+            for sink in self._sinks:
+                sink.changed(call, observations)
+
+    def compared(self) -> frozenset[str]:
+        return frozenset().union(*(sink.compared() for sink in self._sinks))
+
+    def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        with self._lock:
+            for sink in self._sinks:
+                sink.compare(step, contents)
 
     def step_ended(self, step: int) -> None:
         with self._lock:

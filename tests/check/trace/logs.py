@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.check.stories import EVAL, Story, Told
 
-from remora.check.calls import Call
+from remora.check.calls import OPTIMIZER_STEP, Call
+from remora.check.observation import Look, Observation
 from remora.check.sink import Sink, Wanted
 from remora.check.trace.recorder import Recorder
 from remora.check.trace.replay import Replayed, replay
+
+LOOKED = {OPTIMIZER_STEP, "torch.Tensor.backward"}
 
 
 class Log(Sink):
@@ -18,6 +22,7 @@ class Log(Sink):
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
+        self._contents: dict[str, Hashable] = {}
 
     def wanted(self, function: str) -> Wanted:
         return Wanted(frozenset({"*"}), frozenset({"*"}))
@@ -29,6 +34,23 @@ class Log(Sink):
 
     def end(self, call: Call) -> None:
         self.events.append(("end", call.order, spelled_out(call.outputs), call.failed))
+
+    def looks(self, function: str) -> tuple[Look, ...]:
+        return (Look("parameter", "changed"),) if function in LOOKED else ()
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:
+        said = [(one._replace(properties={}), spelled_out(one.properties)) for one in observations]
+        self.events.append(("changed", call.order, call.function, call.failed, said))
+
+    def compared(self) -> frozenset[str]:
+        return frozenset({"*"})
+
+    def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        """As classes of equal ones, and which of them are as they were."""
+        kept = {name for name, one in contents.items() if self._contents.get(name) == one}
+        classes = [[n for n in contents if contents[n] == one] for one in contents.values()]
+        self._contents = dict(contents)
+        self.events.append(("compare", step, classes, kept))
 
     def step_ended(self, step: int) -> None:
         self.events.append(("step", step))

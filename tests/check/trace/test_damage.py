@@ -55,13 +55,17 @@ def test_a_bit_that_flipped_is_told_with_file_and_line(trace: Path) -> None:
     (HEADER + NAMES + '["begin",0,0,0,null,0,0,0]\n["end",0,9,false]\n', "line 6: number 9 "),
     (HEADER + '["function",16384,"f"]\n', "line 2: number 16384 is not below 16,384"),
     (HEADER + '["function",-1,"f"]\n', "line 2: number -1 "),
+    (HEADER + '["observations",0,[["w",0,true,false,true,null,null]]]\n', "line 2: number 0 "),
+    (HEADER + '["observations",256,[]]\n', "line 2: number 256 is not below 256"),
+    (HEADER + '["names",0,["w"]]\n["compare",0,0,[1,2]]\n', "line 3: 2 contents of no or other"),
+    (HEADER + NAMES + '["begin",0,0,0,null,0,0,0,[1]]\n', "line 5: 1 identities for 0 places"),
     (HEADER + '["import","os"]\n', "line 2: Invalid value 'import'"),
     (HEADER + '["step",1,2]\n', "line 2: Expected `array`"),
     (HEADER + '["step","x"]\n', "line 2: Expected `int`"),
     (HEADER + '["properties",0,{"x":{"odd":"float","value":"q"}}]\n', "line 2: could not convert"),
     (HEADER + '["properties",0,{"x":{"odd":"text","value":"q"}}]\n', "line 2: non-hexadecimal"),
     (HEADER + '["properties",0,{"x":[[[1]]]}]\n', "line 2: Expected"),
-    (HEADER + " " * (1 << 20) + "\n", "line 2: it is longer than 1,048,576 bytes"),
+    (HEADER + " " * (16 << 20) + "\n", "line 2: it is longer than 16,777,216 bytes"),
     (HEADER + "[" * 10_000 + "\n", "line 2: "),
 ], ids=lambda value: repr(value)[-40:])  # fmt: skip
 def test_what_is_refused(tmp_path: Path, lines: str, said: str | None) -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+import torch
 from tests.check.stories import TRAIN, Story, Told
 from tests.check.trace.logs import Log, played, recorder, tell
 
-from remora.check.calls import Call
+from remora.check.calls import OPTIMIZER_STEP, Call
 from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariants
 from remora.check.learner import InvariantLearner
+from remora.check.observation import Observation
 from remora.check.sink import Sink
 from remora.check.tee import Tee
+from remora.check.trace.numbers import Identities, Numbers
 from remora.check.trace.replay import replay as play
+from remora.check.values import identity, properties
+from remora.core.errors import TraceUnusable
 
 
 def test_a_sink_sees_what_it_saw_live(tmp_path: Path) -> None:
@@ -108,11 +115,112 @@ def test_parents_that_ended_first_or_never_are_found_again(tmp_path: Path) -> No
     assert played(tmp_path / "t")[0] == live.events
 
 
+class Stepped(NamedTuple):
+    """A call of the optimizer that has ended, and what it did to variables."""
+
+    call: Call
+    seen: list[Observation]
+
+
+def stepped(sink: Sink, orders: Iterator[int], seen: list[Observation]) -> Stepped:
+    call = Call(OPTIMIZER_STEP, next(orders), 1, None, 0, {}, TRAIN)
+    sink.begin(call)
+    sink.end(call)
+    return Stepped(call, seen)
+
+
+def test_what_was_seen_of_variables_is_seen_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once for those on the CPU, at the end of the step for others; then the contents."""
+    monkeypatch.setattr(Numbers.__init__, "__defaults__", (3,))
+    live, record = Log(), recorder(tmp_path / "t")
+    both, orders, drawn = Tee(live, record), itertools.count(), random.Random(0)
+    shared = [{"variable.kind": "parameter", "n": n} for n in range(4)]
+    for step in range(30):
+        chosen = drawn.sample(shared, 2)
+        facts = [drawn.choice((True, False, None)) for _ in range(3)]
+        now = [Observation(f"net.{n}", p, True, False, *facts) for n, p in enumerate(chosen)]
+        first, second = (stepped(both, orders, now) for _ in range(2))
+        both.changed(second.call, second.seen)
+        both.changed(first.call, first.seen[:1])
+        contents = {f"net.{n}": ("torch.float32", drawn.randrange(3)) for n in range(3)}
+        both.compare(step, contents)
+        both.step_ended(step)
+    record.close()
+
+    seen, result = played(tmp_path / "t")
+    assert seen == live.events
+    assert result.events == len(seen)
+
+
+def test_equal_observations_are_written_once(tmp_path: Path) -> None:
+    record, orders = recorder(tmp_path / "t"), itertools.count()
+    many = [Observation(f"net.{n}", {"x": n}, True, False, True) for n in range(50)]
+    for step in range(20):
+        call, seen = stepped(record, orders, many)
+        record.changed(call, seen)
+        record.compare(step, dict.fromkeys((one.name for one in many), ("torch.float32", step)))
+        record.step_ended(step)
+    record.close()
+
+    text = (tmp_path / "t").read_text()
+    assert text.count('"net.49"') == 2
+    assert played(tmp_path / "t")[1].events == 20 * 5
+
+
+def test_only_calls_that_are_looked_at_are_remembered(tmp_path: Path) -> None:
+    record = recorder(tmp_path / "t")
+    tell(record)
+    record.close()
+    path = tmp_path / "t"
+    path.write_text(path.read_text() + '["observations",0,[]]\n["changed",0,0]\n')
+    with pytest.raises(TraceUnusable, match="call 0, which changed variables, has not ended"):
+        play(path, Log())
+
+
+def test_identities_are_equal_where_they_were(tmp_path: Path) -> None:
+    """And are kept out of what repeats."""
+    live, record = InvariantLearner(), recorder(tmp_path / "t")
+    story = Story(Tee(live, record))
+    for _ in range(6):
+        tensors = [torch.zeros(2) for _ in range(3)]
+        calls = []
+        for tensor in tensors:
+            inputs: dict[str, Any] = {}
+            properties("tensor", tensor, inputs)
+            outputs = {name.replace("tensor", "result"): one for name, one in inputs.items()}
+            calls.append(Told("torch.nn.init.normal_", inputs=inputs, outputs=outputs))
+        story.step(*calls)
+    record.close()
+    live.run_ended("p")
+    later = InvariantLearner()
+    play(tmp_path / "t", later)
+    later.run_ended("p")
+
+    assert later.invariants() == live.invariants()
+    words = {one.words() for one in live.invariants().invariants}
+    assert "result.identity of torch.nn.init.normal_ equals tensor.identity" in words
+    assert any(one.startswith("no two calls of torch.nn.init.normal_ in a step") for one in words)
+    assert (tmp_path / "t").read_text().count('["properties"') == 3
+
+
+def test_an_identity_keeps_its_number_while_it_is_there() -> None:
+    numbers, kept = Identities(most=4), torch.zeros(1)
+    first = numbers.number(identity(kept))
+    for _ in range(20):
+        gone = torch.zeros(1)
+        assert numbers.number(identity(gone)) != first
+        assert numbers.number(identity(kept)) == first
+        assert numbers.number(identity(kept.view(1))) == first
+    assert len(numbers._known) <= 4
+
+
 def test_numbers_are_given_anew_when_they_run_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("recorder", "replay"):
-        monkeypatch.setattr(f"remora.check.trace.{module}.MOST_NUMBERS", 4)
+    monkeypatch.setattr(Numbers.__init__, "__defaults__", (4,))
+    monkeypatch.setattr("remora.check.trace.replay.MOST_NUMBERS", 4)
     live, record = Log(), recorder(tmp_path / "t")
     story, drawn = Story(Tee(live, record)), random.Random(0)
     for _ in range(200):
@@ -122,6 +230,7 @@ def test_numbers_are_given_anew_when_they_run_out(
                 [Told("g", thread=1)],
                 inputs={"x": drawn.randrange(6)},
                 outputs={"x": drawn.randrange(6)},
+                context={"x": drawn.randrange(6)},
                 thread=drawn.randrange(9),
             )
         )

@@ -1,21 +1,31 @@
 """The lines of a trace, by schema: a header, then events in the order in which they happened.
 
-A line is a JSON array that begins with its kind, so that a file can be read with any tool. Names of
-functions, threads and dicts of properties are written once and then go by number. On MNIST that is
-30 bytes an event, a seventh of what it is with everything spelled out; MessagePack would save a
-third of those, is no faster to write, and has no lines to name where a file is damaged.
+A line is a JSON array that begins with its kind, so that a file can be read with any tool. What
+repeats is written once and then goes by number: names of functions, threads, dicts of properties,
+what a call did to variables. On MNIST an event takes 45 bytes, a fifth of what it is with all of it
+spelled out; MessagePack would save a third of those, is no faster to write, and has no lines to
+name where a file is damaged.
 
-========== ====================================================================
-kind       what follows it
-========== ====================================================================
-function   number, name: this number stands for this function from here on
-thread     number, the thread's own number
-properties number, ``{property: value}``
-begin      function, order, thread, parent's order, step, inputs, context
-end        order of the call, outputs, whether it failed
-step       number of the step that is over
-ended      exit code of the program, null where nobody told
-========== ====================================================================
+============ =====================================================================================
+kind         what follows it
+============ =====================================================================================
+function     number, name, whether variables are looked at: what the number stands for from here on
+thread       number, the thread's own number
+properties   number, ``{property: value}``
+observations number, and of each variable its name, properties, whether it is in use and None, and
+             whether it changed, is zero and is finite
+names        number, names of variables
+begin        function, order, thread, parent's order, step, inputs, context, identities
+end          order of the call, outputs, whether it failed, identities
+changed      order of the call, observations
+compare      step, names, what stands for the content of each
+step         number of the step that is over
+ended        exit code of the program, null where nobody told
+============ =====================================================================================
+
+An identity is another with every call, so it is not among the properties: there its place is held
+by ``{"odd": "identity"}``, and the call lists what goes there, in order. Equal numbers are one
+object or piece of memory.
 """
 
 from __future__ import annotations
@@ -29,8 +39,12 @@ import msgspec
 FORMAT = "remora-trace"
 VERSION = 1
 MOST_NUMBERS = 16_384
-"""Names of one kind known at a time: what a reader has to hold. A writer that has used them all
+"""Things of one kind known at a time: what a reader has to hold. A writer that has used them all
 begins anew at zero; what a number stood for is then forgotten."""
+MOST_LISTS = 256
+"""The same for lists, of names or of observations, which are as long as a model has variables."""
+IDENTITY = ".identity"
+"""How the properties end that are one."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +70,13 @@ class OddText(msgspec.Struct, frozen=True, tag_field="odd", tag="text", forbid_u
     value: str
 
 
-Plain = None | bool | int | float | str | Odd | OddText
+class Identity(
+    msgspec.Struct, frozen=True, tag_field="odd", tag="identity", forbid_unknown_fields=True
+):
+    """The place of an identity."""
+
+
+Plain = None | bool | int | float | str | Odd | OddText | Identity
 Value = Plain | tuple[Plain | tuple[Plain, ...], ...]
 
 
@@ -65,6 +85,7 @@ class FunctionName(
 ):
     number: int
     name: str
+    looked: bool = False
 
 
 class ThreadNumber(
@@ -81,6 +102,32 @@ class PropertiesOf(
     values: dict[str, Value]
 
 
+class Seen(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One variable at one call; its properties by number."""
+
+    name: str
+    properties: int
+    in_use: bool
+    none: bool
+    changed: bool | None
+    zero: bool | None
+    finite: bool | None
+
+
+class ObservationList(
+    msgspec.Struct, frozen=True, array_like=True, tag="observations", forbid_unknown_fields=True
+):
+    number: int
+    seen: tuple[Seen, ...]
+
+
+class NameList(
+    msgspec.Struct, frozen=True, array_like=True, tag="names", forbid_unknown_fields=True
+):
+    number: int
+    names: tuple[str, ...]
+
+
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin", forbid_unknown_fields=True):
     function: int
     order: int
@@ -89,12 +136,29 @@ class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin", forbid_un
     step: int
     inputs: int
     context: int
+    identities: tuple[int, ...] = ()
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag="end", forbid_unknown_fields=True):
     order: int
     outputs: int
     failed: bool
+    identities: tuple[int, ...] = ()
+
+
+class Changed(
+    msgspec.Struct, frozen=True, array_like=True, tag="changed", forbid_unknown_fields=True
+):
+    order: int
+    observations: int
+
+
+class Compare(
+    msgspec.Struct, frozen=True, array_like=True, tag="compare", forbid_unknown_fields=True
+):
+    step: int
+    names: int
+    contents: tuple[int, ...]
 
 
 class StepEnded(
@@ -109,7 +173,19 @@ class RunEnded(
     exit_code: int | None
 
 
-Event = FunctionName | ThreadNumber | PropertiesOf | Begin | End | StepEnded | RunEnded
+Event = (
+    FunctionName
+    | ThreadNumber
+    | PropertiesOf
+    | ObservationList
+    | NameList
+    | Begin
+    | End
+    | Changed
+    | Compare
+    | StepEnded
+    | RunEnded
+)
 """To add a kind of event: its struct here, a method of the recorder, one of the replay."""
 
 

@@ -8,33 +8,44 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from io import RawIOBase
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
+import xxhash
 
 from remora.check.calls import Call
+from remora.check.observation import Look, Observation
 from remora.check.relations.contract import ALL
+from remora.check.relations.registry import RELATIONS
 from remora.check.sink import Sink, Wanted
 from remora.check.trace.events import (
-    MOST_NUMBERS,
+    IDENTITY,
+    MOST_LISTS,
     Begin,
+    Changed,
+    Compare,
     End,
     FunctionName,
     Header,
+    Identity,
+    NameList,
+    ObservationList,
     PropertiesOf,
     RunEnded,
+    Seen,
     StepEnded,
     ThreadNumber,
     is_odd,
     spelled,
 )
+from remora.check.trace.numbers import Identities, Numbers
 
 BUFFER_BYTES = 64 * 1024
 """What waits for the end of a step at most."""
-
-Name = TypeVar("Name", bound=Hashable)
+_PLACE = Identity()
+_NONE: tuple[int, ...] = ()
 
 
 class Recorder(Sink):
@@ -54,17 +65,30 @@ class Recorder(Sink):
         self._encode = msgspec.json.Encoder()
         self._buffer = bytearray()
         self._begun = False
-        self._functions: _Numbers[str] = _Numbers()
-        self._threads: _Numbers[int] = _Numbers()
-        self._properties: _Numbers[bytes] = _Numbers()
+        self._functions: Numbers[str] = Numbers()
+        self._threads: Numbers[int] = Numbers()
+        self._properties: Numbers[bytes] = Numbers()
+        self._observations: Numbers[tuple[Seen, ...]] = Numbers(MOST_LISTS)
+        self._names: Numbers[tuple[str, ...]] = Numbers(MOST_LISTS)
+        self._identities = Identities()
+        self._learners = [relation.learner() for relation in RELATIONS]
         self._lock = threading.RLock()  # a finalizer may call a watched function in here
         self.full = False
 
     def wanted(self, function: str) -> Wanted:
         return Wanted(ALL, ALL)
 
+    def looks(self, function: str) -> tuple[Look, ...]:
+        """What is learned from, so that it can be learned later."""
+        return tuple(look for learner in self._learners for look in learner.looks(function))
+
+    def compared(self) -> frozenset[str]:
+        return ALL
+
     def begin(self, call: Call) -> None:
         with self._lock:
+            self._make_room(2)
+            inputs, identities = self._apart(call.inputs)
             self._add(
                 Begin(
                     function=self._function(call.function),
@@ -72,14 +96,27 @@ class Recorder(Sink):
                     thread=self._thread(call.thread),
                     parent=call.parent.order if call.parent is not None else None,
                     step=call.step,
-                    inputs=self._properties_of(call.inputs),
+                    inputs=self._properties_of(inputs),
                     context=self._properties_of(call.context),
+                    identities=identities,
                 )
             )
 
     def end(self, call: Call) -> None:
         with self._lock:
-            self._add(End(call.order, self._properties_of(call.outputs), call.failed))
+            self._make_room(1)
+            outputs, identities = self._apart(call.outputs)
+            self._add(End(call.order, self._properties_of(outputs), call.failed, identities))
+
+    def changed(self, call: Call, observations: Sequence[Observation]) -> None:
+        with self._lock:
+            self._make_room(len(observations))
+            self._add(Changed(call.order, self._observed(observations)))
+
+    def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        with self._lock:
+            standing = [xxhash.xxh3_64_intdigest(repr(one).encode()) for one in contents.values()]
+            self._add(Compare(step, self._names_of(tuple(contents)), tuple(standing)))
 
     def step_ended(self, step: int) -> None:
         with self._lock:
@@ -136,7 +173,7 @@ class Recorder(Sink):
     def _function(self, name: str) -> int:
         if (number := self._functions.known.get(name)) is None:
             number = self._functions.take(name)
-            self._add(FunctionName(number, name))
+            self._add(FunctionName(number, name, bool(self.looks(name))))
         return number
 
     def _thread(self, thread: int) -> int:
@@ -152,6 +189,35 @@ class Recorder(Sink):
             self._add(PropertiesOf(number, msgspec.Raw(said)))  # type: ignore[arg-type]
         return number
 
+    def _make_room(self, properties: int) -> None:
+        if self._properties.make_room(properties):
+            self._observations.known.clear()  # they refer to properties by number
+
+    def _observed(self, observations: Sequence[Observation]) -> int:
+        seen = tuple(
+            Seen(one.name, self._properties_of(one.properties), *one[2:]) for one in observations
+        )
+        if (number := self._observations.known.get(seen)) is None:
+            number = self._observations.take(seen)
+            self._add(ObservationList(number, seen))
+        return number
+
+    def _names_of(self, names: tuple[str, ...]) -> int:
+        if (number := self._names.known.get(names)) is None:
+            number = self._names.take(names)
+            self._add(NameList(number, names))
+        return number
+
+    def _apart(self, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[int, ...]]:
+        """The properties that repeat, and the identities that do not."""
+        found = [name for name in values if name.endswith(IDENTITY)]
+        if not found:
+            return values, _NONE
+        number = self._identities.number
+        return {**values, **dict.fromkeys(found, _PLACE)}, tuple(
+            [number(values[name]) for name in found]
+        )
+
     def _said(self, values: Mapping[str, Any]) -> bytes:
         """As JSON; what makes two dicts the same is that this is."""
         values = dict(values) if type(values) is not dict else values
@@ -162,16 +228,3 @@ class Recorder(Sink):
         if b"null" in said and is_odd(tuple(values.values())):  # None as a rule, else a NaN
             return self._encode.encode(spelled(values))
         return said
-
-
-class _Numbers(Generic[Name]):
-    """Gives each new name the next number; at the last one all are forgotten."""
-
-    def __init__(self) -> None:
-        self.known: dict[Name, int] = {}
-
-    def take(self, name: Name) -> int:
-        if len(self.known) >= MOST_NUMBERS:
-            self.known.clear()
-        number = self.known[name] = len(self.known)
-        return number

@@ -7,25 +7,33 @@ open at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase, RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from remora.check.calls import Call
+from remora.check.observation import Observation
 from remora.check.sink import Handler, Sink
 from remora.check.trace.events import (
     FORMAT,
+    IDENTITY,
+    MOST_LISTS,
     MOST_NUMBERS,
     VERSION,
     Begin,
+    Changed,
+    Compare,
     End,
     Event,
     FunctionName,
     Header,
+    Identity,
+    NameList,
+    ObservationList,
     PropertiesOf,
     RunEnded,
     StepEnded,
@@ -34,8 +42,17 @@ from remora.check.trace.events import (
 )
 from remora.core.errors import TraceUnusable
 
-LONGEST_LINE = 1 << 20
-Followed = tuple[str, tuple[Handler, ...], tuple[Handler, ...]]
+LONGEST_LINE = 16 << 20
+"""A list of a hundred thousand variables fits."""
+
+
+class Followed(NamedTuple):
+    """One function."""
+
+    name: str
+    begins: tuple[Handler, ...]
+    ends: tuple[Handler, ...]
+    looked: bool
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,7 @@ class Replayed:
     header: Header
     steps: int
     events: int
-    """Calls begun, calls ended and steps ended."""
+    """Calls begun, calls ended, steps ended, and what was seen of variables."""
     ended: bool
     """False where the process was killed: its end was never recorded."""
     exit_code: int | None
@@ -80,15 +97,23 @@ class _Replay:
         self._properties: dict[int, Mapping[str, Any]] = {}
         self._innermost: dict[int, Call | None] = {}
         """By thread, kept exactly as it is kept live."""
-        self._open: dict[int, tuple[Call, tuple[Handler, ...]]] = {}
+        self._open: dict[int, tuple[Call, Followed]] = {}
+        self._looked: dict[int, Call] = {}
+        """Calls that have ended, of which it may yet come what they did to variables."""
+        self._observations: dict[int, list[Observation]] = {}
+        self._names: dict[int, tuple[str, ...]] = {}
         self._steps = self._events = 0
         self._ended: RunEnded | None = None
         self._on: dict[type[Any], Callable[[Any], None]] = {
             FunctionName: self._function,
             ThreadNumber: self._thread,
             PropertiesOf: self._properties_of,
+            ObservationList: self._observations_of,
+            NameList: self._names_of,
             Begin: self._begin,
             End: self._end,
+            Changed: self._changed,
+            Compare: self._compare,
             StepEnded: self._step_ended,
             RunEnded: self._run_ended,
         }
@@ -138,7 +163,8 @@ class _Replay:
 
     def _function(self, event: FunctionName) -> None:
         self._check_number(event.number)
-        self._functions[event.number] = (event.name, *self._sink.handlers(event.name))
+        followed = Followed(event.name, *self._sink.handlers(event.name), event.looked)
+        self._functions[event.number] = followed
 
     def _thread(self, event: ThreadNumber) -> None:
         self._check_number(event.number)
@@ -151,25 +177,43 @@ class _Replay:
         except ValueError as error:
             raise _Unknown(str(error)) from None
 
-    def _check_number(self, number: int) -> None:
-        if not 0 <= number < MOST_NUMBERS:
-            raise _Unknown(f"number {number} is not below {MOST_NUMBERS:,}")
+    def _observations_of(self, event: ObservationList) -> None:
+        self._check_number(event.number, MOST_LISTS)
+        try:
+            self._observations[event.number] = [
+                Observation(
+                    one.name, self._properties[one.properties], one.in_use, one.none,
+                    one.changed, one.zero, one.finite,
+                )
+                for one in event.seen
+            ]  # fmt: skip
+        except KeyError as error:
+            raise _unknown(error) from None
+
+    def _names_of(self, event: NameList) -> None:
+        self._check_number(event.number, MOST_LISTS)
+        self._names[event.number] = event.names
+
+    def _check_number(self, number: int, most: int = MOST_NUMBERS) -> None:
+        if not 0 <= number < most:
+            raise _Unknown(f"number {number} is not below {most:,}")
 
     # ------------------------------------------------------------ events
 
     def _begin(self, event: Begin) -> None:
         try:
-            name, begins, ends = self._functions[event.function]
-            thread = self._threads[event.thread]
+            followed, thread = self._functions[event.function], self._threads[event.thread]
             inputs, context = self._properties[event.inputs], self._properties[event.context]
         except KeyError as error:
-            raise _Unknown(f"number {error} stands for nothing yet") from None
+            raise _unknown(error) from None
+        if event.identities:
+            inputs = _with_identities(inputs, event.identities)
         parent = self._parent(event.parent, thread)
-        call = Call(name, event.order, thread, parent, event.step, inputs, context)
+        call = Call(followed.name, event.order, thread, parent, event.step, inputs, context)
         self._innermost[thread] = call
-        self._open[event.order] = (call, ends)
+        self._open[event.order] = (call, followed)
         self._events += 1
-        for handle in begins:
+        for handle in followed.begins:
             handle(call)
 
     def _parent(self, order: int | None, thread: int) -> Call | None:
@@ -189,18 +233,48 @@ class _Replay:
         found = self._open.pop(event.order, None)
         if found is None:
             raise _Unknown(f"call {event.order} ends, which never began")
-        if event.outputs not in self._properties:
-            raise _Unknown(f"number {event.outputs} stands for nothing yet")
-        call, handlers = found
+        call, followed = found
+        try:
+            outputs = self._properties[event.outputs]
+        except KeyError as error:
+            raise _unknown(error) from None
+        if event.identities:
+            outputs = _with_identities(outputs, event.identities)
         self._innermost[call.thread] = call.parent
-        call.outputs, call.failed = self._properties[event.outputs], event.failed
+        call.outputs, call.failed = outputs, event.failed
+        if followed.looked:
+            self._keep(call)
         self._events += 1
-        for handle in handlers:
+        for handle in followed.ends:
             handle(call)
+
+    def _keep(self, call: Call) -> None:
+        self._looked[call.order] = call
+        if len(self._looked) > MOST_NUMBERS:  # a program that makes no steps
+            del self._looked[next(iter(self._looked))]
+
+    def _changed(self, event: Changed) -> None:
+        call = self._looked.get(event.order)
+        if call is None:
+            raise _Unknown(f"call {event.order}, which changed variables, has not ended")
+        try:
+            observations = self._observations[event.observations]
+        except KeyError as error:
+            raise _unknown(error) from None
+        self._events += 1
+        self._sink.changed(call, observations)
+
+    def _compare(self, event: Compare) -> None:
+        names = self._names.get(event.names)
+        if names is None or len(names) != len(event.contents):
+            raise _Unknown(f"{len(event.contents)} contents of no or other variables")
+        self._events += 1
+        self._sink.compare(event.step, dict(zip(names, event.contents, strict=True)))
 
     def _step_ended(self, event: StepEnded) -> None:
         self._steps += 1
         self._events += 1
+        self._looked.clear()
         self._sink.step_ended(event.step)
 
     def _run_ended(self, event: RunEnded) -> None:
@@ -214,3 +288,15 @@ class _Replay:
 
 class _Unknown(Exception):
     """A line refers to what was never written."""
+
+
+def _unknown(error: KeyError) -> _Unknown:
+    return _Unknown(f"number {error} stands for nothing yet")
+
+
+def _with_identities(values: Mapping[str, Any], identities: Sequence[int]) -> dict[str, Any]:
+    """``values`` with each identity in its place, a tuple: nothing is learned of it."""
+    places = [name for name, value in values.items() if type(value) is Identity]
+    if len(places) != len(identities) or not all(name.endswith(IDENTITY) for name in places):
+        raise _Unknown(f"{len(identities)} identities for {len(places)} places")
+    return {**values, **dict(zip(places, [(one,) for one in identities], strict=True))}
