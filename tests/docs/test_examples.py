@@ -39,6 +39,22 @@ def test_the_walk_through_quotes_the_example_word_for_word(name: str) -> None:
             assert all(line in settings for line in block.text.splitlines()), block
 
 
+def test_the_page_on_checking_shows_what_one_gets(tmp_path: Path) -> None:
+    script = example("docs/check.md", "train.py")
+    shown = next(b.text for b in page("docs/check.md").blocks if "remora check: step 0" in b.text)
+    listed = next(b.text for b in page("docs/check.md").blocks if b.text.startswith("changes: "))
+    (tmp_path / "train.py").write_text(script)
+    learned = run(tmp_path, "-m", "remora", "run", "--learn", "healthy.inv", "train.py")
+    assert learned.returncode == 0, learned.stdout
+    whole = run(tmp_path, "-m", "remora", "invariants", "show", "healthy.inv").stdout
+    assert f"\n{listed}\n" in whole
+    broken = [line for line in script.splitlines() if "zero_grad" not in line]
+    (tmp_path / "train.py").write_text("\n".join(broken))
+    said = run(tmp_path, "-m", "remora", "run", "--check", "healthy.inv", "train.py")
+    assert said.returncode == 0
+    assert shown in said.stdout.replace(f"{tmp_path}/", "")
+
+
 def example(name: str, file: str) -> str:
     """The Python block of page ``name`` that begins with the comment ``# file``."""
     (found,) = (b.text for b in page(name).blocks if b.text.startswith(f"# {file}\n"))
