@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
 from remora.core.errors import BadValue, UserError
+from remora.tap import wrap
 from remora.tap.job import Job
 
 Stepper = Callable[[torch.optim.Optimizer], None]
@@ -198,6 +199,34 @@ def test_a_stream_that_cannot_be_written_to_spares_the_program(
     job.attach(service)
 
     assert job.services == ()
+
+
+def test_a_service_that_leaves_puts_all_its_functions_back_in_one_pass(
+    make_service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pass looks through every name of every module."""
+    passes: list[int] = []
+    swap = wrap._swap_in_modules
+
+    def counted(swaps: dict[int, Any]) -> None:
+        passes.append(len(swaps))
+        swap(swaps)
+
+    monkeypatch.setattr(wrap, "_swap_in_modules", counted)
+    names = ("relu", "gelu", "silu", "linear")
+    bare = [getattr(torch.nn.functional, name) for name in names]
+
+    def watch(job: Job) -> None:
+        with job.calls.together():
+            for name in names:
+                job.calls.watch(f"torch.nn.functional.{name}", before=lambda *_: None)
+
+    job, service = Job(), make_service(watch)
+    job.attach(service)
+    job.detach(service)
+
+    assert passes == [4, 4]
+    assert [getattr(torch.nn.functional, name) for name in names] == bare
 
 
 def test_a_service_is_told_of_an_import_until_it_leaves(said: io.StringIO) -> None:

@@ -59,3 +59,18 @@ def test_two_runs_do_not_follow_one_another() -> None:
     once = [["start", "a", "b"], ["a", "b"], ["a", "b"]]
 
     assert "start" not in " ".join(said(learned(once, once, once, fewest=1), "lead"))
+
+
+def test_of_those_equally_near_the_choice_is_the_same_in_every_process() -> None:
+    """Sets of names have another order in each."""
+    for first, second in ("xy", "pq", "gh", "kl", "uv", "bc", "mn", "de"):
+        turns = [["a", first, second], ["a", second, first]] * 4
+        leads = {one for one in said(learned(turns), "lead") if one.startswith("a is")}
+        assert leads == {f"a is followed by {min(first, second)} before it is called again"}
+
+
+def test_the_same_run_is_told_in_the_same_order() -> None:
+    words = [one.words() for one in learned([[Told("a", [*"qwertyuiop"])]] * 4)]
+    contained = [one for one in words if one.startswith("a calls")]
+    assert contained == sorted(contained)
+    assert len(contained) == 10

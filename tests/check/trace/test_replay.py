@@ -106,6 +106,10 @@ def test_parents_that_ended_first_or_never_are_found_again(tmp_path: Path) -> No
     both.end(outer)
     both.end(inner)
     begin("after", outer)
+    late = begin("late", outer)
+    begin("between", None)
+    both.end(late)
+    begin("after that", outer)
     dead = begin("forward", None)
     lost = begin("lost", dead)
     both.end(begin("forward", lost))
@@ -151,7 +155,7 @@ def test_what_was_seen_of_variables_is_seen_again(
 
     seen, result = played(tmp_path / "t")
     assert seen == live.events
-    assert result.events == len(seen)
+    assert result.events == len(seen) == 30 * 8
 
 
 def test_equal_observations_are_written_once(tmp_path: Path) -> None:
