@@ -9,6 +9,7 @@ from typing import Any
 from tests.check.stories import EVAL, TRAIN, Told
 
 from remora.check.calls import MODEL_FORWARD
+from remora.check.relations.fresh import NEXT
 
 NAMES = ("f", "g", "fill_in_", MODEL_FORWARD)
 CONTEXTS = (
@@ -35,6 +36,8 @@ def _step(random: Random) -> list[Told]:
 
 
 def _call(random: Random, depth: int) -> Told:
+    if depth == 2 and random.random() < 0.2:
+        return _batch(random)
     names = random.sample(["x", "y", "max_size", "training"], k=random.randint(0, 3))
     inputs = {key: value for name in names for key, value in _value(random, name).items()}
     return Told(
@@ -45,6 +48,15 @@ def _call(random: Random, depth: int) -> Told:
         context=random.choice(CONTEXTS),
         failed=random.random() < 0.1,
         thread=random.randint(1, 2),
+    )
+
+
+def _batch(random: Random) -> Told:
+    return Told(
+        NEXT,
+        inputs={"self.identity": (random.randint(1, 2),)},
+        outputs={"result.digest": (random.randint(1, 60),)},
+        failed=random.random() < 0.1,
     )
 
 

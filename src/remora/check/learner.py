@@ -29,7 +29,7 @@ class InvariantLearner(Sink):
         self._sources: list[Source] = []
 
     def wanted(self, function: str) -> Wanted:
-        return Wanted(ALL, ALL)
+        return Wanted(ALL, ALL.union(*(learner.asks(function) for learner in self._learners)))
 
     def begin(self, call: Call) -> None:
         self._calls[call.function] += 1

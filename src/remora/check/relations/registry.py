@@ -18,6 +18,7 @@ from remora.check.relations.contains import Contains, ContainsLearner, ContainsM
 from remora.check.relations.contract import Claim, Learner, Machine
 from remora.check.relations.cover import Cover, CoverLearner, CoverMachine
 from remora.check.relations.distinct import Distinct, DistinctLearner, DistinctMachine
+from remora.check.relations.fresh import Fresh, FreshLearner, FreshMachine
 from remora.check.relations.input_output import (
     InputOutput,
     InputOutputLearner,
@@ -43,10 +44,19 @@ RELATIONS = (
     Relation("constant input", ConstantInput, ConstantInputLearner, ConstantInputMachine),
     Relation("input-output", InputOutput, InputOutputLearner, InputOutputMachine),
     Relation("distinct", Distinct, DistinctLearner, DistinctMachine),
+    Relation("fresh", Fresh, FreshLearner, FreshMachine),
     Relation("threshold", Threshold, ThresholdLearner, ThresholdMachine),
 )
 AnyClaim = (
-    Contains | Cover | Lead | ConstantOutput | ConstantInput | InputOutput | Distinct | Threshold
+    Contains
+    | Cover
+    | Lead
+    | ConstantOutput
+    | ConstantInput
+    | InputOutput
+    | Distinct
+    | Fresh
+    | Threshold
 )
 
 
