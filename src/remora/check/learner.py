@@ -31,7 +31,7 @@ class InvariantLearner(Sink):
         self._sources: list[Source] = []
 
     def wanted(self, function: str) -> Wanted:
-        return Wanted(ALL, ALL)
+        return Wanted(ALL, ALL.union(*(learner.asks(function) for learner in self._learners)))
 
     def looks(self, function: str) -> tuple[Look, ...]:
         return tuple(look for learner in self._learners for look in learner.looks(function))

@@ -14,6 +14,7 @@ from remora.check.values import properties
 
 _PLAIN = (bool, int, float, str, type(None))
 RESULT = "result"
+DIGEST = f"{RESULT}.digest"
 
 
 class Inputs:
@@ -66,17 +67,30 @@ class Inputs:
 
 
 class Outputs:
-    """Reads what was asked for of one function's result, as ``result`` and below."""
+    """Reads what was asked for of one function's result, as ``result`` and below.
+
+    ``result.digest``, of its tensors' contents, is read only if asked for by name.
+    """
 
     def __init__(self, wanted: frozenset[str]) -> None:
         self._read = everything(RESULT) if ALL in wanted else readers(wanted).get(RESULT)
+        self._digest = DIGEST in wanted
 
     def read(self, result: Any) -> Mapping[str, Any]:
         if self._read is None:
             return NOTHING
         found: dict[str, Any] = {}
         self._read(result, found)
+        if self._digest:
+            _digest(result, found)
         return found
+
+
+def _digest(result: Any, into: dict[str, Any]) -> None:
+    from remora.check.observe.batches import batch_digest  # torch is there by now
+
+    if (digest := batch_digest(result)) is not None:
+        into[DIGEST] = digest
 
 
 def _parameters(function: Any) -> tuple[list[str], dict[str, Any]]:

@@ -44,6 +44,10 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Learner(ABC):
     """Finds the claims of one relation in one pass over a run, or over several one by one."""
 
+    def asks(self, function: str) -> frozenset[str]:
+        """What it has to know of results of ``function`` that is not read of every result."""
+        return frozenset()
+
     def begin(self, call: Call) -> None:  # noqa: B027  not every relation looks at every event
         """A watched call begins."""
 

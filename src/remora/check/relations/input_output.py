@@ -120,7 +120,8 @@ def _tensors_of(properties: Any) -> list[str]:
 def _compared(call: Call, given: list[str]) -> tuple[str, ...]:
     """What is compared of the first tensor given."""
     alone = len(given) == 1 and not any(name.endswith(".training") for name in call.inputs)
-    if alone and call.context.get("grad") is True and call.inputs[f"{given[0]}.requires_grad"]:
+    required = call.inputs.get(f"{given[0]}.requires_grad")
+    if alone and required and call.context.get("grad") is True:
         return ("identity", "dtype", "shape", "ndim", "requires_grad")
     return ("identity", "dtype", "shape", "ndim")
 

@@ -20,6 +20,7 @@ from remora.check.relations.contains import Contains, ContainsLearner, ContainsM
 from remora.check.relations.contract import Claim, Learner, Machine
 from remora.check.relations.cover import Cover, CoverLearner, CoverMachine
 from remora.check.relations.distinct import Distinct, DistinctLearner, DistinctMachine
+from remora.check.relations.fresh import Fresh, FreshLearner, FreshMachine
 from remora.check.relations.input_output import (
     InputOutput,
     InputOutputLearner,
@@ -47,6 +48,7 @@ RELATIONS = (
     Relation("constant input", ConstantInput, ConstantInputLearner, ConstantInputMachine),
     Relation("input-output", InputOutput, InputOutputLearner, InputOutputMachine),
     Relation("distinct", Distinct, DistinctLearner, DistinctMachine),
+    Relation("fresh", Fresh, FreshLearner, FreshMachine),
     Relation("threshold", Threshold, ThresholdLearner, ThresholdMachine),
 )
 AnyClaim = (
@@ -59,6 +61,7 @@ AnyClaim = (
     | ConstantInput
     | InputOutput
     | Distinct
+    | Fresh
     | Threshold
 )
 
