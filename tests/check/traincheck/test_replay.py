@@ -231,10 +231,10 @@ def test_results_are_read(tmp_path: Path) -> None:
 
 
 def test_what_only_a_trace_has_is_read_when_it_is_asked_for(tmp_path: Path) -> None:
-    meta = {"step": 3, "stage": "training", "lib.py:__init__.size": 1, "group": {"lr": 0.5}}
+    meta = {"step": 3, "stage": "training", "lib.py:__init__.size": 1, "group.0": {"lr": 0.5}}
     trace(tmp_path, both("app.f", 1, meta_vars=meta))
     everything, asked = Log(), Log(frozenset({
-        "meta_vars.step", "meta_vars.lib.py:__init__.size", "meta_vars.group.lr", "meta_vars.no",
+        "meta_vars.step", "meta_vars.lib.py:__init__.size", "meta_vars.group.0.lr", "meta_vars.no",
         "thread_id",
     }))  # fmt: skip
     replay(tmp_path, everything)
@@ -243,7 +243,7 @@ def test_what_only_a_trace_has_is_read_when_it_is_asked_for(tmp_path: Path) -> N
     assert everything.calls[0].context == {"phase": "train"}
     assert asked.calls[0].context == {
         "phase": "train", "meta_vars.step": 3, "meta_vars.lib.py:__init__.size": 1,
-        "meta_vars.group.lr": 0.5, "thread_id": 1,
+        "meta_vars.group.0.lr": 0.5, "thread_id": 1,
     }  # fmt: skip
 
 

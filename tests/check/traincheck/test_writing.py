@@ -181,6 +181,15 @@ def test_what_cannot_be_said_there_is_named_and_the_rest_written(tmp_path: Path)
     assert len((tmp_path / "their.json").read_text().splitlines()) == 1
 
 
+def test_two_values_at_once_of_an_input_are_not_said_as_one(tmp_path: Path) -> None:
+    never = Condition(((Constant("x", (1,)), Constant("x", (2,))),))
+    [unsaid] = write_traincheck(
+        tmp_path / "their.json", [Invariant(claim=Lead("app.a", "app.b"), when=never)]
+    )
+
+    assert unsaid.reason == "TrainCheck has no words for a condition on x"
+
+
 def test_the_names_are_those_of_where_a_function_is_defined(tmp_path: Path) -> None:
     when = Condition(((Constant("self.kind", ("SGD",)),),))
     write_traincheck(

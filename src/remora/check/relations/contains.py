@@ -136,23 +136,31 @@ class _Count:
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         self.inputs = inputs
+        self._asked = tuple(inputs.items())
         self.by_thread: dict[int, int] = {}
 
     def meets(self, call: Call) -> bool:
         given = call.inputs
-        return all(same(given.get(name, ABSENT), value) for name, value in self.inputs.items())
+        for name, value in self._asked:  # noqa: SIM110  a generator costs twice as much
+            if not same(given.get(name, ABSENT), value):
+                return False
+        return True
 
 
 class _Begin:
     def __init__(self, counts: Sequence[_Count], children: Sequence[_Count]) -> None:
-        self._counts = [(one if one.inputs else None, one.by_thread) for one in counts]
+        self._all = next((one.by_thread for one in counts if not one.inputs), None)
+        self._some = [one for one in counts if one.inputs]
         self._children = [one.by_thread for one in children]
 
     def __call__(self, call: Call) -> None:
         thread = call.thread
-        for only, counted in self._counts:
-            if only is None or only.meets(call):
-                counted[thread] = counted.get(thread, 0) + 1
+        if (counted := self._all) is not None:
+            counted[thread] = counted.get(thread, 0) + 1
+        if self._some:
+            for one in self._some:
+                if one.meets(call):
+                    one.by_thread[thread] = one.by_thread.get(thread, 0) + 1
         if self._children:
             call.note(ContainsMachine, [seen.get(thread, 0) for seen in self._children])
 

@@ -114,7 +114,7 @@ class _Run:
         self._threads: dict[tuple[int, int], tuple[int, list[_Open]]] = {}
 
     def advance_to(self, step: int) -> None:
-        if self._step is not None and step > self._step:
+        if self._step is not None and step != self._step:
             self._sink.step_ended(self._step)
             self.replayed.steps += 1
         self._step = step
