@@ -60,10 +60,13 @@ _Get = Callable[[], Any]
 
 
 class Variable:
-    """One variable. ``get`` gives the parameter it is about, the buffer or the state's entry."""
+    """One variable.
+
+    ``get`` gives its tensor now, for a gradient that of the parameter; None if it is gone.
+    """
 
     __slots__ = (
-        "_about", "_base", "_get", "_known", "_owner", "in_use", "kind", "name", "reading",
+        "_about", "_base", "_known", "_owner", "fixed", "get", "in_use", "kind", "name", "reading",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +78,7 @@ class Variable:
         owned_by: weakref.ref[Any] | None,
         attribute: str | None,
     ) -> None:
-        self._about, self.kind, self.name, self._get = about, kind, name, get
+        self._about, self.kind, self.name, self.get = about, kind, name, get
         self._owner = owned_by
         owner = owned_by() if owned_by is not None else None
         self.in_use = owner is not None and id(owner) in about.in_use
@@ -87,19 +90,16 @@ class Variable:
             ("variable.dtype", str(tensor.dtype) if tensor is not None else None),
             ("variable.dimensions", _dimensions(tensor)),
         )
+        self.fixed = about.shared(self._base)
+        """The properties that are the same at every call."""
         self._known: dict[tuple[Any, ...], Properties] = {}
         self.reading: Any = None
         """How its elements are read, for those who read it at every step."""
 
     def value(self) -> Any:
         """The tensor now, or None: there is none, or its owner is gone."""
-        tensor = self._get()
+        tensor = self.get()
         return tensor.grad if tensor is not None and self.kind == GRADIENT else tensor
-
-    @property
-    def tensor(self) -> Any:
-        """The parameter for a gradient, else as :meth:`value`."""
-        return self._get()
 
     def properties(self, tensor: Any, own: Collection[int] | None) -> Properties:
         """Equal properties are one object, for every variable that has them."""
@@ -234,7 +234,7 @@ class Variables:
             if kind == STATE:
                 return iter(list(self._of_states()))
             met: set[int] = set()
-            return iter([one for one in self.places(kind) if _is_new(one.tensor, met)])
+            return iter([one for one in self.places(kind) if _is_new(one.get(), met)])
 
     def places(self, kind: str) -> Iterator[Variable]:
         """As :meth:`of`, but one that has two names is told under each."""
@@ -250,7 +250,7 @@ class Variables:
                         yield Variable(self, kind, name, get, None, None)
 
     def _of_states(self) -> Iterator[Variable]:
-        names = {id(one.tensor): one.name for one in self.places(PARAMETER)}
+        names = {id(one.get()): one.name for one in self.places(PARAMETER)}
         for optimizer in self._optimizers.values():
             for name, key, get in optimizer.state_entries(names):
                 yield Variable(self, STATE, name, get, optimizer.optimizer, key)
