@@ -234,7 +234,7 @@ class _Judge:
     def __call__(self, call: Call, observations: Sequence[Observation]) -> None:
         holds = self._holds
         seen = [(one, holds(one)) for one in self._concerned(call, observations)]
-        wrong = [one.name for one, held in seen if held is False]
+        wrong = [one for one, held in seen if held is False]
         if self._every:
             judged = any(held is not None for _, held in seen)
         elif any(held for _, held in seen):
@@ -293,7 +293,9 @@ def _of(call: Call, name: str) -> Any:
 _ABSENT = object()
 
 
-def _named(names: Sequence[str], what: str) -> str:
+def _named(wrong: Sequence[Observation], what: str) -> str:
+    """The first few names, those of models that run before others."""
+    names = [one.name for one in sorted(wrong, key=lambda one: not one.in_use)]
     shown = ", ".join(names[:_MOST_NAMED])
     more = len(names) - _MOST_NAMED
     if more > 0:
