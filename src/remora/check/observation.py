@@ -25,9 +25,9 @@ class Look(NamedTuple):
     to: str
     """The fact that has to be decided, such as :data:`CHANGED`."""
     module: str = ""
-    """Only variables below the module of this name; all if empty."""
+    """Only variables of the module of this name, or the one of this name; all if empty."""
     concerns: Callable[[Properties], bool] | None = None
-    """Whether a variable with these properties matters; all do if None."""
+    """Whether a variable with these properties matters; None if its properties do not matter."""
     exact: bool = False
     """Decide every time, whatever it costs; else what is cheap may leave a fact undecided."""
 
@@ -70,5 +70,5 @@ FACTS: dict[str, Callable[[Observation], bool | None]] = {
 
 
 def is_below(name: str, module: str) -> bool:
-    """Whether the variable ``name`` belongs to ``module`` or to one within it."""
-    return not module or name.startswith(f"{module}.")
+    """Whether the variable ``name`` belongs to ``module`` or to one within it, or is it."""
+    return not module or name == module or name.startswith(f"{module}.")

@@ -87,7 +87,7 @@ class Contents:
             return digest(found)
         self.whole = found.nbytes <= SMALL_BYTES
         read = _reader(found)
-        if found is tensor:
+        if found.data_ptr() == tensor.data_ptr():
             self._pointer, self._size, self._read = found.data_ptr(), found.nbytes, read
         return read()
 

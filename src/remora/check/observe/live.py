@@ -100,10 +100,11 @@ class LiveCalls:
 
     def _settle(self) -> None:
         """The step ends: fetch what is on devices, once, and compare contents if asked to."""
-        waiting, self._unsettled = self._unsettled, []
-        whole = iter(settled([one for _, seen in waiting for one in seen]))
-        for call, seen in waiting:
-            self._sink.changed(call, [next(whole) for _ in seen])
+        if self._unsettled:
+            waiting, self._unsettled = self._unsettled, []
+            whole = iter(settled([one for _, seen in waiting for one in seen]))
+            for call, seen in waiting:
+                self._sink.changed(call, [next(whole) for _ in seen])
         if self._compared:
             self.variables.meet(None)
             contents = self.variables.contents(self._compared, self.context.step)

@@ -18,6 +18,8 @@ class KnownModel:
     def __init__(self, module: Any, name: str) -> None:
         self.module: weakref.ref[Any] = weakref.ref(module)
         self.name = name
+        self.is_named = "#" not in name
+        """Whether a name of the program leads to it, rather than one made up."""
 
     def holds(self, parts: Collection[int]) -> bool:
         """Whether any of ``parts`` (ids of modules) is in it."""
@@ -43,6 +45,9 @@ class KnownOptimizer:
     def __init__(self, optimizer: Any, name: str | None) -> None:
         self.optimizer: weakref.ref[Any] = weakref.ref(optimizer)
         self.name = name or type(optimizer).__name__
+        self.is_named = name is not None and "#" not in name
+        self.met = False
+        """Whether a call on it was seen."""
         self.trained: set[int] = set()
         self.own: set[int] = set()
         """Its parameters and itself."""

@@ -6,7 +6,8 @@ real (lazy modules) or deleted is seen as it is. Modules and optimizers are held
 
 Models and optimizers are found by the state tap, whose scan of the live objects costs some 150 ms:
 it is made when an optimizer or a root module is met that no scan has found, with growing gaps if
-that goes on. Within what is known, variables are listed anew, which is cheap, whenever an
+that goes on. A scan also finds what only awaits garbage collection. So a model or an optimizer that
+no name of the program leads to counts only once it has run, or is trained by one that counts. Within what is known, variables are listed anew, which is cheap, whenever an
 optimizer's groups or state have grown and at the steps 1, 2, 4, 8, ….
 
 =====================  ========================================================================
@@ -60,10 +61,13 @@ _Get = Callable[[], Any]
 
 
 class Variable:
-    """One variable. ``get`` gives the parameter it is about, the buffer or the state's entry."""
+    """One variable.
+
+    ``get`` gives its tensor now, for a gradient that of the parameter; None if it is gone.
+    """
 
     __slots__ = (
-        "_about", "_base", "_get", "_known", "_owner", "in_use", "kind", "name", "reading",
+        "_about", "_base", "_known", "_owner", "fixed", "get", "in_use", "kind", "name", "reading",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +79,7 @@ class Variable:
         owned_by: weakref.ref[Any] | None,
         attribute: str | None,
     ) -> None:
-        self._about, self.kind, self.name, self._get = about, kind, name, get
+        self._about, self.kind, self.name, self.get = about, kind, name, get
         self._owner = owned_by
         owner = owned_by() if owned_by is not None else None
         self.in_use = owner is not None and id(owner) in about.in_use
@@ -87,19 +91,16 @@ class Variable:
             ("variable.dtype", str(tensor.dtype) if tensor is not None else None),
             ("variable.dimensions", _dimensions(tensor)),
         )
+        self.fixed = about.shared(self._base)
+        """The properties that are the same at every call."""
         self._known: dict[tuple[Any, ...], Properties] = {}
         self.reading: Any = None
         """How its elements are read, for those who read it at every step."""
 
     def value(self) -> Any:
         """The tensor now, or None: there is none, or its owner is gone."""
-        tensor = self._get()
+        tensor = self.get()
         return tensor.grad if tensor is not None and self.kind == GRADIENT else tensor
-
-    @property
-    def tensor(self) -> Any:
-        """The parameter for a gradient, else as :meth:`value`."""
-        return self._get()
 
     def properties(self, tensor: Any, own: Collection[int] | None) -> Properties:
         """Equal properties are one object, for every variable that has them."""
@@ -159,17 +160,25 @@ class Variables:
 
     def meet(self, subject: Any) -> None:
         """A call on ``subject`` begins that may change variables."""
+        stale = not self.version
         if is_optimizer(type(subject)):
             known = self._optimizers.get(id(subject))
             if known is None or known.optimizer() is not subject:
-                with self._lock:
-                    self._scan()
-                    self._optimizers.setdefault(id(subject), KnownOptimizer(subject, None))
-        stale = False
+                known = self._new(subject)
+            if not known.met:
+                known.met, stale = True, True
         for known in tuple(self._optimizers.values()):
             stale = known.has_changed() or stale
-        if stale or not self.version:
+        if stale:
             self.refresh()
+
+    def _new(self, optimizer: Any) -> KnownOptimizer:
+        with self._lock:
+            self._scan()
+            known = self._optimizers.get(id(optimizer))
+            if known is None or known.optimizer() is not optimizer:
+                known = self._optimizers[id(optimizer)] = KnownOptimizer(optimizer, None)
+            return known
 
     def step_ended(self) -> None:
         self._steps += 1
@@ -185,8 +194,8 @@ class Variables:
             self._models = {k: one for k, one in self._models.items() if one.module() is not None}
             self._ran = {key: one for key, one in self._ran.items() if one() is not None}
             self.in_use = {id(part) for ref in self._ran.values() for part in _modules_of(ref())}
-            self.trained = set().union(*(one.trained for one in self._optimizers.values()))
-            self.still = set().union(*(one.still for one in self._optimizers.values()))
+            self.trained = set().union(*(one.trained for one in self._counted()))
+            self.still = set().union(*(one.still for one in self._counted()))
             self.version += 1
 
     def _scan(self) -> None:
@@ -198,7 +207,9 @@ class Variables:
         for model in found.models:
             self._models[id(model.module)] = KnownModel(model.module, model.name)
         for one in found.optimizers:
-            self._optimizers[id(one.optimizer)] = KnownOptimizer(one.optimizer, one.name)
+            known = self._optimizers.get(id(one.optimizer))
+            if known is None or known.optimizer() is not one.optimizer:
+                self._optimizers[id(one.optimizer)] = KnownOptimizer(one.optimizer, one.name)
         self.refresh()
 
     def own_of(self, subject: Any) -> Collection[int] | None:
@@ -234,26 +245,39 @@ class Variables:
             if kind == STATE:
                 return iter(list(self._of_states()))
             met: set[int] = set()
-            return iter([one for one in self.places(kind) if _is_new(one.tensor, met)])
+            return iter([one for one in self.places(kind) if _is_new(one.get(), met)])
 
     def places(self, kind: str) -> Iterator[Variable]:
         """As :meth:`of`, but one that has two names is told under each."""
         where = "_buffers" if kind == BUFFER else "_parameters"
         for model in self._models.values():
+            if not self._counts(model):
+                continue
             for name, owner, key, get in model.entries(where):
                 yield Variable(self, kind, name, get, owner, key)
         if kind != BUFFER:
             of_models = self._ids_of_models()
-            for optimizer in self._optimizers.values():
+            for optimizer in self._counted():
                 for name, get in optimizer.entries():
                     if id(get()) not in of_models:
                         yield Variable(self, kind, name, get, None, None)
 
     def _of_states(self) -> Iterator[Variable]:
-        names = {id(one.tensor): one.name for one in self.places(PARAMETER)}
-        for optimizer in self._optimizers.values():
+        names = {id(one.get()): one.name for one in self.places(PARAMETER)}
+        for optimizer in self._counted():
             for name, key, get in optimizer.state_entries(names):
                 yield Variable(self, STATE, name, get, optimizer.optimizer, key)
+
+    def _counted(self) -> list[KnownOptimizer]:
+        return [one for one in self._optimizers.values() if one.is_named or one.met]
+
+    def _counts(self, model: KnownModel) -> bool:
+        module = model.module()
+        return module is not None and (
+            model.is_named
+            or any(id(part) in self.in_use for part in module.modules())
+            or any(id(parameter) in self.trained for parameter in module.parameters())
+        )
 
     def _ids_of_models(self) -> set[int]:
         return {

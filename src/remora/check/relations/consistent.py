@@ -61,17 +61,25 @@ class ConsistentLearner(Learner):
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
         new_class: dict[tuple[int | None, Hashable], int] = {}
+        kept: set[int | None] = {None}
         for name, content in contents.items():
-            key = self._class_of.get(name), content
-            number = new_class.get(key)
+            old = self._class_of.get(name)
+            number = new_class.get((old, content))
             if number is None:
-                number = new_class[key] = self._classes
-                self._classes += 1
+                number = new_class[old, content] = self._number(old, kept)
             self._class_of[name] = number
             self._looked[name] += 1
             if name in self._last and self._last[name] != content:
                 self._changes[name] += 1
             self._last[name] = content
+
+    def _number(self, old: int | None, kept: set[int | None]) -> int:
+        """The old number for the first part of a class: those not looked at stay with it."""
+        if old is not None and old not in kept:
+            kept.add(old)
+            return old
+        self._classes += 1
+        return self._classes
 
     def run_ended(self) -> None:
         self._last.clear()

@@ -1,0 +1,154 @@
+"""One variable at calls of one function: what is read of it before and after, and what that proves.
+
+When a fact stays undecided is told in :mod:`remora.check.observe.around`. What follows is paid
+for each variable at each call: it is written out rather than composed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from remora.check.conditions import Properties
+from remora.check.observation import (
+    CHANGED,
+    FINITE,
+    GRADIENT,
+    KEPT,
+    ZERO_OR_NONE,
+    Look,
+    Observation,
+)
+from remora.check.observe.around import Unsettled
+from remora.check.observe.contents import Contents, differ, is_finite, is_zero
+from remora.check.observe.variables import Variable
+
+LONGEST_WAIT = 64
+_NEVER = -1
+_new = tuple.__new__
+
+
+class Needs(NamedTuple):
+    """What has to be read of one variable."""
+
+    content: bool
+    zero: bool
+    finite: bool
+    exact: bool
+
+
+Before = tuple[Properties, Needs, Any]
+"""What is known of a variable as a call begins: its properties, what is needed, its content."""
+
+
+class Watched:
+    """Follows one variable."""
+
+    __slots__ = (
+        "_contents", "_fixed", "_gap", "_get", "_is_gradient", "_looks", "_needs", "_none",
+        "_variable", "_wait", "always",
+    )  # fmt: skip
+
+    def __init__(self, variable: Variable, looks: Sequence[Look]) -> None:
+        self._variable, self._looks, self._get = variable, looks, variable.get
+        self._is_gradient = variable.kind == GRADIENT
+        self._contents = Contents()
+        self._needs: dict[int, Needs | None] = {}
+        reads = any(look.exact or look.concerns is not None for look in looks)
+        self._fixed = None if reads else variable.fixed
+        """Its properties, where nobody asks for those that change."""
+        self._wait, self._gap = 0, 1
+        self.always = self._if_always()
+        """What every call begins with, where nobody asks for properties or content."""
+        self._none = self._if_none()
+
+    def _if_always(self) -> Before | None:
+        needs = self._needed(self._fixed) if self._fixed is not None else None
+        if self._fixed is None or needs is None or needs.content:
+            return None
+        return self._fixed, needs, None
+
+    def _if_none(self) -> Observation | None:
+        """What is observed wherever it is None after the call, where that is always the same."""
+        if self.always is None:
+            return None
+        variable = self._variable
+        return Observation(variable.name, variable.fixed, variable.in_use, none=True)
+
+    def before(self, own: Collection[int] | None) -> Before | None:
+        tensor = self._get()
+        if tensor is None:
+            return None
+        properties = self._fixed or self._variable.properties(tensor, own)
+        key = id(properties)
+        needs = self._needs[key] if key in self._needs else self._needed(properties)
+        if needs is None:
+            return None
+        if not needs.content:
+            return properties, needs, None
+        value = tensor.grad if self._is_gradient else tensor
+        if value is None:
+            return properties, needs, None
+        contents = self._contents
+        sample = contents.sample(value)
+        if contents.whole or not (self._wait == 0 or needs.exact):
+            return properties, needs, (sample, None)
+        return properties, needs, (sample, contents.full(value))
+
+    def after(
+        self, properties: Properties, needs: Needs, before: Any
+    ) -> Observation | Unsettled | None:
+        """What the call has done; None if the variable is gone."""
+        value = self._get()
+        if value is None:
+            return None
+        if self._is_gradient and (value := value.grad) is None and self._none is not None:
+            return self._none
+        sampled = full = zero = finite = None
+        if needs.content:
+            sampled, full = self._differences(before, value)
+        if value is not None and (needs.zero or needs.finite):
+            zero = is_zero(value, self._contents, needs.exact) if needs.zero else None
+            finite = is_finite(value, self._contents, needs.exact) if needs.finite else None
+        variable = self._variable
+        seen = (variable.name, properties, variable.in_use, value is None)
+        if self._contents.remote:
+            return Unsettled(*seen, sampled, full, zero, finite, self)
+        changed = self.conclude(sampled, full)
+        return _new(Observation, (*seen, changed, zero, finite))
+
+    def _needed(self, properties: Properties) -> Needs | None:
+        looks = [one for one in self._looks if one.concerns is None or one.concerns(properties)]
+        asked = {look.to for look in looks}
+        needs = Needs(
+            content=not asked.isdisjoint((CHANGED, KEPT)),
+            zero=ZERO_OR_NONE in asked,
+            finite=FINITE in asked,
+            exact=any(look.exact for look in looks),
+        ) if looks else None  # fmt: skip
+        self._needs[id(properties)] = needs
+        return needs
+
+    # ------------------------------------------------------------ contents
+
+    def _differences(self, before: tuple[Any, Any] | None, value: Any) -> tuple[Any, Any]:
+        """Whether the samples differ, and whether the digests do where there is one."""
+        if before is None or value is None:
+            return (before is None) is not (value is None), None
+        sample, full = before
+        now = self._contents.sample(value)
+        sampled = sample != now if type(sample) is type(now) is bytes else differ(sample, now)
+        if full is None or sampled is True:
+            return sampled, None
+        return sampled, differ(full, self._contents.full(value))
+
+    def conclude(self, sampled: bool | None, full: bool | None) -> bool | None:
+        """Whether the content changed, and when to look at all of it again."""
+        if sampled or self._contents.whole:
+            self._wait, self._gap = _NEVER, 1
+            return sampled
+        if full is not None:
+            self._wait, self._gap = self._gap - 1, min(self._gap * 2, LONGEST_WAIT)
+            return full
+        self._wait = max(0, self._wait - 1)
+        return None

@@ -1,0 +1,303 @@
+"""What a look around a call proves, and what it leaves open until later."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from remora.check.calls import OPTIMIZER_STEP, Call
+from remora.check.observation import (
+    CHANGED,
+    FINITE,
+    GRADIENT,
+    KEPT,
+    PARAMETER,
+    SET,
+    ZERO_OR_NONE,
+    Look,
+    Observation,
+)  # fmt: skip
+from remora.check.observe import contents
+from remora.check.observe.around import Around, Unsettled, settled
+from remora.check.observe.variables import Variables
+from remora.tap.job import Job
+
+LARGE = 300
+"""Rows and columns of a tensor of 360 kB, of which only a sample is read."""
+
+
+class Looking:
+    """Looks at the variables of ``net`` around calls of a function."""
+
+    def __init__(self, net: nn.Module, *looks: Look) -> None:
+        variables = Variables(Job())
+        variables.ran(net)
+        self._around, self._order = Around(variables, looks), itertools.count()
+        self.fetches = 0
+
+    def seen(self, function: Callable[[], object], subject: object = None) -> list[Observation]:
+        call = Call(OPTIMIZER_STEP, next(self._order), 1, None, 0)
+        self._around.begin(call, subject)
+        function()
+        self.raw = self._around.end(call)
+        return settled(self.raw)
+
+    def facts(self, to: str, function: Callable[[], object]) -> dict[str, bool | None]:
+        return {one.name.rpartition(".")[2]: one.holds(to) for one in self.seen(function)}
+
+
+def bump(tensor: torch.Tensor, place: int) -> None:
+    tensor.data[place, place].add_(1)
+
+
+def nothing() -> None:
+    pass
+
+
+class One(nn.Module):
+    def __init__(self, rows: int = 4, columns: int = 4) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(rows, columns))
+
+
+def writes(net: One) -> dict[str, Callable[[], object]]:
+    """Ways to change a parameter, with where torch counts its versions told apart below."""
+    fused = torch.optim.AdamW(net.parameters(), fused=True)
+    net.weight.grad = torch.ones_like(net.weight)
+    return {
+        "fused": fused.step,
+        "data": lambda: net.weight.data.mul_(2),
+        "numpy": lambda: net.weight.detach().numpy().__imul__(2),
+        "in place": lambda: net.weight.detach().mul_(2),
+    }
+
+
+@pytest.mark.parametrize("how", ["fused", "data", "numpy", "in place"])
+@pytest.mark.parametrize("size", [4, LARGE])
+def test_every_way_to_write_is_seen(how: str, size: int) -> None:
+    net = One(size, size)
+    write = writes(net)[how]
+    looking = Looking(net, Look(PARAMETER, CHANGED))
+
+    for _ in range(3):
+        assert looking.facts(CHANGED, write) == {"weight": True}
+
+
+@pytest.mark.parametrize("how", ["fused", "data", "numpy"])
+def test_versions_do_not_tell_of_every_write(how: str) -> None:
+    """Why contents are compared: if one of these fails, torch has begun to count these writes."""
+    net = One()
+    write = writes(net)[how]
+    before = net.weight._version
+    write()
+
+    assert net.weight._version == before
+
+
+@pytest.mark.parametrize("size", [4, 128])
+def test_of_a_small_tensor_every_element_counts_in_every_call(size: int) -> None:
+    net = One(size, size)
+    looking = Looking(net, Look(PARAMETER, CHANGED))
+
+    for place in (0, 1, size // 2, size - 1):
+        assert looking.facts(CHANGED, partial(bump, net.weight, place)) == {
+            "weight": True
+        }  # fmt: skip
+        assert looking.facts(CHANGED, nothing) == {"weight": False}
+
+
+def test_a_large_tensor_is_read_whole_at_first_and_then_one_call_later() -> None:
+    net = One(LARGE, LARGE)
+    looking = Looking(net, Look(PARAMETER, CHANGED))
+    everything = lambda: net.weight.data.add_(1)  # noqa: E731
+    one_element = lambda: net.weight.data[1, 1].add_(1)  # noqa: E731
+    told = [everything, nothing, nothing, everything, one_element, one_element]
+
+    assert [looking.facts(CHANGED, how)["weight"] for how in told] == [
+        True, None, False, True, None, True,
+    ]  # fmt: skip
+
+
+def test_the_first_call_of_all_decides() -> None:
+    assert Looking(net := One(LARGE, LARGE), Look(PARAMETER, CHANGED)).facts(CHANGED, nothing) == {
+        "weight": False
+    }
+    assert net.weight.shape == (LARGE, LARGE)
+
+
+def test_whole_reads_become_rare_where_samples_never_decide() -> None:
+    net = One(LARGE, LARGE)
+    looking = Looking(net, Look(PARAMETER, CHANGED))
+    decided = [
+        number for number in range(260)
+        if looking.facts(CHANGED, lambda: net.weight.data[1, 1].add_(1))["weight"]
+    ]  # fmt: skip
+
+    gaps = [later - earlier for earlier, later in itertools.pairwise(decided)]
+    assert gaps[:8] == [1, 2, 4, 8, 16, 32, 64, 64]
+
+
+def test_a_learner_decides_in_every_call() -> None:
+    net = One(LARGE, LARGE)
+    looking = Looking(net, Look(PARAMETER, CHANGED, exact=True))
+    told = [nothing, lambda: net.weight.data[1, 1].add_(1)] * 3
+
+    assert [looking.facts(CHANGED, how)["weight"] for how in told] == [False, True] * 3
+
+
+def test_what_nobody_is_concerned_with_is_not_looked_at() -> None:
+    net = nn.Linear(2, 2)
+    net.bias.requires_grad_(False)
+    looking = Looking(
+        net, Look(PARAMETER, CHANGED, concerns=lambda one: bool(one["variable.requires_grad"]))
+    )
+    assert looking.facts(CHANGED, nothing) == {"weight": False}
+    net.bias.requires_grad_(True)
+    assert looking.facts(CHANGED, nothing) == {"weight": False, "bias": False}
+
+
+def test_a_look_at_one_module() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+
+    assert [one.name for one in Looking(net, Look(PARAMETER, KEPT, "net.1")).seen(nothing)] == [
+        "net.1.weight", "net.1.bias",
+    ]  # fmt: skip
+
+
+def gradients(net: nn.Module, make: Callable[[torch.Tensor], torch.Tensor | None]) -> None:
+    for parameter in net.parameters():
+        parameter.grad = make(parameter)
+
+
+@pytest.mark.parametrize("size", [3, LARGE])
+@pytest.mark.parametrize("exact", [False, True])
+def test_gradients_that_come_and_go(size: int, exact: bool) -> None:
+    net = One(size, size)
+    tos = (SET, CHANGED, ZERO_OR_NONE, FINITE)
+    looking = Looking(net, *[Look(GRADIENT, to, exact=exact) for to in tos])
+
+    def facts(make: Callable[[torch.Tensor], torch.Tensor | None]) -> list[bool | None]:
+        [one] = looking.seen(lambda: gradients(net, make))
+        return [one.holds(to) for to in tos]
+
+    assert facts(lambda one: None) == [False, False, True, True]
+    assert facts(torch.ones_like) == [True, True, False, True]
+    assert facts(lambda one: torch.full_like(one, float("nan"))) == [True, True, False, False]
+    assert facts(torch.zeros_like) == [True, True, True, True]
+    assert facts(lambda one: -torch.zeros_like(one)) == [True, True, True, True]
+    assert facts(lambda one: None) == [False, True, True, True]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.complex64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_single_element_that_is_not_finite(dtype: torch.dtype, value: float) -> None:
+    net = One()
+    looking = Looking(net, Look(GRADIENT, FINITE))
+    gradient = torch.randn(4, 4).to(dtype)
+    gradient[3, 2] = value
+    net.weight = nn.Parameter(torch.ones(4, 4, dtype=dtype))
+
+    assert looking.facts(FINITE, lambda: gradients(net, lambda one: gradient)) == {"weight": False}
+    gradient[3, 2] = torch.finfo(torch.float16).max if dtype != torch.bfloat16 else 3e38
+    assert looking.facts(FINITE, nothing) == {"weight": True}
+
+
+def test_sparse_and_strided_gradients_are_read_whole() -> None:
+    net = One(50, 4)
+    looking = Looking(net, *[Look(GRADIENT, to) for to in (CHANGED, ZERO_OR_NONE, FINITE)])
+    sparse = torch.sparse_coo_tensor(
+        torch.tensor([[3, 5]]), torch.ones(2, 4), (50, 4), check_invariants=False
+    )
+    wide = torch.zeros(50, 8)[:, ::2]
+
+    def facts(make: Callable[[torch.Tensor], torch.Tensor]) -> Sequence[bool | None]:
+        return looking.seen(lambda: gradients(net, make))[0][4:]
+
+    assert facts(lambda one: sparse) == (True, False, True)
+    assert facts(lambda one: sparse) == (False, False, True)
+    assert facts(lambda one: sparse * 2) == (True, False, True)
+    assert facts(lambda one: sparse * float("inf")) == (True, False, False)
+    assert facts(lambda one: wide) == (True, True, True)
+    assert facts(lambda one: wide) == (False, True, True)
+    assert facts(lambda one: torch.ones(50, 8)[:, ::2]) == (True, False, True)
+
+
+def test_parameters_that_move_or_are_not_there_yet() -> None:
+    net = nn.Sequential(nn.LazyLinear(3))
+    looking = Looking(net, Look(PARAMETER, CHANGED))
+    first = looking.facts(CHANGED, lambda: net(torch.ones(1, 2)))
+    linear: Any = net[0]
+
+    def moved() -> None:
+        linear.weight = nn.Parameter(linear.weight.detach() + 1)
+
+    assert first == {"weight": None, "bias": None}
+    assert looking.facts(CHANGED, moved) == {"weight": True, "bias": False}
+    assert looking.facts(CHANGED, lambda: linear.weight.data.add_(1))["weight"] is True
+    assert looking.facts(CHANGED, lambda: linear.double()) == {"weight": True, "bias": True}
+
+
+def test_tensors_without_elements_at_hand_stay_undecided() -> None:
+    net = One()
+    looking = Looking(net, Look(PARAMETER, CHANGED))
+
+    def freed() -> None:
+        net.weight.untyped_storage().resize_(0)
+
+    assert looking.facts(CHANGED, freed) == {"weight": None}
+    assert looking.facts(CHANGED, nothing) == {"weight": None}
+
+
+# ---------------------------------------------------------------- accelerators
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tensors are taken for an accelerator's; kept is how many facts each fetch fetched."""
+    fetches: list[int] = []
+    fetched = contents.fetched
+
+    def counted(facts: Sequence[object]) -> list[bool | None]:
+        fetches.append(sum(isinstance(one, torch.Tensor) for one in facts))
+        return fetched(facts)
+
+    monkeypatch.setattr(contents, "is_on_host", lambda tensor: False)
+    monkeypatch.setattr(contents, "fetched", counted)
+    return fetches
+
+
+def test_nothing_waits_for_a_device_before_the_step_ends(device: list[int]) -> None:
+    net = One(LARGE, LARGE)
+    looking = Looking(net, Look(PARAMETER, CHANGED))
+    call = Call(OPTIMIZER_STEP, 0, 1, None, 0)
+    looking._around.begin(call, None)
+    raw = looking._around.end(call)
+
+    assert device == []
+    assert all(isinstance(one, Unsettled) for one in raw)
+    [one] = settled(raw)
+    assert (one.changed, len(device)) == (False, 1)
+
+
+def test_on_a_device_the_same_is_seen(device: list[int]) -> None:
+    net = One(LARGE, LARGE)
+    looking = Looking(net, Look(PARAMETER, CHANGED))
+    everything = lambda: net.weight.data.add_(1)  # noqa: E731
+    one_element = lambda: net.weight.data[1, 1].add_(1)  # noqa: E731
+    told = [everything, nothing, nothing, everything, one_element, one_element]
+
+    assert [looking.facts(CHANGED, how)["weight"] for how in told] == [
+        True, None, False, True, None, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [3, LARGE])
+@pytest.mark.parametrize("exact", [False, True])
+def test_gradients_on_a_device(device: list[int], size: int, exact: bool) -> None:
+    test_gradients_that_come_and_go(size, exact)
