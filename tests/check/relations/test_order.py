@@ -64,7 +64,7 @@ def test_two_runs_do_not_follow_one_another() -> None:
 def test_of_those_equally_near_the_choice_is_the_same_in_every_process() -> None:
     """Sets of names have another order in each."""
     for first, second in ("xy", "pq", "gh", "kl", "uv", "bc", "mn", "de"):
-        turns = [["a", first, second], ["a", second, first]] * 4
+        turns = [["a", first, second], ["a", second, first]] * 4 + [["a"]]
         leads = {one for one in said(learned(turns), "lead") if one.startswith("a is")}
         assert leads == {f"a is followed by {min(first, second)} before it is called again"}
 

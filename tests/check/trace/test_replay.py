@@ -18,6 +18,8 @@ from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariants
 from remora.check.learner import InvariantLearner
 from remora.check.observation import Observation
+from remora.check.observe.reading import DIGEST
+from remora.check.relations.fresh import NEXT
 from remora.check.sink import Sink
 from remora.check.tee import Tee
 from remora.check.trace.numbers import Identities, Numbers
@@ -209,6 +211,29 @@ def test_identities_are_equal_where_they_were(tmp_path: Path) -> None:
     assert (tmp_path / "t").read_text().count('["properties"') == 3
 
 
+def test_digests_of_batches_are_equal_where_they_were(tmp_path: Path) -> None:
+    live, record = InvariantLearner(), recorder(tmp_path / "t")
+    assert DIGEST in record.wanted(NEXT).outputs
+    iterator: dict[str, Any] = {}
+    properties("self", Log(), iterator)
+    story = Story(Tee(live, record))
+    for number in range(40):
+        story.step(Told(NEXT, inputs=iterator, outputs={DIGEST: (2**63 + number,)}))
+    record.close()
+    live.run_ended("p")
+    later = InvariantLearner()
+    play(tmp_path / "t", later)
+    later.run_ended("p")
+
+    assert [one.relation for one in live.invariants().invariants] == ["fresh"]
+    assert later.invariants() == live.invariants()
+    assert (tmp_path / "t").read_text().count('["properties"') == 3
+    repeats: list[Finding] = []
+    again = Story(Checker(live.invariants().invariants, repeats.append))
+    again.step(*[Told(NEXT, inputs=iterator, outputs={DIGEST: (1,)})] * 2)
+    assert len(repeats) == 1
+
+
 def test_an_identity_keeps_its_number_while_it_is_there() -> None:
     numbers, kept = Identities(most=4), torch.zeros(1)
     first = numbers.number(identity(kept))
@@ -218,6 +243,11 @@ def test_an_identity_keeps_its_number_while_it_is_there() -> None:
         assert numbers.number(identity(kept)) == first
         assert numbers.number(identity(kept.view(1))) == first
     assert len(numbers._known) <= 4
+
+    many = [torch.zeros(1) for _ in range(20)]
+    given = [numbers.number(identity(one)) for one in many]
+    assert [numbers.number(identity(one)) for one in many] == given
+    assert len({first, *given}) == 21
 
 
 def test_numbers_are_given_anew_when_they_run_out(

@@ -23,9 +23,9 @@ step         number of the step that is over
 ended        exit code of the program, null where nobody told
 ============ =====================================================================================
 
-An identity is another with every call, so it is not among the properties: there its place is held
-by ``{"odd": "identity"}``, and the call lists what goes there, in order. Equal numbers are one
-object or piece of memory.
+An identity, or the digest of a batch, is another with every call, so it is not among the
+properties: there its place is held by ``{"odd": "identity"}``, and the call lists what goes there,
+in order. Equal numbers are one object, one piece of memory or equal batches.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MOST_NUMBERS = 16_384
 begins anew at zero; what a number stood for is then forgotten."""
 MOST_LISTS = 256
 """The same for lists, of names or of observations, which are as long as a model has variables."""
-IDENTITY = ".identity"
+IDENTITY, DIGEST = ".identity", ".digest"
 """How the properties end that are one."""
 
 
@@ -73,7 +73,7 @@ class OddText(msgspec.Struct, frozen=True, tag_field="odd", tag="text", forbid_u
 class Identity(
     msgspec.Struct, frozen=True, tag_field="odd", tag="identity", forbid_unknown_fields=True
 ):
-    """The place of an identity."""
+    """The place of an identity or digest."""
 
 
 Plain = None | bool | int | float | str | Odd | OddText | Identity

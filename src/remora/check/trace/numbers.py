@@ -34,10 +34,7 @@ class Numbers(Generic[Name]):
 
 
 class Identities:
-    """Gives each identity a number of its own, for as long as what it is of is there.
-
-    Where too many are there at once all are forgotten, and get other numbers when met again.
-    """
+    """Gives each identity a number of its own, for as long as what it is of is there."""
 
     def __init__(self, most: int = MOST_NUMBERS) -> None:
         self._known: dict[Hashable, int] = {}
@@ -53,8 +50,9 @@ class Identities:
         return number
 
     def _forget(self) -> None:
-        there = {one: number for one, number in self._known.items() if _is_there(one)}
-        self._known = there if len(there) < self._most // 2 else {}
+        """What is gone. As many as there are again may come before this is done again."""
+        self._known = {one: number for one, number in self._known.items() if _is_there(one)}
+        self._most = max(self._most, 2 * len(self._known))
 
 
 def _is_there(identity: Any) -> bool:

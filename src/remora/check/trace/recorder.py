@@ -21,6 +21,7 @@ from remora.check.relations.contract import ALL
 from remora.check.relations.registry import RELATIONS
 from remora.check.sink import Sink, Wanted
 from remora.check.trace.events import (
+    DIGEST,
     IDENTITY,
     MOST_LISTS,
     Begin,
@@ -76,7 +77,8 @@ class Recorder(Sink):
         self.full = False
 
     def wanted(self, function: str) -> Wanted:
-        return Wanted(ALL, ALL)
+        """Everything, and what is learned from besides."""
+        return Wanted(ALL, ALL.union(*(learner.asks(function) for learner in self._learners)))
 
     def looks(self, function: str) -> tuple[Look, ...]:
         """What is learned from, so that it can be learned later."""
@@ -210,13 +212,17 @@ class Recorder(Sink):
 
     def _apart(self, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[int, ...]]:
         """The properties that repeat, and the identities that do not."""
-        found = [name for name in values if name.endswith(IDENTITY)]
+        found = [name for name in values if name.endswith((IDENTITY, DIGEST))]
         if not found:
             return values, _NONE
-        number = self._identities.number
-        return {**values, **dict.fromkeys(found, _PLACE)}, tuple(
-            [number(values[name]) for name in found]
-        )
+        numbers = tuple([self._identity(name, values[name]) for name in found])
+        return {**values, **dict.fromkeys(found, _PLACE)}, numbers
+
+    def _identity(self, name: str, value: Any) -> int:
+        if name.endswith(IDENTITY):
+            return self._identities.number(value)
+        (digest,) = value
+        return int(digest)
 
     def _said(self, values: Mapping[str, Any]) -> bytes:
         """As JSON; what makes two dicts the same is that this is."""

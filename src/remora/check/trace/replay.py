@@ -20,7 +20,6 @@ from remora.check.observation import Observation
 from remora.check.sink import Handler, Sink
 from remora.check.trace.events import (
     FORMAT,
-    IDENTITY,
     MOST_LISTS,
     MOST_NUMBERS,
     VERSION,
@@ -297,6 +296,6 @@ def _unknown(error: KeyError) -> _Unknown:
 def _with_identities(values: Mapping[str, Any], identities: Sequence[int]) -> dict[str, Any]:
     """``values`` with each identity in its place, a tuple: nothing is learned of it."""
     places = [name for name, value in values.items() if type(value) is Identity]
-    if len(places) != len(identities) or not all(name.endswith(IDENTITY) for name in places):
+    if len(places) != len(identities):
         raise _Unknown(f"{len(identities)} identities for {len(places)} places")
     return {**values, **dict(zip(places, [(one,) for one in identities], strict=True))}
