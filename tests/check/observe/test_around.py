@@ -208,6 +208,16 @@ def test_a_single_element_that_is_not_finite(dtype: torch.dtype, value: float) -
     assert looking.facts(FINITE, nothing) == {"weight": True}
 
 
+def test_a_sample_reads_whole_elements() -> None:
+    """A float of these bits, read from amidst two of them, would be a NaN."""
+    net = One(LARGE, LARGE)
+    bits = torch.full((LARGE, LARGE), 0x3FFFFFFF, dtype=torch.int32).view(torch.float32)
+
+    assert Looking(net, Look(GRADIENT, FINITE)).facts(
+        FINITE, lambda: gradients(net, lambda one: bits)
+    ) == {"weight": True}
+
+
 def test_sparse_and_strided_gradients_are_read_whole() -> None:
     net = One(50, 4)
     looking = Looking(net, *[Look(GRADIENT, to) for to in (CHANGED, ZERO_OR_NONE, FINITE)])

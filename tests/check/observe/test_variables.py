@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from remora.check.observation import BUFFER, GRADIENT, KINDS, PARAMETER, STATE
-from remora.check.observe.variables import SCANS_AT_ONCE, Variable, Variables
+from remora.check.observe.variable import Variable
+from remora.check.observe.variables import SCANS_AT_ONCE, Variables
 from remora.tap.job import Job
 from remora.tap.state import State
 
@@ -158,6 +159,36 @@ def test_what_is_gone_is_gone_and_is_not_kept_alive(variables: Variables) -> Non
     assert names(variables, PARAMETER) == []
 
 
+def test_what_awaits_the_garbage_collector_is_no_variable(variables: Variables) -> None:
+    def leave_behind() -> None:
+        circle: list[Any] = [nn.Linear(3, 3)]
+        circle.append(circle)
+
+    net = nn.Linear(2, 2)
+    gc.disable()
+    try:
+        leave_behind()
+        variables.ran(net)
+        assert names(variables, PARAMETER) == ["net.weight", "net.bias"]
+    finally:
+        gc.enable()
+
+
+def test_a_model_without_a_name_counts_once_it_runs(variables: Variables) -> None:
+    def circle() -> Any:
+        kept: list[Any] = [nn.Linear(3, 3)]
+        kept.append(kept)
+        return weakref.ref(kept[0])
+
+    gc.disable()
+    try:
+        nameless = circle()
+        variables.ran(nameless())
+        assert len(names(variables, PARAMETER)) == 2
+    finally:
+        gc.enable()
+
+
 def test_a_deleted_parameter_reads_as_none(variables: Variables) -> None:
     net = nn.Linear(2, 2)
     variables.ran(net)
@@ -186,8 +217,11 @@ def test_a_module_added_to_a_known_model_is_listed_after_a_few_steps(variables: 
     net = nn.Sequential(nn.Linear(2, 2))
     variables.ran(net)
     net.append(nn.Linear(2, 2, bias=False))
+    before = variables.version
     for _ in range(4):
         variables.step_ended()
+
+    assert variables.version == before + 3  # after the steps 1, 2 and 4
 
     assert "net.1.weight" in names(variables, PARAMETER)
 

@@ -11,6 +11,13 @@ import torch
 from tests.check.training import Program, check, first, learn, words
 from torch import nn
 
+from remora.check.calls import OPTIMIZER_STEP, Call
+from remora.check.checker import Checker, Finding
+from remora.check.invariants import Invariant
+from remora.check.observation import Observation
+from remora.check.relations.changes import Changes
+from remora.check.relations.modules import largest_modules
+
 STEPS = 8
 
 
@@ -278,6 +285,43 @@ def test_a_scaler_that_is_off_and_clipping() -> None:
         "GradScaler.unscale_ sets every gradient",
     }
     assert check(invariants, program) == []
+
+
+def told(name: str, changed: bool | None, *, in_use: bool = True) -> Observation:
+    return Observation(name, {"variable.kind": "parameter"}, in_use, none=False, changed=changed)
+
+
+@pytest.mark.parametrize(
+    ("every", "seen", "found"),
+    [
+        (True, [told("a", True), told("b", None)], []),
+        (True, [told("a", True), told("b", False)], ["b is unchanged"]),
+        (True, [told("a", None), told("b", False)], ["b is unchanged"]),
+        (False, [told("a", False), told("b", None)], []),
+        (False, [told("a", False), told("b", True)], []),
+        (False, [told("a", False), told("b", False)], ["a, b are unchanged"]),
+        (False, [told("a", False), told("b", True, in_use=False)], ["a is unchanged"]),
+        (False, [told("b", True, in_use=False)], []),
+    ],
+)
+def test_what_is_undecided_is_not_judged(
+    every: bool, seen: list[Observation], found: list[str]
+) -> None:
+    findings: list[Finding] = []
+    claim = Changes(OPTIMIZER_STEP, "parameter", "changed", every=every)
+    checker = Checker([Invariant(claim=claim)], findings.append)
+    checker.changed(Call(OPTIMIZER_STEP, 0, 1, None, 0), seen)
+
+    assert [one.seen for one in findings] == found
+    judged = bool(found) or any(one.changed and (every or one.in_use) for one in seen)
+    assert checker.rules[0].triggered == int(judged)
+
+
+def test_the_largest_modules() -> None:
+    names = ["m.a.x", "m.a.y", "m.b.x", "m.b.y", "m.c", "n.x"]
+    found = dict(largest_modules(names, {"m.a.x", "m.a.y", "m.b.x", "n.x"}))
+
+    assert found == {"m.a": ["m.a.x", "m.a.y"], "m.b.x": ["m.b.x"], "n": ["n.x"]}
 
 
 def test_what_happened_once_to_many_variables_is_not_learned() -> None:

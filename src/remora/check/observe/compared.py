@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 if TYPE_CHECKING:
-    from remora.check.observe.variables import Variable
+    from remora.check.observe.variable import Variable
 
 
 def standing_for(variables: Iterable[Variable], *, exact: bool) -> dict[str, Hashable]:

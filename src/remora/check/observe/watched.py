@@ -21,7 +21,7 @@ from remora.check.observation import (
 )
 from remora.check.observe.around import Unsettled
 from remora.check.observe.contents import Contents, differ, is_finite, is_zero
-from remora.check.observe.variables import Variable
+from remora.check.observe.variable import Variable
 
 LONGEST_WAIT = 64
 _NEVER = -1

@@ -5,7 +5,7 @@ the call or was *kept*; it is *none* or *set*; it is *zero or none*; it is *fini
 
 Learned from: calls of the functions in :data:`LEARNED`, at which every variable of the kind is
 looked at. An example is one variable at one call, with the properties of the call and of the
-variable (``variable.…``, :mod:`remora.check.observe.variables`). Three claims come of that:
+variable (``variable.…``, :mod:`remora.check.observe.variable`). Three claims come of that:
 
 - ``every``: it holds of each variable that meets the condition;
 - ``every`` with a ``module``: it held of each variable below the module of that name, where no
@@ -27,29 +27,26 @@ TrainCheck's APIContain with a change of a variable as the child (OSDI'25, table
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
-from remora.check.conditions import Condition, Consistent, Constant, Properties, Unequal
+from remora.check.conditions import Properties
 from remora.check.examples import Found, Occasions
 from remora.check.observation import (
     BUFFER,
     CHANGED,
-    FACTS,
     FINITE,
     GRADIENT,
     KEPT,
-    NONE,
     PARAMETER,
     SET,
     ZERO_OR_NONE,
     Look,
     Observation,
-    is_below,
 )
 from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
+from remora.check.relations.judge import Judge
 from remora.check.relations.modules import largest_modules
 
 CONTENT = "content"
@@ -68,13 +65,6 @@ OF_SOME = {CHANGED, SET}
 """Facts of which it says something that they hold of at least one variable."""
 BY_MODULE = {CHANGED, KEPT}
 _SAYS = {CHANGED: "changes", KEPT: "keeps", SET: "sets"}
-_SEEN = {
-    CHANGED: "unchanged", KEPT: "changed", NONE: "not None", SET: "None",
-    ZERO_OR_NONE: "neither zero nor None", FINITE: "infinite or NaN",
-}  # fmt: skip
-_OF_VARIABLES = "variable."
-_MOST_NAMED = 3
-_MOST_VERDICTS = 4096
 
 
 class Changes(Claim, frozen=True, tag="changes"):
@@ -188,9 +178,9 @@ class ChangesMachine(Machine):
     claims = Changes
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._by_function: dict[str, list[_Judge]] = defaultdict(list)
+        self._by_function: dict[str, list[Judge]] = defaultdict(list)
         for rule in rules:
-            self._by_function[rule.claim.function].append(_Judge(rule))
+            self._by_function[rule.claim.function].append(Judge(rule))
 
     def on_begin(self) -> dict[str, Any]:
         return {}
@@ -207,97 +197,3 @@ class ChangesMachine(Machine):
     def changed(self, call: Call, observations: Sequence[Observation]) -> None:
         for judge in self._by_function[call.function]:
             judge(call, observations)
-
-
-class _Judge:
-    """One rule."""
-
-    def __init__(self, rule: Rule) -> None:
-        self._rule, claim = rule, rule.claim
-        self._kind, self._to, self._module = claim.variables, claim.to, claim.module
-        self._every = claim.every
-        self._of_call = sorted(
-            name for name in rule.condition.properties() if not name.startswith(_OF_VARIABLES)
-        )
-        self._holds = FACTS[claim.to]
-        self._verdicts: dict[Hashable, bool] = {}
-        """By the properties of the call that matter, and the id of a variable's properties."""
-        self._kept: list[Properties] = []
-        """Those properties, so that no other takes their id."""
-
-    def look(self) -> Look:
-        condition = self._rule.condition
-        reads = any(name.startswith(_OF_VARIABLES) for name in condition.properties())
-        concerns = partial(may_hold, condition) if reads else None
-        return Look(self._kind, self._to, self._module, concerns)
-
-    def __call__(self, call: Call, observations: Sequence[Observation]) -> None:
-        holds = self._holds
-        seen = [(one, holds(one)) for one in self._concerned(call, observations)]
-        wrong = [one for one, held in seen if held is False]
-        if self._every:
-            judged = any(held is not None for _, held in seen)
-        elif any(held for _, held in seen):
-            judged, wrong = True, []
-        else:
-            judged = bool(wrong) and len(wrong) == len(seen)  # else an undecided one may be it
-        if judged:
-            self._rule.triggered += 1
-            if wrong:
-                self._rule.report(_named(wrong, _SEEN[self._to]), call)
-
-    def _concerned(self, call: Call, observations: Sequence[Observation]) -> list[Observation]:
-        """The observations that the rule is about."""
-        of_call = tuple([_of(call, name) for name in self._of_call]) if self._of_call else ()
-        verdicts, module = self._verdicts, self._module
-        found = []
-        for one in observations:
-            verdict = verdicts.get((of_call, id(one.properties)))
-            if verdict or (verdict is None and self._decide(call, of_call, one)):
-                found.append(one)
-        if module:
-            found = [one for one in found if is_below(one.name, module)]
-        return found if self._every else [one for one in found if one.in_use]
-
-    def _decide(self, call: Call, of_call: Hashable, one: Observation) -> bool:
-        rule, properties = self._rule, one.properties
-        verdict = properties["variable.kind"] == self._kind and (
-            rule.when is None or rule.when(({**call.properties(), **properties},))
-        )
-        if len(self._verdicts) >= _MOST_VERDICTS:
-            self._verdicts.clear()
-            self._kept.clear()
-        self._kept.append(properties)
-        self._verdicts[of_call, id(properties)] = verdict
-        return verdict
-
-
-def may_hold(condition: Condition, properties: Properties) -> bool:
-    """Whether ``condition`` may hold of a variable at some call, going by the variable alone."""
-    return condition.inverted or any(
-        all(
-            clause.holds((properties,))
-            for clause in clauses
-            if isinstance(clause, Constant | Consistent | Unequal)
-            and clause.property.startswith(_OF_VARIABLES)
-        )
-        for clauses in condition.any_of
-    )
-
-
-def _of(call: Call, name: str) -> Any:
-    found = call.inputs.get(name, _ABSENT)
-    return call.context.get(name, _ABSENT) if found is _ABSENT else found
-
-
-_ABSENT = object()
-
-
-def _named(wrong: Sequence[Observation], what: str) -> str:
-    """The first few names, those of models that run before others."""
-    names = [one.name for one in sorted(wrong, key=lambda one: not one.in_use)]
-    shown = ", ".join(names[:_MOST_NAMED])
-    more = len(names) - _MOST_NAMED
-    if more > 0:
-        shown += f" and {more} more"
-    return f"{shown} {'is' if len(names) == 1 else 'are'} {what}"
