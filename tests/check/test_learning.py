@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -26,7 +27,9 @@ from remora.check.invariants import (
 from remora.check.learner import InvariantLearner
 from remora.check.learning import Learning
 from remora.check.relations.contains import Contains
+from remora.check.services import LearnService
 from remora.core.errors import InvariantsUnusable
+from remora.tap.job import Job
 
 Steps = Sequence[Sequence[Told | str]]
 HEALTHY: Steps = [[Told("forward", ["linear", "relu"]), "step"]] * 5
@@ -199,6 +202,16 @@ def test_a_save_on_the_way_that_fails_is_said_and_tried_again(tmp_path: Path) ->
         (tmp_path / "folder").unlink()
         story.step(*HEALTHY[0])
         assert path.exists()
+
+
+def test_of_several_ranks_the_first_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for rank in ("1", "0"):
+        assert not (tmp_path / "f.inv").exists()
+        monkeypatch.setenv("RANK", rank)
+        job = Job(strict=True)
+        job.attach(LearnService(tmp_path / "f.inv", stderr=io.StringIO()))
+        job.finish()
+    assert (tmp_path / "f.inv").exists()
 
 
 TRAINING = """

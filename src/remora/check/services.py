@@ -26,7 +26,8 @@ from remora.tap.service import Service
 class LearnService(Service):
     """Watches the program broadly and writes what held of it throughout to a file.
 
-    What a file that is there says already stays unless this run shows otherwise.
+    What a file that is there says already stays unless this run shows otherwise. Of several ranks
+    the first learns, since there is one file; a trace teaches what all of them do.
 
     Args:
         path: the file of invariants.
@@ -51,6 +52,8 @@ class LearnService(Service):
         self._learning: Learning | None = None
 
     def attach(self, job: Job) -> None:
+        if rank_of_process() != 0:
+            return
         self._learning = learning = Learning(
             self._path,
             self._program,
