@@ -43,9 +43,20 @@ def deduce(positives: Sequence[Example], negatives: Sequence[Example]) -> Condit
         return ALWAYS
     found = _disjunction(positives, negatives, MOST_SPLITS)
     if found:
-        return Condition(any_of=tuple(found))
+        return Condition(any_of=_without_special_cases(found))
     refused = _disjunction(negatives, positives, MOST_SPLITS)
-    return Condition(any_of=tuple(refused), inverted=True) if refused else None
+    if not refused:
+        return None
+    return Condition(any_of=_without_special_cases(refused), inverted=True)
+
+
+def _without_special_cases(found: Sequence[tuple[Clause, ...]]) -> tuple[tuple[Clause, ...], ...]:
+    """Without conjunctions that ask for all that another asks for, and more: "a, or a and b"."""
+    return tuple(
+        one
+        for one in found
+        if not any(len(other) < len(one) and all(c in one for c in other) for other in found)
+    )
 
 
 def _disjunction(
