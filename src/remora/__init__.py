@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from remora import check
     from remora.checkpoint.checkpointer import Checkpointer
     from remora.core.errors import BadValue, RemoraError, Unavailable, UnknownName, UserError
     from remora.lab.design import Design, Effort
@@ -58,6 +59,7 @@ __all__ = [
     "Work",
     "Workload",
     "__version__",
+    "check",
     "run_script",
 ]
 
@@ -79,6 +81,8 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
+    if name == "check":
+        return import_module("remora.check")
     if name not in _HOME:
         raise AttributeError(f"module 'remora' has no attribute {name!r}")
     value = getattr(import_module(f"remora.{_HOME[name]}"), name)

@@ -114,6 +114,23 @@ def test_a_check_of_a_trace_says_what_a_live_one_says(here: Path, command: Comma
     assert without_place(here / "later.json") == without_place(here / "l.json")
 
 
+def test_a_violation_costs_the_exit_code_only_when_asked(here: Path) -> None:
+    checked = ["run", "--check", "live.inv"]
+    assert run(here, *checked, "train.py", "forgets").returncode == 0
+    assert run(here, *checked, "--strict", "train.py", "forgets").returncode == 1
+    assert run(here, *checked, "--strict", "train.py").returncode == 0
+
+
+def test_a_violation_may_end_the_run(here: Path) -> None:
+    ended = run(
+        here, "run", "--check", "live.inv", "--on-violation", "raise", "train.py", "forgets"
+    )
+
+    assert ended.returncode == 2
+    assert "step 3: an invariant does not hold" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def without_place(path: Path) -> dict[str, object]:
     report: dict[str, object] = json.loads(path.read_text())
     for violation in report["violations"]:  # type: ignore[attr-defined]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from remora.check.calls import Call
@@ -38,17 +38,25 @@ class Checker(Sink):
         self.step = 0
         self._found = found
         self.rules = [self._rule(invariant) for invariant in self.invariants]
-        self._machines = list(_machines(self.rules))
+        self._wanted = _wanted(zip(self.invariants, self.rules, strict=True))
+        self._compile(self.rules)
+
+    def _compile(self, rules: Sequence[Rule]) -> None:
+        self.functions = frozenset(name for rule in rules for name in rule.claim.functions())
+        """The functions that have to be watched."""
+        self._machines = list(_machines(rules))
         self._begins = _by_function(machine.on_begin() for machine in self._machines)
         self._ends = _by_function(machine.on_end() for machine in self._machines)
         self._looking = _looking(self._machines)
         self._comparing = [machine for machine in self._machines if machine.compared()]
-        self._wanted = _wanted(zip(self.invariants, self.rules, strict=True))
 
-    @property
-    def functions(self) -> frozenset[str]:
-        """The functions that have to be watched."""
-        return frozenset(name for rule in self.rules for name in rule.claim.functions())
+    def leave_out(self, functions: Collection[str]) -> None:
+        """Judge no invariant that names one of ``functions``; to be called before the first event.
+
+        What nobody sees is called would otherwise be missed at every step.
+        """
+        left_out = frozenset(functions)
+        self._compile([one for one in self.rules if left_out.isdisjoint(one.claim.functions())])
 
     def wanted(self, function: str) -> Wanted:
         return self._wanted.get(function, Wanted())

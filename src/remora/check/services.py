@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar, TextIO
+from typing import ClassVar, Literal, TextIO
 
 from remora.check.calls import MODEL_FORWARD
 from remora.check.checker import Checker
 from remora.check.findings import Findings, in_words
-from remora.check.invariants import Invariants, read_invariants
 from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
@@ -19,8 +18,12 @@ from remora.check.report import CheckReport, Violation, account, write_json
 from remora.check.trace.layout import claim
 from remora.check.trace.pulse import Pulse
 from remora.check.trace.recorder import Recorder
+from remora.check.traincheck.reading import read_any
+from remora.core.errors import InvariantViolated
 from remora.tap.job import Job
 from remora.tap.service import Service
+
+OnViolation = Literal["warn", "raise"] | Callable[[Violation], object]
 
 
 class LearnService(Service):
@@ -118,8 +121,14 @@ class CheckService(Service):
     """Checks invariants at every step and tells of each that does not hold.
 
     Args:
-        path: the file of invariants.
+        path: the file of invariants, ours or TrainCheck's.
+        on_violation: what to do with the first violation of each invariant: ``"warn"`` says it on
+            stderr, ``"raise"`` raises :class:`~remora.core.errors.InvariantViolated` where it was
+            found, a function is called with it.
         reports: files to write at the end; JSON.
+
+    Raises:
+        InvariantsUnusable: the file is missing, damaged or of another kind.
     """
 
     name: ClassVar[str] = "check"
@@ -128,21 +137,27 @@ class CheckService(Service):
         self,
         path: Path,
         *,
+        on_violation: OnViolation = "warn",
         program: str = "",
         reports: tuple[Path, ...] = (),
         stderr: TextIO | None = None,
     ) -> None:
-        self._invariants: Invariants = read_invariants(path)
+        self._read = read_any(path)
+        self._invariants = self._read.invariants
         self._program, self._reports, self._stderr = program, reports, stderr
-        self.findings = Findings(self._announce)
+        self._on_violation = on_violation
+        self.findings = Findings(self._announce, rank=rank_of_process())
         self._checker = Checker(self._invariants.invariants, self.findings.add)
         self._live: LiveCalls | None = None
 
     def attach(self, job: Job) -> None:
+        self._tell_what_is_not_checked()
         self._live = live = LiveCalls(job, self._checker)
-        needed = self._checker.functions
 
         def begin() -> None:
+            live.find(self._checker.functions)
+            self._checker.leave_out(live.unknown)
+            needed = self._checker.functions
             live.watch(needed)
             live.follow_steps(forwards=MODEL_FORWARD in needed or self._needs_forwards())
 
@@ -153,8 +168,27 @@ class CheckService(Service):
             PROPERTIES & one.when.properties() for one in self._invariants.invariants
         )
 
+    def _tell_what_is_not_checked(self) -> None:
+        for remark in (*self._read.unread, *self._read.unmet):
+            _say(self._stderr, f"line {remark.line} is not checked: {remark.reason}")
+
     def _announce(self, violation: Violation) -> None:
-        _say(self._stderr, in_words(violation))
+        if self._on_violation == "raise":
+            self.finish()  # it is off the job once this is raised
+            raise InvariantViolated(in_words(violation))
+        if callable(self._on_violation):
+            self._hand_over(self._on_violation, violation)
+        else:
+            _say(self._stderr, in_words(violation))
+
+    def _hand_over(self, call: Callable[[Violation], object], violation: Violation) -> None:
+        """A function that raises is told once, and not called again: violations are said then."""
+        try:
+            call(violation)
+        except Exception as error:
+            self._on_violation = "warn"
+            _say(self._stderr, f"on_violation raised {error!r}; violations are shown here from now")
+            _say(self._stderr, in_words(violation))
 
     def report(self) -> CheckReport:
         judged = [
@@ -163,6 +197,11 @@ class CheckService(Service):
         ]
         unknown = self._live.unknown if self._live is not None else {}
         return account(self._program, self._checker.step, judged, self.findings.violations, unknown)
+
+    @property
+    def found_any(self) -> bool:
+        """Whether any invariant did not hold."""
+        return bool(self.findings.violations)
 
     def finish(self) -> None:
         report = self.report()

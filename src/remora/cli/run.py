@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,10 +12,19 @@ import typer
 from remora.core.errors import BadValue
 
 if TYPE_CHECKING:
+    from remora.check.services import CheckService
     from remora.tap.service import Service
 
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False}
 """Options end where the script begins: everything after it is the script's."""
+
+
+class OnViolation(Enum):
+    """What ``--on-violation`` takes."""
+
+    warn = "warn"
+    raise_ = "raise"
+
 
 _EXCEPTHOOK = sys.excepthook
 """As Python started: typer puts its own in place, which a script must not find."""
@@ -92,8 +102,16 @@ def run(
             "--report", metavar="FILE", help="With --check: write what was found; repeatable."
         ),
     ] = None,
+    on_violation: Annotated[
+        OnViolation,
+        typer.Option("--on-violation", help="With --check: say it and go on, or end the program."),
+    ] = OnViolation.warn,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Let a failing service take the program down.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Let a failing service take the program down; exit 1 on a violation.",
+        ),
     ] = False,
 ) -> None:
     """Run a Python program, unmodified, with services riding along.
@@ -103,6 +121,7 @@ def run(
     from remora.tap.launch import run_script
 
     services: list[Service] = []
+    checking: CheckService | None = None
     if observe or watch or observe_json:
         from remora.tap.observe import Observe
 
@@ -122,8 +141,13 @@ def run(
     if check is not None:
         from remora.check.services import CheckService
 
-        services.append(CheckService(check, program=argv[0], reports=tuple(report or ())))
+        checking = CheckService(
+            check, on_violation=on_violation.value, program=argv[0], reports=tuple(report or ())
+        )
+        services.append(checking)
     code = run_script(argv, services, module=module, strict=strict, excepthook=_EXCEPTHOOK)
+    if strict and checking is not None and checking.found_any:
+        code = code or 1
     raise SystemExit(code)
 
 

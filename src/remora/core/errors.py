@@ -18,7 +18,8 @@
         ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
         │   └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
         └── JobEnded              a service cannot let the program it rides with go on
-            └── ReplayDiverged    a resumed script that does not do what it did the first time
+            ├── ReplayDiverged    a resumed script that does not do what it did the first time
+            └── InvariantViolated an invariant did not hold, and the user asked to stop then
 
 Anything else that reaches the command line is a defect of ours: exit 1, with a traceback.
 A message says what is wrong, then the valid choices, then the next step, in one line.
@@ -119,3 +120,7 @@ class JobEnded(UserError):
 
 class ReplayDiverged(JobEnded):
     """A resumed script that does not do what it did the first time."""
+
+
+class InvariantViolated(JobEnded):
+    """An invariant did not hold, and the user asked for that to end the job."""

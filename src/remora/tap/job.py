@@ -16,7 +16,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, TextIO
 
-from remora.core.errors import BadValue, UserError
+from remora.core.errors import BadValue, JobEnded, UserError
 from remora.tap.calls import Calls
 from remora.tap.forwards import RootForwards
 from remora.tap.imports import Imports, ImportWatch
@@ -146,13 +146,16 @@ class Crew:
         subscription.remove()
 
     def fail(self, owner: Service | None, where: str, error: Exception) -> None:
-        """``owner`` raised: take it off and say why, once; raise instead if the job is strict."""
+        """``owner`` raised: take it off and say why, once.
+
+        Raise instead if the job is strict, or if it is what the user wants the program to end by.
+        """
         if owner is not None:
             with self._lock:
                 if owner not in self.aboard:
                     return
             self.detach(owner)
-        if self.strict:
+        if self.strict or isinstance(error, JobEnded):
             raise error
         who = f"service {owner.name!r}" if owner is not None else "a subscription"
         self._say(f"{who} failed {where} and was detached: {_in_a_line(error)}")

@@ -40,6 +40,15 @@ class LiveCalls:
         self._sees_variables = bool(self._compared)
         self._unsettled: list[tuple[Call, list[Observation | Unsettled]]] = []
 
+    def find(self, names: Iterable[str]) -> None:
+        """Keep those of ``names`` that are no function to watch in :attr:`unknown`."""
+        for name in names:
+            if name not in SEEN_BY_HOOKS:
+                try:
+                    find(name)
+                except UserError as error:
+                    self.unknown[name] = str(error)
+
     def watch(self, names: Iterable[str]) -> None:
         """Watch functions ``names``; those that do not exist are kept in :attr:`unknown`."""
         with self._job.calls.together():
