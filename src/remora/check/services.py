@@ -14,7 +14,8 @@ from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
 from remora.check.observe.watchlist import public_functions
-from remora.check.report import CheckReport, Violation, account, write_json
+from remora.check.report import CheckReport, Violation, account
+from remora.check.report_files import check_report_name, write_report
 from remora.check.trace.layout import claim
 from remora.check.trace.pulse import Pulse
 from remora.check.trace.recorder import Recorder
@@ -125,10 +126,11 @@ class CheckService(Service):
         on_violation: what to do with the first violation of each invariant: ``"warn"`` says it on
             stderr, ``"raise"`` raises :class:`~remora.core.errors.InvariantViolated` where it was
             found, a function is called with it.
-        reports: files to write at the end; JSON.
+        reports: files to write at the end, by their names JSON or a page.
 
     Raises:
         InvariantsUnusable: the file is missing, damaged or of another kind.
+        BadValue: a report's name tells no kind.
     """
 
     name: ClassVar[str] = "check"
@@ -144,7 +146,8 @@ class CheckService(Service):
     ) -> None:
         self._read = read_any(path)
         self._invariants = self._read.invariants
-        self._program, self._reports, self._stderr = program, reports, stderr
+        self._reports = tuple(map(check_report_name, reports))
+        self._program, self._stderr = program, stderr
         self._on_violation = on_violation
         self.findings = Findings(self._announce, rank=rank_of_process())
         self._checker = Checker(self._invariants.invariants, self.findings.add)
@@ -206,7 +209,7 @@ class CheckService(Service):
     def finish(self) -> None:
         report = self.report()
         for path in self._reports:
-            write_json(path, report)
+            write_report(path, report, self._invariants.invariants)
         _say(self._stderr, report.summary())
 
     def detach(self) -> None:

@@ -25,7 +25,7 @@ def watch(
         on_violation: ``"warn"`` says the first violation of each invariant on stderr; ``"raise"``
             raises it where it is found, out of the call that showed it; a function is called with
             the :class:`~remora.check.report.Violation`. One that raises itself is not called again.
-        report: a file to write at the end, as JSON.
+        report: a file to write at the end, ``.json`` or ``.html``.
 
     Gives the service: ``report()`` says at any time what has come of it so far.
 

@@ -19,16 +19,20 @@ def check(
     traces: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Traces of runs.")],
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="Write what was found as JSON; of one DIR."),
+        typer.Option(
+            "--report", metavar="FILE", help="Where to write what was found: a .json or .html file."
+        ),
     ] = None,
 ) -> None:
     """Check recorded runs as `remora run --check` does a running one. Exits 1 on a violation."""
     from remora.check.invariants import read_invariants
     from remora.check.offline import check_run
-    from remora.check.report import write_json
+    from remora.check.report_files import check_report_name, write_report
 
     if report is not None and len(traces) > 1:
         raise BadValue("--report takes one trace; run the command once for each")
+    if report is not None:
+        check_report_name(report)
     invariants = read_invariants(file)
     violated = False
     for folder in traces:
@@ -37,7 +41,7 @@ def check(
             plain_console().print(line, soft_wrap=True)
         violated = violated or bool(found.violations)
         if report is not None:
-            write_json(report, found)
+            write_report(report, found, invariants.invariants)
     if violated:
         raise typer.Exit(1)
 

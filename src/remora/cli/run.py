@@ -99,7 +99,9 @@ def run(
     report: Annotated[
         list[Path] | None,
         typer.Option(
-            "--report", metavar="FILE", help="With --check: write what was found; repeatable."
+            "--report",
+            metavar="FILE",
+            help="With --check: a .json or .html file to write; repeatable.",
         ),
     ] = None,
     on_violation: Annotated[

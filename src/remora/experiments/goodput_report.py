@@ -22,6 +22,7 @@ from remora.checkpoint.goodput import (
     goodput_table,
     synthetic_trace,
 )
+from remora.core.colours import Palette
 from remora.core.errors import BadValue
 from remora.core.files import write_atomically
 from remora.lab.analysis import THROUGHPUT
@@ -29,7 +30,6 @@ from remora.lab.report import curves
 from remora.lab.report.figures.canvas import Sheet, Variant
 from remora.lab.report.figures.catalogue import Figure
 from remora.lab.report.figures.curves import Chart, draw_panels
-from remora.lab.report.palette import Palette
 from remora.lab.report.tables import ArmRow, arm_rows, by_workload
 from remora.lab.results import Analysis, Trial
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from remora.core.colours import DARK, LIGHT
 from remora.lab.report import Rendered, render
-from remora.lab.report.palette import DARK, LIGHT
 from remora.lab.results import Analysis, Trial
 
 DRIVER = Path("/usr/bin/chromedriver")

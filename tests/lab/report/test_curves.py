@@ -19,12 +19,12 @@ from tests.lab.checkpoint_results import (
     checkpoint_trial,
 )
 
+from remora.core.colours import LIGHT
 from remora.lab.analysis import analyse
 from remora.lab.environment import capture
 from remora.lab.report import Rendered, render
 from remora.lab.report.curves import Panel, panels
 from remora.lab.report.figures.catalogue import of_curve
-from remora.lab.report.palette import LIGHT
 from remora.lab.results import (
     Analysis,
     Arm,

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from remora.core.colours import LIGHT
 from remora.lab.report import Rendered
 from remora.lab.report.figures import FIGURES
 from remora.lab.report.figures.rows import shortened
 from remora.lab.report.figures.samples import envelope
 from remora.lab.report.figures.scale import LOG_SPREAD, around, closer
-from remora.lab.report.palette import LIGHT
 from remora.lab.results import Analysis, Trial
 
 POSITIVE = st.floats(min_value=1e-6, max_value=1e6)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from remora.lab.report.palette import DARK, LIGHT, SENTINEL, TEXT_ON, Palette, contrast, in_palette
+from remora.core.colours import DARK, LIGHT, Palette
+from remora.lab.report.palette import SENTINEL, TEXT_ON, contrast, in_palette
 
 WCAG_AA_TEXT = 4.5
 WCAG_AA_GRAPHICS = 3.0

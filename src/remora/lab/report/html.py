@@ -8,10 +8,10 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from remora.core.colours import DARK, LIGHT, css_variables
 from remora.lab.report import numbers
 from remora.lab.report.figures import Drawn
 from remora.lab.report.page import build_page
-from remora.lab.report.palette import DARK, LIGHT, css_variables
 from remora.lab.report.tables import cost_title, interval_text, mean, noise_sentence
 from remora.lab.results import Analysis, Trial
 

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from remora.lab.report.palette import Palette
+from remora.core.colours import Palette
 
 Variant = Literal["wide", "narrow"]
 Format = Literal["pdf", "svg", "png"]

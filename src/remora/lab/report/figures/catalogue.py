@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from remora.core.colours import LIGHT, Palette
 from remora.lab.report.figures import curves, distributions, overhead, stalls, warmup
 from remora.lab.report.figures.canvas import VARIANTS, Format, Sheet, Variant, saved, settings
 from remora.lab.report.figures.inline import embedded, standalone
-from remora.lab.report.palette import LIGHT, SENTINEL, Palette
+from remora.lab.report.palette import SENTINEL
 from remora.lab.results import Analysis, Curve, Trial
 
 Draw = Callable[[Analysis, Sequence[Trial], Palette, Variant], Sheet]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from remora.core.colours import Palette
 from remora.lab.report.curves import Line, Panel, Point, panels
 from remora.lab.report.figures.canvas import FONT_PX, Sheet, Variant, sheet
 from remora.lab.report.figures.legend import MIDDLE_OF_LEGEND, Key, draw_legend, legend_height
 from remora.lab.report.figures.rows import shortened
 from remora.lab.report.figures.scale import LOG_SPREAD, Scale, around
-from remora.lab.report.palette import Palette
 from remora.lab.results import Analysis, Curve
 
 _PANEL_PX = {"wide": 264.0, "narrow": 244.0}

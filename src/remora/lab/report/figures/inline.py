@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import re
 
-from remora.lab.report.palette import LIGHT, in_palette, with_variables
+from remora.core.colours import LIGHT
+from remora.lab.report.palette import in_palette, with_variables
 
 _SYSTEM_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _PROLOGUE = re.compile(r"\A.*?(?=<svg)", re.DOTALL)

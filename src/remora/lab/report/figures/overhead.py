@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from remora.core.colours import Palette
 from remora.lab.report import numbers
 from remora.lab.report.figures.canvas import Sheet, Variant
 from remora.lab.report.figures.legend import MIDDLE_OF_LEGEND, Key
 from remora.lab.report.figures.rows import Panel, Row, Span, View, row_chart
 from remora.lab.report.figures.scale import Scale, around, closer, is_near
-from remora.lab.report.palette import VERDICT_TONES, Palette
+from remora.lab.report.palette import VERDICT_TONES
 from remora.lab.report.tables import ArmRow, absence_text, arm_rows, by_workload, interval_text
 from remora.lab.results import Analysis, Trial
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from remora.core.colours import Palette
 from remora.lab.report.figures.canvas import FONT_PX, Sheet, Variant, sheet
 from remora.lab.report.figures.legend import Key, draw_legend, legend_height
 from remora.lab.report.figures.scale import Scale
-from remora.lab.report.palette import Palette
 
 _GUTTER_PX = {"wide": (190.0, 196.0), "narrow": (14.0, 18.0)}
 _ROW_PX = {"wide": 30.0, "narrow": 48.0}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from remora.core.colours import Palette
 from remora.lab.report import numbers
 from remora.lab.report.figures.canvas import Sheet, Variant
 from remora.lab.report.figures.legend import MIDDLE_OF_LEGEND, Key
 from remora.lab.report.figures.rows import Panel, Row, View, row_chart
 from remora.lab.report.figures.samples import Array, joined, measured
 from remora.lab.report.figures.scale import around
-from remora.lab.report.palette import Palette
 from remora.lab.report.tables import ArmRow, arm_rows, by_workload, mean
 from remora.lab.results import Analysis, Trial
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from remora.core.colours import Palette
 from remora.lab.report.figures.canvas import FONT_PX, Sheet, Variant, sheet
 from remora.lab.report.figures.rows import shortened
 from remora.lab.report.figures.samples import Measured, envelope, measured
 from remora.lab.report.figures.scale import around
-from remora.lab.report.palette import Palette
 from remora.lab.results import Analysis, Trial
 
 _COLUMNS = {"wide": 3, "narrow": 2}
