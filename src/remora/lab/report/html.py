@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def page_html(
     )
     page = build_page(analysis, trials, folder, figures)
     text = environment.get_template("page.html.j2").render(page=page, style=Markup(style)) + "\n"
-    return text.replace(" %", "\N{NO-BREAK SPACE}%")  # a number and its sign stay on one line
+    return "".join(
+        part if part.startswith("<svg") else part.replace(" %", "\N{NO-BREAK SPACE}%")
+        for part in re.split("(<svg.*?</svg>)", text, flags=re.DOTALL)
+    )  # a number and its sign stay on one line
 
 
 def _environment() -> jinja2.Environment:
