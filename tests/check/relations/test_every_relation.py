@@ -58,4 +58,5 @@ def test_nothing_is_learned_of_an_identity(seed: int) -> None:
 def test_the_runs_made_up_here_say_something_of_many_relations() -> None:
     found = {one.relation for seed in range(60) for one in learned(any_run(seed), fewest=1)}
 
-    assert found >= {relation.name for relation in RELATIONS} - {"threshold"}
+    elsewhere = {"threshold", "changes", "consistent"}  # the last two are about variables
+    assert found >= {relation.name for relation in RELATIONS} - elsewhere
