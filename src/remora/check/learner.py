@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import cast
 
+from remora.check.broad import Broad
 from remora.check.calls import Call
 from remora.check.examples import FEWEST_EXAMPLES
 from remora.check.invariants import Header, Invariant, Invariants, Source
-from remora.check.observation import Look, Observation
-from remora.check.relations.contract import ALL, Learner
-from remora.check.relations.registry import RELATIONS, AnyClaim
-from remora.check.sink import Sink, Wanted
+from remora.check.observation import Observation
+from remora.check.relations.contract import Learner
+from remora.check.relations.registry import AnyClaim
 
 
-class InvariantLearner(Sink):
+class InvariantLearner(Broad):
     """Hands every event to the learner of each relation.
 
     Args:
@@ -24,20 +24,11 @@ class InvariantLearner(Sink):
     """
 
     def __init__(self, *, fewest: int = FEWEST_EXAMPLES) -> None:
+        super().__init__()
         self._fewest = fewest
-        self._learners: list[Learner] = [relation.learner() for relation in RELATIONS]
         self._calls: Counter[str] = Counter()
         self._steps = 0
         self._sources: list[Source] = []
-
-    def wanted(self, function: str) -> Wanted:
-        return Wanted(ALL, ALL.union(*(learner.asks(function) for learner in self._learners)))
-
-    def looks(self, function: str) -> tuple[Look, ...]:
-        return tuple(look for learner in self._learners for look in learner.looks(function))
-
-    def compared(self) -> frozenset[str]:
-        return ALL
 
     def begin(self, call: Call) -> None:
         self._calls[call.function] += 1

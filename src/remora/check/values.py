@@ -59,17 +59,6 @@ def properties(name: str, value: Any, into: dict[str, Any], depth: int = 0) -> N
                 into[f"{name}.{suffix}"] = found
 
 
-def read(value: Any, path: str) -> Any:
-    """The one property of ``value`` at ``path`` (such as ``dtype`` or ``0.shape``; empty for the
-    value itself), or ``ABSENT``.
-    """
-    from remora.check.conditions import ABSENT
-
-    found: dict[str, Any] = {}
-    properties("", value, found)
-    return found.get(f".{path}" if path else "", ABSENT)
-
-
 # ---------------------------------------------------------------- by sort
 
 

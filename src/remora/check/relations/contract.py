@@ -118,9 +118,9 @@ class Machine(ABC):
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         """By function, what to do when a call of it begins."""
 
-    @abstractmethod
     def on_end(self) -> dict[str, Callable[[Call], None]]:
         """By function, what to do when a call of it has ended."""
+        return {}
 
     def looks(self) -> dict[str, tuple[Look, ...]]:
         """By function, what to look at around its calls."""

@@ -14,9 +14,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from remora.check.calls import Call
-from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
-from remora.check.relations.order import Pairs
-from remora.check.relations.recency import Recency
+from remora.check.relations.contract import Claim, Learned, Machine, Rule
+from remora.check.relations.order import OrderLearner
 
 
 class Cover(Claim, frozen=True, tag="cover"):
@@ -30,16 +29,10 @@ class Cover(Claim, frozen=True, tag="cover"):
         return (self.then, self.first)
 
 
-class CoverLearner(Learner):
-    def __init__(self) -> None:
-        self._recency, self._pairs = Recency(), Pairs()
-
+class CoverLearner(OrderLearner):
     def begin(self, call: Call) -> None:
         self._pairs.meet(call)
         self._pairs.add(call, self._recency.meet(call).functions)
-
-    def run_ended(self) -> None:
-        self._recency.forget()
 
     def learned(self, fewest: int) -> Iterator[Learned]:
         for then, one in self._pairs.kept(fewest):
@@ -61,9 +54,6 @@ class CoverMachine(Machine):
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         return {name: self._follower(name) for name in self._last}
-
-    def on_end(self) -> dict[str, Callable[[Call], None]]:
-        return {}
 
     def _follower(self, name: str) -> Callable[[Call], None]:
         own = self._last[name]

@@ -15,9 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from remora.check.calls import Call
-from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
-from remora.check.relations.order import Pairs
-from remora.check.relations.recency import Recency
+from remora.check.relations.contract import Claim, Learned, Machine, Rule
+from remora.check.relations.order import OrderLearner
 
 
 class Lead(Claim, frozen=True, tag="lead"):
@@ -31,18 +30,12 @@ class Lead(Claim, frozen=True, tag="lead"):
         return (self.first, self.then)
 
 
-class LeadLearner(Learner):
-    def __init__(self) -> None:
-        self._recency, self._pairs = Recency(), Pairs()
-
+class LeadLearner(OrderLearner):
     def begin(self, call: Call) -> None:
         self._pairs.meet(call)
         since = self._recency.meet(call)
         if since.previous is not None:
             self._pairs.add(since.previous, since.functions[::-1])
-
-    def run_ended(self) -> None:
-        self._recency.forget()
 
     def learned(self, fewest: int) -> Iterator[Learned]:
         for first, one in self._pairs.kept(fewest):
@@ -64,9 +57,6 @@ class LeadMachine(Machine):
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         return {name: self._follower(name) for name in self._last}
-
-    def on_end(self) -> dict[str, Callable[[Call], None]]:
-        return {}
 
     def _follower(self, name: str) -> Callable[[Call], None]:
         own = self._last[name]

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
 from remora.check.examples import Found, Occasions
-from remora.check.relations.recency import Nesting
+from remora.check.relations.contract import Learner
+from remora.check.relations.recency import Nesting, Recency
 
 STEP = (
     MODEL_FORWARD,
@@ -80,6 +81,16 @@ class Pairs:
         for one in found:
             if one is nearest or (is_of_a_step(name) and is_of_a_step(one.thing)):
                 yield one
+
+
+class OrderLearner(Learner):
+    """Follows the order of calls; its subclasses say what an occasion is."""
+
+    def __init__(self) -> None:
+        self._recency, self._pairs = Recency(), Pairs()
+
+    def run_ended(self) -> None:
+        self._recency.forget()
 
 
 def is_of_a_step(name: str) -> bool:

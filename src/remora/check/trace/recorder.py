@@ -15,11 +15,9 @@ from typing import Any
 import msgspec
 import xxhash
 
+from remora.check.broad import Broad
 from remora.check.calls import Call
-from remora.check.observation import Look, Observation
-from remora.check.relations.contract import ALL
-from remora.check.relations.registry import RELATIONS
-from remora.check.sink import Sink, Wanted
+from remora.check.observation import Observation
 from remora.check.trace.events import (
     DIGEST,
     IDENTITY,
@@ -49,7 +47,7 @@ _PLACE = Identity()
 _NONE: tuple[int, ...] = ()
 
 
-class Recorder(Sink):
+class Recorder(Broad):
     """Writes what it is fed to ``file``, in the order of the events of all threads.
 
     Args:
@@ -61,6 +59,7 @@ class Recorder(Sink):
     def __init__(
         self, file: RawIOBase, *, program: str = "", rank: int = 0, most_bytes: int | None = None
     ) -> None:
+        super().__init__()
         self._file, self._program, self._rank = file, program, rank
         self._left = most_bytes if most_bytes is not None else sys.maxsize
         self._encode = msgspec.json.Encoder()
@@ -72,20 +71,8 @@ class Recorder(Sink):
         self._observations: Numbers[tuple[Seen, ...]] = Numbers(MOST_LISTS)
         self._names: Numbers[tuple[str, ...]] = Numbers(MOST_LISTS)
         self._identities = Identities()
-        self._learners = [relation.learner() for relation in RELATIONS]
         self._lock = threading.RLock()  # a finalizer may call a watched function in here
         self.full = False
-
-    def wanted(self, function: str) -> Wanted:
-        """Everything, and what is learned from besides."""
-        return Wanted(ALL, ALL.union(*(learner.asks(function) for learner in self._learners)))
-
-    def looks(self, function: str) -> tuple[Look, ...]:
-        """What is learned from, so that it can be learned later."""
-        return tuple(look for learner in self._learners for look in learner.looks(function))
-
-    def compared(self) -> frozenset[str]:
-        return ALL
 
     def begin(self, call: Call) -> None:
         with self._lock:
