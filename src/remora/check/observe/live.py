@@ -8,10 +8,14 @@ from threading import get_ident
 from typing import Any
 
 from remora.check.calls import MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call
+from remora.check.measures import ELEMENTS
 from remora.check.observation import Observation
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.context import PROPERTIES, Context
+from remora.check.observe.elements import Elements
+from remora.check.observe.measuring import Measuring, losses_in
 from remora.check.observe.reading import Inputs, Outputs
+from remora.check.observe.readings import Reading, numbers_of
 from remora.check.observe.subjects import subject_of
 from remora.check.observe.variables import Variables
 from remora.check.sink import Sink, Wanted
@@ -36,9 +40,14 @@ class LiveCalls:
         self._innermost: dict[int, Call | None] = {}
         self._order = itertools.count()
         self.variables = Variables(job)
+        self.elements = Elements()
         self._compared = sink.compared()
         self._sees_variables = bool(self._compared)
         self._unsettled: list[tuple[Call, list[Observation | Unsettled]]] = []
+        self.losses: dict[str, Any] = {}
+        """By function, the loss it returned last, where that is wanted."""
+        self.keeps_losses = losses_in(sink.measures(OPTIMIZER_STEP))
+        self._unmeasured: list[tuple[Call, list[Reading]]] = []
 
     def find(self, names: Iterable[str]) -> None:
         """Keep those of ``names`` that are no function to watch in :attr:`unknown`."""
@@ -66,7 +75,7 @@ class LiveCalls:
             )
         step = _Followed(self, OPTIMIZER_STEP, None)
         self._job.steps.subscribe(
-            before=lambda one: step.enter_for(one.optimizer, _of_optimizer(one)),
+            before=lambda one: step.enter_for(one.optimizer, step.of_optimizer(one.optimizer)),
             after=lambda one: self._after_step(step, one),
         )
 
@@ -90,7 +99,7 @@ class LiveCalls:
         if step.advances:
             self._settle()
             self._sink.step_ended(self.context.step)
-            self.context.step = step.total
+            self.context.step_ended(step.total, step.optimizer)
 
     # ------------------------------------------------------------ variables
 
@@ -107,8 +116,28 @@ class LiveCalls:
         elif seen:
             self._sink.changed(call, seen)  # type: ignore[arg-type]
 
+    def measuring(self, function: str) -> Measuring | None:
+        """What measures at calls of ``function``; None if nobody wants to know."""
+        wanted = self._sink.measures(function)
+        if not wanted:
+            return None
+        measuring = Measuring(function, wanted, self.variables, self.losses)
+        self._sees_variables = self._sees_variables or measuring.asks_by_module
+        return measuring
+
+    def measured(self, call: Call, readings: list[Reading]) -> None:
+        if any(one.remote for one in readings):
+            self._unmeasured.append((call, readings))
+        elif numbers := numbers_of(readings):
+            self._sink.measured(call, numbers)
+
     def _settle(self) -> None:
         """The step ends: fetch what is on devices, once, and compare contents if asked to."""
+        if self._unmeasured:
+            unmeasured, self._unmeasured = self._unmeasured, []
+            for call, readings in unmeasured:
+                if numbers := numbers_of(readings):
+                    self._sink.measured(call, numbers)
         if self._unsettled:
             waiting, self._unsettled = self._unsettled, []
             whole = iter(settled([one for _, seen in waiting for one in seen]))
@@ -150,14 +179,23 @@ class _Followed:
             live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
         )
         self._begin, self._end = live._sink.handlers(name)
-        self._around = live.around(name)
+        self._around, self._measuring = live.around(name), live.measuring(name)
+        self._is_loss = name in live.keeps_losses
+        self._reads_elements = everything or ELEMENTS in wanted.inputs
         self._open: dict[int, Call] = {}
 
     def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         call = self.enter_properties(self._inputs.read(args, kwargs))
-        if self._around is not None:
-            self._around.begin(call, subject_of(self._name, args, kwargs))
+        if self._around is not None or self._measuring is not None:
+            self._look(call, subject_of(self._name, args, kwargs))
         return call
+
+    def _look(self, call: Call, subject: Any) -> None:
+        """What is known before the call of what it may change."""
+        if self._around is not None:
+            self._around.begin(call, subject)
+        if self._measuring is not None:
+            self._measuring.begin(call, subject)
 
     def enter_properties(self, inputs: Mapping[str, Any]) -> Call:
         call = self._live.begin(self._name, inputs, self._now())
@@ -168,11 +206,16 @@ class _Followed:
     def leave(self, call: Call, result: Any) -> None:
         self._live.end(call)
         seen = self._around.end(call) if self._around is not None else None
+        readings = self._measuring.end(call) if self._measuring is not None else None
         call.outputs = self._outputs.read(result)
         for handle in self._end:
             handle(call)
         if seen:
             self._live.observed(call, seen)
+        if readings:
+            self._live.measured(call, readings)
+        if self._is_loss and getattr(result, "requires_grad", False) and result.numel() == 1:
+            self._live.losses[self._name] = result.detach()
 
     def enter_for(self, thing: object, inputs: Mapping[str, Any]) -> None:
         """For hooks, which hand no token from the begin to the end: ``thing`` stands for one.
@@ -182,8 +225,14 @@ class _Followed:
         if (dead := self._open.pop(id(thing), None)) is not None:
             self._live.end(dead)
         call = self._open[id(thing)] = self.enter_properties(inputs)
-        if self._around is not None:
-            self._around.begin(call, thing)
+        self._look(call, thing)
+
+    def of_optimizer(self, optimizer: Any) -> Mapping[str, Any]:
+        """Its properties, as inputs of its step."""
+        kind = type(optimizer).__name__
+        if not self._reads_elements:
+            return {"self.kind": kind}
+        return {"self.kind": kind, ELEMENTS: self._live.elements.of(optimizer)}
 
     def leave_for(self, thing: object, result: Any) -> None:
         if (call := self._open.pop(id(thing), None)) is not None:
@@ -207,7 +256,3 @@ def _function(name: str) -> Any:
         return None
     raw = found.raw
     return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
-
-
-def _of_optimizer(step: Step) -> Mapping[str, Any]:
-    return {"self.kind": type(step.optimizer).__name__}

@@ -41,6 +41,7 @@ from remora.check.observation import (
     KEPT,
     PARAMETER,
     SET,
+    STATE,
     ZERO_OR_NONE,
     Look,
     Observation,
@@ -51,7 +52,7 @@ from remora.check.relations.modules import largest_modules
 
 CONTENT = "content"
 LEARNED: dict[str, dict[str, tuple[str, ...]]] = {
-    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE)},
+    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE), STATE: (CHANGED,)},
     "torch.optim.Optimizer.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.nn.Module.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.Tensor.backward": {GRADIENT: (SET, CHANGED, KEPT, FINITE)},
