@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from threading import get_ident
 from typing import Any
 
-from remora.check.calls import MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call
+from remora.check.calls import MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call, Known
 from remora.check.observation import Observation
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.context import PROPERTIES, Context
@@ -66,7 +67,7 @@ class LiveCalls:
             )
         step = _Followed(self, OPTIMIZER_STEP, None)
         self._job.steps.subscribe(
-            before=lambda one: step.enter_for(one.optimizer, _of_optimizer(one)),
+            before=lambda one: step.enter_for(one.optimizer, _kind(type(one.optimizer))),
             after=lambda one: self._after_step(step, one),
         )
 
@@ -83,7 +84,7 @@ class LiveCalls:
         self.context.enter(forward.module)
         if self._sees_variables:
             self.variables.ran(forward.module)
-        followed.enter_for(forward.module, {"self.training": forward.module.training})
+        followed.enter_for(forward.module, _mode(forward.module.training))
 
     def _after_step(self, followed: _Followed, step: Step) -> None:
         followed.leave_for(step.optimizer, None)
@@ -209,5 +210,11 @@ def _function(name: str) -> Any:
     return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
 
 
-def _of_optimizer(step: Step) -> Mapping[str, Any]:
-    return {"self.kind": type(step.optimizer).__name__}
+@cache
+def _mode(training: bool) -> Known:
+    return Known({"self.training": training})
+
+
+@cache
+def _kind(kind: type) -> Known:
+    return Known({"self.kind": kind.__name__})
