@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import lru_cache
 from threading import get_ident
 from typing import Any
 
@@ -15,7 +15,7 @@ from remora.check.observe.context import PROPERTIES, Context
 from remora.check.observe.reading import Inputs, Outputs
 from remora.check.observe.subjects import subject_of
 from remora.check.observe.variables import Variables
-from remora.check.sink import Sink, Wanted
+from remora.check.sink import Handler, Sink, Wanted
 from remora.core.errors import UserError
 from remora.tap.forwards import Forward
 from remora.tap.job import Job
@@ -34,7 +34,8 @@ class LiveCalls:
         self.context = Context()
         self.unknown: dict[str, str] = {}
         """Functions that cannot be watched, and why."""
-        self._innermost: dict[int, Call | None] = {}
+        self.innermost: dict[int, Call | None] = {}
+        """By thread, the watched call that is under way and in which no other is."""
         self._order = itertools.count()
         self.variables = Variables(job)
         self._compared = sink.compared()
@@ -67,7 +68,7 @@ class LiveCalls:
             )
         step = _Followed(self, OPTIMIZER_STEP, None)
         self._job.steps.subscribe(
-            before=lambda one: step.enter_for(one.optimizer, _kind(type(one.optimizer))),
+            before=lambda one: step.enter_for(one.optimizer, _kind(type(one.optimizer).__name__)),
             after=lambda one: self._after_step(step, one),
         )
 
@@ -124,56 +125,75 @@ class LiveCalls:
 
     # ------------------------------------------------------------ the stack
 
-    def begin(self, function: str, inputs: Mapping[str, Any], context: Mapping[str, Any]) -> Call:
-        thread = get_ident()
-        innermost = self._innermost
-        call = Call(
-            function, next(self._order), thread, innermost.get(thread), self.context.step,
-            inputs, context,
-        )  # fmt: skip
-        innermost[thread] = call
-        return call
+    def beginning(
+        self, function: str, now: Callable[[], Mapping[str, Any]], handlers: tuple[Handler, ...]
+    ) -> Callable[[Mapping[str, Any]], Call]:
+        """What begins a call of ``function``: it goes on its thread's stack, and is told of."""
+        innermost, order, context = self.innermost, self._order.__next__, self.context
+
+        def begin(inputs: Mapping[str, Any]) -> Call:
+            thread = get_ident()
+            call = Call(
+                function, order(), thread, innermost.get(thread), context.step, inputs, now()
+            )
+            innermost[thread] = call
+            for handle in handlers:
+                handle(call)
+            return call
+
+        return begin
 
     def end(self, call: Call) -> None:
-        self._innermost[call.thread] = call.parent
+        self.innermost[call.thread] = call.parent
 
 
 class _Followed:
-    """One watched function."""
+    """One watched function. What is paid at every call is put together once, in closures."""
 
     def __init__(self, live: LiveCalls, name: str, function: Any) -> None:
         wanted: Wanted = live._sink.wanted(name)
-        self._live, self._name = live, name
+        self._live = live
         everything = "*" in wanted.inputs
         self._inputs = Inputs(function, wanted.inputs - PROPERTIES)
-        self._outputs = Outputs(wanted.outputs)
-        self._now: Callable[[], Mapping[str, Any]] = (
-            live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
-        )
-        self._begin, self._end = live._sink.handlers(name)
+        now = live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
+        begin, end = live._sink.handlers(name)
         self._around = live.around(name)
         self._open: dict[int, Call] = {}
+        self._begin, self._end = live.beginning(name, now, begin), end
+        self.enter = self._entering(name)
+        self.leave = self._leaving(Outputs(wanted.outputs))
 
-    def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        call = self.enter_properties(self._inputs.read(args, kwargs))
-        if self._around is not None:
-            self._around.begin(call, subject_of(self._name, args, kwargs))
-        return call
+    def _entering(self, name: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Call]:
+        begin, around = self._begin, self._around
+        read = self._inputs.read
 
-    def enter_properties(self, inputs: Mapping[str, Any]) -> Call:
-        call = self._live.begin(self._name, inputs, self._now())
-        for handle in self._begin:
-            handle(call)
-        return call
+        def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            return begin(read(args, kwargs))
 
-    def leave(self, call: Call, result: Any) -> None:
-        self._live.end(call)
-        seen = self._around.end(call) if self._around is not None else None
-        call.outputs = self._outputs.read(result)
-        for handle in self._end:
-            handle(call)
-        if seen:
-            self._live.observed(call, seen)
+        def enter_around(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            call = begin(read(args, kwargs))
+            around.begin(call, subject_of(name, args, kwargs))  # type: ignore[union-attr]
+            return call
+
+        return enter if around is None else enter_around
+
+    def _leaving(self, outputs: Outputs) -> Callable[[Call, Any], None]:
+        live, around, handlers, read = self._live, self._around, self._end, outputs.read
+        innermost = live.innermost
+
+        def leave(call: Call, result: Any) -> None:
+            innermost[call.thread] = call.parent
+            call.outputs = read(result)
+            for handle in handlers:
+                handle(call)
+
+        def leave_around(call: Call, result: Any) -> None:
+            seen = around.end(call)  # type: ignore[union-attr]
+            leave(call, result)
+            if seen:
+                live.observed(call, seen)
+
+        return leave if around is None else leave_around
 
     def enter_for(self, thing: object, inputs: Mapping[str, Any]) -> None:
         """For hooks, which hand no token from the begin to the end: ``thing`` stands for one.
@@ -182,7 +202,7 @@ class _Followed:
         """
         if (dead := self._open.pop(id(thing), None)) is not None:
             self._live.end(dead)
-        call = self._open[id(thing)] = self.enter_properties(inputs)
+        call = self._open[id(thing)] = self._begin(inputs)
         if self._around is not None:
             self._around.begin(call, thing)
 
@@ -210,11 +230,11 @@ def _function(name: str) -> Any:
     return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
 
 
-@cache
+@lru_cache(maxsize=64)
 def _mode(training: bool) -> Known:
     return Known({"self.training": training})
 
 
-@cache
-def _kind(kind: type) -> Known:
-    return Known({"self.kind": kind.__name__})
+@lru_cache(maxsize=64)
+def _kind(name: str) -> Known:
+    return Known({"self.kind": name})
