@@ -14,6 +14,7 @@ from remora.check.learner import InvariantLearner
 from remora.check.offline import check_run, learn_from
 from remora.check.report import CheckReport, Violation
 from remora.check.trace.recorder import Recorder
+from remora.check.traincheck.reading import Reading
 from remora.core.errors import BadValue, TraceUnusable
 
 Steps = Sequence[Sequence[Told | str]]
@@ -95,7 +96,7 @@ def test_how_a_run_ended_is_said(tmp_path: Path) -> None:
 
 def check(invariants: Invariants, folder: Path) -> tuple[CheckReport, list[Violation]]:
     told: list[Violation] = []
-    return check_run(invariants, folder, told.append)[0], told
+    return check_run(Reading(invariants), folder, told.append)[0], told
 
 
 def test_a_check_of_a_trace_accounts_for_every_invariant(tmp_path: Path) -> None:

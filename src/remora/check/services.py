@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
@@ -14,7 +14,7 @@ from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
 from remora.check.observe.watchlist import public_functions
-from remora.check.report import CheckReport, Violation, account
+from remora.check.report import CheckReport, NotChecked, Violation, account, shortened
 from remora.check.report_files import check_report_name, write_report
 from remora.check.trace.layout import claim
 from remora.check.trace.pulse import Pulse
@@ -172,8 +172,8 @@ class CheckService(Service):
         )
 
     def _tell_what_is_not_checked(self) -> None:
-        for remark in (*self._read.unread, *self._read.unmet):
-            _say(self._stderr, f"line {remark.line} is not checked: {remark.reason}")
+        for line in shortened(self._read.not_checked(live=True)):
+            _say(self._stderr, line)
 
     def _announce(self, violation: Violation) -> None:
         if self._on_violation == "raise":
@@ -199,7 +199,22 @@ class CheckService(Service):
             for invariant, rule in zip(self._checker.invariants, self._checker.rules, strict=True)
         ]
         unknown = self._live.unknown if self._live is not None else {}
-        return account(self._program, self._checker.step, judged, self.findings.violations, unknown)
+        return account(
+            self._program,
+            self._checker.step,
+            judged,
+            self.findings.violations,
+            not_checked=[*self._read.not_checked(live=True), *self._of_unknown(unknown)],
+            checked_in_part=self._read.checked_in_part(),
+            not_watched=unknown,
+        )
+
+    def _of_unknown(self, unknown: Mapping[str, str]) -> Iterable[NotChecked]:
+        """The invariants about functions that there are none of here."""
+        for one in self._checker.invariants:
+            why = [unknown[name] for name in one.claim.functions() if name in unknown]
+            if why:
+                yield NotChecked(invariant=one.name, expected=one.words(), reason=why[0])
 
     @property
     def found_any(self) -> bool:
