@@ -8,12 +8,13 @@ from pathlib import Path
 
 import msgspec
 
+from remora.check.announcing import Announcer
 from remora.check.checker import Checker
 from remora.check.findings import Findings
 from remora.check.invariants import HeldOut, Invariants
 from remora.check.learner import InvariantLearner
 from remora.check.recorded import Played, Recorded, runs_in
-from remora.check.report import CheckReport, Violation, account
+from remora.check.report import CheckReport, account
 from remora.check.traincheck.reading import Reading, read_any
 from remora.check.validation import Dropped, Play, Validated, validate
 from remora.core.errors import BadValue
@@ -65,24 +66,29 @@ def learn_from(folders: Sequence[Path], held_out: Sequence[Path] = ()) -> Taught
 
 
 def check_run(
-    reading: Reading, place: Path, announce: Callable[[Violation], object]
+    reading: Reading, place: Path, say: Callable[[str], object]
 ) -> tuple[CheckReport, tuple[str, ...]]:
     """Check the run recorded at ``place``, all its ranks; the report, and remarks on the run.
+
+    Args:
+        say: told what is found when it is found, as a user is.
 
     Raises:
         TraceUnusable: there is no trace, or a damaged one.
     """
-    findings = Findings(announce, where=lambda: None)
+    announcer = Announcer(say)
+    findings = Findings(announcer.found, where=lambda: None)
     invariants = reading.invariants.invariants
     judged = [0] * len(invariants)
     replayed = []
     for run in runs_in([place]):
-        checker = Checker(invariants, findings.add)
+        checker = Checker(invariants, findings.add, announcer.step_ended)
         findings.rank = run.rank
         replayed.append(run.play(checker))
         judged = [
             so_far + rule.triggered for so_far, rule in zip(judged, checker.rules, strict=True)
         ]
+    announcer.ended()
     report = account(
         ", ".join(dict.fromkeys(one.program for one in replayed)),
         max(one.steps for one in replayed),

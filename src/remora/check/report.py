@@ -21,6 +21,8 @@ class Violation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     invariant: str
     """Its name, as in the file of invariants."""
+    group: str = ""
+    """The invariant that was first found to be violated by the same cause; itself, if it was."""
     relation: str
     expected: str
     seen: str

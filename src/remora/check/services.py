@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
+from remora.check.announcing import Announcer, in_words
 from remora.check.calls import MODEL_FORWARD
 from remora.check.checker import Checker
-from remora.check.findings import Findings, in_words
+from remora.check.findings import Findings
 from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
@@ -21,6 +21,7 @@ from remora.check.trace.pulse import Pulse
 from remora.check.trace.recorder import Recorder
 from remora.check.traincheck.reading import read_any
 from remora.core.errors import InvariantViolated
+from remora.core.saying import say
 from remora.tap.job import Job
 from remora.tap.service import Service
 
@@ -149,8 +150,11 @@ class CheckService(Service):
         self._reports = tuple(map(check_report_name, reports))
         self._program, self._stderr = program, stderr
         self._on_violation = on_violation
+        self._announcer = Announcer(lambda text: _say(stderr, text))
         self.findings = Findings(self._announce, rank=rank_of_process())
-        self._checker = Checker(self._invariants.invariants, self.findings.add)
+        self._checker = Checker(
+            self._invariants.invariants, self.findings.add, self._announcer.step_ended
+        )
         self._live: LiveCalls | None = None
 
     def attach(self, job: Job) -> None:
@@ -182,7 +186,7 @@ class CheckService(Service):
         if callable(self._on_violation):
             self._hand_over(self._on_violation, violation)
         else:
-            _say(self._stderr, in_words(violation))
+            self._announcer.found(violation)
 
     def _hand_over(self, call: Callable[[Violation], object], violation: Violation) -> None:
         """A function that raises is told once, and not called again: violations are said then."""
@@ -191,7 +195,7 @@ class CheckService(Service):
         except Exception as error:
             self._on_violation = "warn"
             _say(self._stderr, f"on_violation raised {error!r}; violations are shown here from now")
-            _say(self._stderr, in_words(violation))
+            self._announcer.found(violation)
 
     def report(self) -> CheckReport:
         judged = [
@@ -225,6 +229,7 @@ class CheckService(Service):
         report = self.report()
         for path in self._reports:
             write_report(path, report, self._invariants.invariants)
+        self._announcer.ended()
         _say(self._stderr, report.summary())
 
     def detach(self) -> None:
@@ -238,7 +243,4 @@ def _watch(live: LiveCalls, needed: Iterable[str] = ()) -> None:
 
 
 def _say(stderr: TextIO | None, text: str) -> None:
-    stream = stderr or sys.stderr
-    if stream is not None:
-        stream.write(f"remora check: {text}\n")
-        stream.flush()
+    say(f"remora check: {text}", stderr)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from remora.cli.console import plain_console
 from remora.core.errors import BadValue
-
-if TYPE_CHECKING:
-    from remora.check.report import Violation
 
 
 def check(
@@ -41,19 +38,13 @@ def check(
     _print(*shortened([*reading.not_checked(live=False), *reading.checked_in_part()]))
     violated = False
     for place in traces:
-        found, remarks = check_run(reading, place, _say)
+        found, remarks = check_run(reading, place, _print)
         _print(*remarks, f"{place}: {found.summary()}")
         violated = violated or bool(found.violations)
         if report is not None:
             write_report(report, found, reading.invariants.invariants)
     if violated:
         raise typer.Exit(1)
-
-
-def _say(violation: Violation) -> None:
-    from remora.check.findings import in_words
-
-    _print(in_words(violation))
 
 
 def _print(*lines: str) -> None:

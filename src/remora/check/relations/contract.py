@@ -36,6 +36,10 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """By function, the properties of its result that have to be read."""
         return {}
 
+    def missing(self) -> str | None:
+        """The function whose call is missed where the claim does not hold, if it is one."""
+        return None
+
     def judged(self) -> str | None:
         """The function whose calls its condition is about; None where it is about no call."""
         return self.functions()[0]

@@ -28,6 +28,9 @@ class Cover(Claim, frozen=True, tag="cover"):
     def functions(self) -> tuple[str, ...]:
         return (self.then, self.first)
 
+    def missing(self) -> str | None:
+        return self.first
+
 
 class CoverLearner(OrderLearner):
     def begin(self, call: Call) -> None:

@@ -29,6 +29,9 @@ class Lead(Claim, frozen=True, tag="lead"):
     def functions(self) -> tuple[str, ...]:
         return (self.first, self.then)
 
+    def missing(self) -> str | None:
+        return self.then
+
 
 class LeadLearner(OrderLearner):
     def begin(self, call: Call) -> None:
