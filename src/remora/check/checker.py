@@ -111,6 +111,14 @@ class Checker(Sink):
         if self._step_over is not None:
             self._step_over()
 
+    @property
+    def remembers(self) -> bool:
+        return any(machine.remembers for machine in self._machines)
+
+    def missed(self) -> None:
+        for machine in self._machines:
+            machine.missed()
+
     def _rule(self, invariant: Invariant) -> Rule:
         def report(seen: str, call: Call | None) -> None:
             step = call.step if call is not None else self.step

@@ -50,6 +50,8 @@ class CheckReport(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     version: int = REPORT_VERSION
     program: str
     steps: int
+    every: int = 1
+    """One step in so many was watched."""
     invariants: int
     violations: list[Violation]
     triggered: list[str]
@@ -73,7 +75,8 @@ class CheckReport(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         if self.not_checked:
             parts.append(f"{len(self.not_checked)} not checked")
         each = counted(self.invariants, "invariant")
-        return f"{each} over {counted(self.steps, 'step')}: {', '.join(parts)}"
+        sampled = f", 1 in {self.every} watched" if self.every > 1 else ""
+        return f"{each} over {counted(self.steps, 'step')}{sampled}: {', '.join(parts)}"
 
 
 def account(
@@ -85,6 +88,7 @@ def account(
     not_checked: Sequence[NotChecked] = (),
     checked_in_part: Sequence[NotChecked] = (),
     not_watched: Mapping[str, str] = MappingProxyType({}),
+    every: int = 1,
 ) -> CheckReport:
     """The report on the invariants of a file.
 
@@ -98,6 +102,7 @@ def account(
     return CheckReport(
         program=program,
         steps=steps,
+        every=every,
         invariants=len(checked) + len(not_checked),
         violations=list(violations),
         triggered=triggered,

@@ -13,6 +13,7 @@ from remora.check.findings import Findings
 from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
+from remora.check.observe.sampling import checked
 from remora.check.observe.watchlist import public_functions
 from remora.check.report import CheckReport, NotChecked, Violation, account, shortened
 from remora.check.report_files import check_report_name, write_report
@@ -128,10 +129,11 @@ class CheckService(Service):
             stderr, ``"raise"`` raises :class:`~remora.core.errors.InvariantViolated` where it was
             found, a function is called with it.
         reports: files to write at the end, by their names JSON or a page.
+        every: check one step in so many.
 
     Raises:
         InvariantsUnusable: the file is missing, damaged or of another kind.
-        BadValue: a report's name tells no kind.
+        BadValue: a report's name tells no kind, or ``every`` is no number of steps.
     """
 
     name: ClassVar[str] = "check"
@@ -143,8 +145,10 @@ class CheckService(Service):
         on_violation: OnViolation = "warn",
         program: str = "",
         reports: tuple[Path, ...] = (),
+        every: int = 1,
         stderr: TextIO | None = None,
     ) -> None:
+        self._every = checked(every)
         self._read = read_any(path)
         self._invariants = self._read.invariants
         self._reports = tuple(map(check_report_name, reports))
@@ -159,7 +163,7 @@ class CheckService(Service):
 
     def attach(self, job: Job) -> None:
         self._tell_what_is_not_checked()
-        self._live = live = LiveCalls(job, self._checker)
+        self._live = live = LiveCalls(job, self._checker, every=self._every)
 
         def begin() -> None:
             live.find(self._checker.functions)
@@ -205,12 +209,13 @@ class CheckService(Service):
         unknown = self._live.unknown if self._live is not None else {}
         return account(
             self._program,
-            self._checker.step,
+            self._live.context.step if self._live is not None else 0,
             judged,
             self.findings.violations,
             not_checked=[*self._read.not_checked(live=True), *self._of_unknown(unknown)],
             checked_in_part=self._read.checked_in_part(),
             not_watched=unknown,
+            every=self._every,
         )
 
     def _of_unknown(self, unknown: Mapping[str, str]) -> Iterable[NotChecked]:

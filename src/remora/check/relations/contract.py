@@ -114,9 +114,14 @@ class Machine(ABC):
     """Checks every invariant of one relation at once, over the same events as a learner's."""
 
     claims: ClassVar[type[Claim]]
+    remembers: ClassVar[bool] = False
+    """Whether a verdict rests on calls of an earlier step too."""
 
     @abstractmethod
     def __init__(self, rules: Sequence[Rule]) -> None: ...
+
+    def missed(self) -> None:  # noqa: B027
+        """Steps went by unseen: what was before them says nothing of what comes now."""
 
     @abstractmethod
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
