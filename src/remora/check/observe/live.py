@@ -138,9 +138,12 @@ class LiveCalls:
     def around(self, function: str) -> Around | None:
         """What looks at variables around ``function``; None if nobody wants to know."""
         looks = self._sink.looks(function)
-        if looks:
-            self._sees_variables = True
-        return Around(self.variables, looks) if looks else None
+        if not looks:
+            return None
+        self._sees_variables = True
+        if self._sampling.every > 1:
+            return AroundSampled(self.variables, looks, self)
+        return Around(self.variables, looks)
 
     def observed(self, call: Call, seen: list[Observation | Unsettled]) -> None:
         if Unsettled in map(type, seen):
@@ -192,7 +195,7 @@ class _Followed:
             live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
         )
         self._begin, self._end = live._sink.handlers(name)
-        self._around: Around | AroundSampled | None = live.around(name)
+        self._around = live.around(name)
         self._open: dict[int, Call] = {}
 
     def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -244,11 +247,6 @@ class _Sampled(_Followed):
     A call that was under way at a change over was not seen whole: it began in a step that is not
     watched and has no token, or was abandoned and counts as failed.
     """
-
-    def __init__(self, live: LiveCalls, name: str, function: Any) -> None:
-        super().__init__(live, name, function)
-        if self._around is not None:
-            self._around = AroundSampled(self._around, live)
 
     def leave(self, call: Call | None, result: Any) -> None:
         if call is not None and not call.failed:

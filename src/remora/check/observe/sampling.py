@@ -8,12 +8,14 @@ In between, wrapped functions are called straight, and relations are told that t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from remora.check.calls import Call
-from remora.check.observation import Observation
-from remora.check.observe.around import Around, Unsettled
+from remora.check.observation import Look
+from remora.check.observe.around import Around
+from remora.check.observe.variables import Variables
 from remora.core.errors import BadValue
 
 
@@ -56,18 +58,16 @@ class HasWatching(Protocol):
     watching: Watching
 
 
-class AroundSampled:
-    """Looks at variables around calls, in steps in which variables are watched."""
+class AroundSampled(Around):
+    """Looks at variables in those steps in which variables are watched."""
 
-    def __init__(self, around: Around, live: HasWatching) -> None:
-        self._around, self._live = around, live
+    def __init__(self, variables: Variables, looks: Sequence[Look], live: HasWatching) -> None:
+        super().__init__(variables, looks)
+        self._live = live
 
     def begin(self, call: Call, subject: Any) -> None:
         if self._live.watching.variables:
-            self._around.begin(call, subject)
-
-    def end(self, call: Call) -> list[Observation | Unsettled]:
-        return self._around.end(call)
+            super().begin(call, subject)
 
 
 def checked(every: int) -> int:
