@@ -21,7 +21,7 @@ from remora.check.trace.layout import claim
 from remora.check.trace.pulse import Pulse
 from remora.check.trace.recorder import Recorder
 from remora.check.traincheck.reading import read_any
-from remora.core.errors import InvariantViolated
+from remora.core.errors import BadValue, InvariantViolated
 from remora.core.saying import say
 from remora.tap.job import Job
 from remora.tap.service import Service
@@ -160,8 +160,10 @@ class CheckService(Service):
             self._invariants.invariants, self.findings.add, self._announcer.step_ended
         )
         self._live: LiveCalls | None = None
+        self._strict = False
 
     def attach(self, job: Job) -> None:
+        self._strict = job.strict
         self._tell_what_is_not_checked()
         self._live = live = LiveCalls(job, self._checker, every=self._every)
 
@@ -231,11 +233,17 @@ class CheckService(Service):
         return bool(self.findings.violations)
 
     def finish(self) -> None:
-        report = self.report()
+        report, failed = self.report(), None
         for path in self._reports:
-            write_report(path, report, self._invariants.invariants)
+            try:
+                write_report(path, report, self._invariants.invariants)
+            except BadValue as error:
+                failed = error
+                _say(self._stderr, str(error))
         self._announcer.ended()
         _say(self._stderr, report.summary())
+        if failed is not None and self._strict:
+            raise failed
 
     def detach(self) -> None:
         """Nothing but subscriptions, which the job ends."""
