@@ -13,6 +13,7 @@ from remora.check.observation import Observation
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.context import PROPERTIES, Context
 from remora.check.observe.reading import Inputs, Outputs
+from remora.check.observe.sampling import EVERYTHING, AroundSampled, Sampling, Watching
 from remora.check.observe.subjects import subject_of
 from remora.check.observe.variables import Variables
 from remora.check.sink import Handler, Sink, Wanted
@@ -27,10 +28,17 @@ SEEN_BY_HOOKS = frozenset({OPTIMIZER_STEP, MODEL_FORWARD})
 
 
 class LiveCalls:
-    """Follows each thread's stack of watched calls."""
+    """Follows each thread's stack of watched calls.
 
-    def __init__(self, job: Job, sink: Sink) -> None:
+    Args:
+        every: watch one step in so many (:mod:`remora.check.observe.sampling`).
+    """
+
+    def __init__(self, job: Job, sink: Sink, *, every: int = 1) -> None:
         self._job, self._sink = job, sink
+        self._sampling = Sampling(every, remembers=sink.remembers)
+        self.watching = EVERYTHING
+        """Of the step that is under way."""
         self.context = Context()
         self.unknown: dict[str, str] = {}
         """Functions that cannot be watched, and why."""
@@ -39,6 +47,7 @@ class LiveCalls:
         self._order = itertools.count()
         self.variables = Variables(job)
         self._compared = sink.compared()
+        self._comparisons = 0
         self._sees_variables = bool(self._compared)
         self._unsettled: list[tuple[Call, list[Observation | Unsettled]]] = []
 
@@ -61,20 +70,23 @@ class LiveCalls:
     def follow_steps(self, *, forwards: bool) -> None:
         """Watch optimizers' steps and, with ``forwards``, root modules' forwards."""
         if forwards:
-            forward = _Followed(self, MODEL_FORWARD, None)
+            forward = self._followed(MODEL_FORWARD, None)
             self._job.steps.subscribe_forward(
                 before=lambda one: self._before_forward(forward, one),
                 after=lambda one: forward.leave_for(one.module, one.output),
             )
-        step = _Followed(self, OPTIMIZER_STEP, None)
+        step = self._followed(OPTIMIZER_STEP, None)
         self._job.steps.subscribe(
-            before=lambda one: step.enter_for(one.optimizer, _kind(type(one.optimizer).__name__)),
+            before=lambda one: self._before_step(step, one),
             after=lambda one: self._after_step(step, one),
         )
 
+    def _followed(self, name: str, function: Any) -> _Followed:
+        return (_Followed if self._sampling.every == 1 else _Sampled)(self, name, function)
+
     def _watch_one(self, name: str) -> None:
         try:
-            followed = _Followed(self, name, _function(name))
+            followed = self._followed(name, _function(name))
             self._job.calls.watch(
                 name, before=followed.enter, after=followed.leave, failed=followed.fell
             )
@@ -83,25 +95,58 @@ class LiveCalls:
 
     def _before_forward(self, followed: _Followed, forward: Forward) -> None:
         self.context.enter(forward.module)
+        if not self.watching.calls:
+            return
         if self._sees_variables:
             self.variables.ran(forward.module)
         followed.enter_for(forward.module, _mode(forward.module.training))
 
+    def _before_step(self, followed: _Followed, step: Step) -> None:
+        if self.watching.calls:
+            followed.enter_for(step.optimizer, _kind(type(step.optimizer).__name__))
+
     def _after_step(self, followed: _Followed, step: Step) -> None:
         followed.leave_for(step.optimizer, None)
-        if step.advances:
+        if not step.advances:
+            return
+        if self.watching.calls:
             self._settle()
             self._sink.step_ended(self.context.step)
-            self.context.step = step.total
+        self.context.step = step.total
+        if self._sampling.every > 1:
+            self._turn_to(self._sampling.of(step.total))
+
+    def _turn_to(self, watching: Watching) -> None:
+        """A step begins of which this is watched. What is under way has not been seen whole."""
+        before, self.watching = self.watching, watching
+        if before.calls and not watching.calls:
+            self._job.calls.sleep()
+            self._abandon()
+        elif watching.calls and not before.calls:
+            self._abandon()
+            self._sink.missed()
+            self._job.calls.wake()
+
+    def _abandon(self) -> None:
+        """The calls that are open count as failed: nothing can be said of what they lack."""
+        open_now = list(self.innermost.values())
+        self.innermost.clear()
+        for call in open_now:
+            while call is not None:
+                call.failed = True
+                call = call.parent
 
     # ------------------------------------------------------------ variables
 
     def around(self, function: str) -> Around | None:
         """What looks at variables around ``function``; None if nobody wants to know."""
         looks = self._sink.looks(function)
-        if looks:
-            self._sees_variables = True
-        return Around(self.variables, looks) if looks else None
+        if not looks:
+            return None
+        self._sees_variables = True
+        if self._sampling.every > 1:
+            return AroundSampled(self.variables, looks, self)
+        return Around(self.variables, looks)
 
     def observed(self, call: Call, seen: list[Observation | Unsettled]) -> None:
         if Unsettled in map(type, seen):
@@ -116,9 +161,10 @@ class LiveCalls:
             whole = iter(settled([one for _, seen in waiting for one in seen]))
             for call, seen in waiting:
                 self._sink.changed(call, [next(whole) for _ in seen])
-        if self._compared:
+        if self._compared and self.watching.variables:
             self.variables.meet(None)
-            contents = self.variables.contents(self._compared, self.context.step)
+            contents = self.variables.contents(self._compared, self._comparisons)
+            self._comparisons += 1
             self._sink.compare(self.context.step, contents)
         if self._sees_variables:
             self.variables.step_ended()
@@ -215,6 +261,27 @@ class _Followed:
         call.failed = True
         for handle in self._end:
             handle(call)
+
+
+class _Sampled(_Followed):
+    """One watched function, where some steps are not watched.
+
+    A call that was under way at a change over was not seen whole: it began in a step that is not
+    watched and has no token, or was abandoned and counts as failed.
+    """
+
+    def _leaving(self, outputs: Outputs) -> Callable[[Call, Any], None]:
+        leave = super()._leaving(outputs)
+
+        def leave_whole(call: Call | None, result: Any) -> None:
+            if call is not None and not call.failed:
+                leave(call, result)
+
+        return leave_whole
+
+    def fell(self, call: Call | None, error: BaseException) -> None:
+        if call is not None and not call.failed:
+            super().fell(call, error)
 
 
 def _nothing() -> Mapping[str, Any]:

@@ -36,6 +36,10 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """By function, the properties of its result that have to be read."""
         return {}
 
+    def missing(self) -> str | None:
+        """The function whose call is missed where the claim does not hold, if it is one."""
+        return None
+
     def judged(self) -> str | None:
         """The function whose calls its condition is about; None where it is about no call."""
         return self.functions()[0]
@@ -132,9 +136,14 @@ class Machine(ABC):
     """Checks every invariant of one relation at once, over the same events as a learner's."""
 
     claims: ClassVar[type[Claim]]
+    remembers: ClassVar[bool] = False
+    """Whether a verdict rests on calls of an earlier step too."""
 
     @abstractmethod
     def __init__(self, rules: Sequence[Rule]) -> None: ...
+
+    def missed(self) -> None:  # noqa: B027
+        """Steps went by unseen: what was before them says nothing of what comes now."""
 
     @abstractmethod
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
