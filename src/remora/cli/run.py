@@ -44,7 +44,10 @@ def run(
     watch: Annotated[
         list[str] | None,
         typer.Option(
-            "--watch", metavar="NAME", help="Count and time calls of this function; repeatable."
+            "--watch",
+            metavar="NAME",
+            help="Count and time calls of this function; with --learn or --record, learn of it "
+            "beside torch's; repeatable.",
         ),
     ] = None,
     observe_json: Annotated[
@@ -124,7 +127,8 @@ def run(
 
     services: list[Service] = []
     checking: CheckService | None = None
-    if observe or watch or observe_json:
+    learns = learn is not None or record is not None
+    if observe or observe_json or (watch and not learns):
         from remora.tap.observe import Observe
 
         services.append(Observe(watch=tuple(watch or ()), json_file=observe_json))
@@ -135,11 +139,13 @@ def run(
     if learn is not None:
         from remora.check.services import LearnService
 
-        services.append(LearnService(learn, program=argv[0]))
+        services.append(LearnService(learn, program=argv[0], watch=tuple(watch or ())))
     if record is not None:
         from remora.check.services import RecordService
 
-        services.append(RecordService(record, program=argv[0], overwrite=overwrite))
+        services.append(
+            RecordService(record, program=argv[0], watch=tuple(watch or ()), overwrite=overwrite)
+        )
     if check is not None:
         from remora.check.services import CheckService
 

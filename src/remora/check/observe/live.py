@@ -72,10 +72,9 @@ class LiveCalls:
 
     def _watch_one(self, name: str) -> None:
         try:
-            followed = _Followed(self, name, _function(name))
-            self._job.calls.watch(
-                name, before=followed.enter, after=followed.leave, failed=followed.fell
-            )
+            followed = _Followed(self, name, function := _function(name))
+            enter = followed.enter if function is not None else followed.enter_late
+            self._job.calls.watch(name, before=enter, after=followed.leave, failed=followed.fell)
         except UserError as error:
             self.unknown[name] = str(error)
 
@@ -144,7 +143,9 @@ class _Followed:
         wanted: Wanted = live._sink.wanted(name)
         self._live, self._name = live, name
         everything = "*" in wanted.inputs
-        self._inputs = Inputs(function, wanted.inputs - PROPERTIES)
+        self._wanted = wanted.inputs - PROPERTIES
+        self._inputs = Inputs(function, self._wanted)
+        self._late = True
         self._outputs = Outputs(wanted.outputs)
         self._now: Callable[[], Mapping[str, Any]] = (
             live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
@@ -158,6 +159,13 @@ class _Followed:
         if self._around is not None:
             self._around.begin(call, subject_of(self._name, args, kwargs))
         return call
+
+    def enter_late(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """For a function that was not there yet: its parameters get their names now."""
+        if self._late:
+            self._late = False
+            self._inputs = Inputs(_function(self._name), self._wanted)
+        return self.enter(args, kwargs)
 
     def enter_properties(self, inputs: Mapping[str, Any]) -> Call:
         call = self._live.begin(self._name, inputs, self._now())
