@@ -45,6 +45,12 @@ def test_a_function_that_turns_rows_is_said_nothing_of() -> None:
     assert said(learned([*HEALTHY, [batch(4)]]), "full batch") == set()
 
 
+def test_torchs_own_function_cannot_be_wrong_and_nothing_is_said_of_it() -> None:
+    own = str(collate(iter(DataLoader(TensorDataset(torch.zeros(5, 2))))))
+
+    assert said(learned([[batch(8, collate=own)]] * 5), "full batch") == set()
+
+
 def test_what_has_no_size_or_was_not_returned_is_not_judged() -> None:
     invariants = learned([*HEALTHY, [batch(4, failed=True)]])
 

@@ -3,7 +3,8 @@
 Learned from: the first size of the tensors in every batch, held against the rows that are due: the
 batch size, or what is left of the data for the last batch of a pass. A loader that always handed
 out what was due is supposed to. It is said with the function that puts rows together into a batch,
-since one that turns them (time before batch, a list of boxes for each image) is right to.
+since one that turns them (time before batch, a list of boxes for each image) is right to. Torch's
+own, which stacks them, cannot be wrong, and nothing is said of it.
 
 Checked: every batch of a loader with this function, as it is handed out.
 
@@ -25,6 +26,7 @@ from remora.check.relations.contract import Claim, Learned, Learner
 from remora.check.relations.each_call import EachCall, Verdict
 from remora.check.relations.fresh import NEXT
 
+_STACKS = ".default_collate"
 DUE, COLLATE, ROWS = "self.rows_due", "self.collate", "result.rows"
 
 
@@ -69,9 +71,13 @@ class FullBatchLearner(Learner):
 
     def learned(self, fewest: int) -> Iterator[Learned]:
         for collate, support in self._full.items():
-            if support >= fewest and collate is not None and collate not in self._other:
+            if support >= fewest and _may_be_wrong(collate) and collate not in self._other:
                 when = Condition(any_of=((Constant(COLLATE, (collate,)),),))
                 yield Learned(FullBatch(NEXT), when, support)
+
+
+def _may_be_wrong(collate: Any) -> bool:
+    return type(collate) is str and not collate.endswith(_STACKS)
 
 
 class FullBatchMachine(EachCall):
