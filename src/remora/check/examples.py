@@ -22,7 +22,9 @@ from remora.check.deduction import deduce
 MOST_VALUES_OF_A_PROPERTY = 8
 FEWEST_EXAMPLES = 3
 """Support: what held on fewer occasions than this may have held by chance."""
-_NEVER_TOLD_APART = (".shape", ".length", ".ndim", ".identity", ".digest")
+_NEVER_TOLD_APART = (
+    ".shape", ".length", ".ndim", ".identity", ".digest", ".rows", ".rows_due",
+)  # fmt: skip
 """Sizes change with the batch, and the last batch is smaller: no condition rests on them.
 Nor on an identity, which is another in every run."""
 

@@ -86,10 +86,9 @@ class LiveCalls:
 
     def _watch_one(self, name: str) -> None:
         try:
-            followed = self._followed(name, _function(name))
-            self._job.calls.watch(
-                name, before=followed.enter, after=followed.leave, failed=followed.fell
-            )
+            followed = self._followed(name, function := _function(name))
+            enter = followed.enter if function is not None else followed.enter_late
+            self._job.calls.watch(name, before=enter, after=followed.leave, failed=followed.fell)
         except UserError as error:
             self.unknown[name] = str(error)
 
@@ -200,7 +199,9 @@ class _Followed:
         wanted: Wanted = live._sink.wanted(name)
         self._live = live
         everything = "*" in wanted.inputs
-        self._inputs = Inputs(function, wanted.inputs - PROPERTIES)
+        self._name, self._wanted = name, wanted.inputs - PROPERTIES
+        self._inputs = Inputs(function, self._wanted)
+        self._late = True
         now = live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
         begin, end = live._sink.handlers(name)
         self._around = live.around(name)
@@ -240,6 +241,14 @@ class _Followed:
                 live.observed(call, seen)
 
         return leave if around is None else leave_around
+
+    def enter_late(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """For a function that was not there yet: its parameters get their names now."""
+        if self._late:
+            self._late = False
+            self._inputs = Inputs(_function(self._name), self._wanted)
+            self.enter = self._entering(self._name)
+        return self.enter(args, kwargs)
 
     def enter_for(self, thing: object, inputs: Mapping[str, Any]) -> None:
         """For hooks, which hand no token from the begin to the end: ``thing`` stands for one.

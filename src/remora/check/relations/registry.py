@@ -21,6 +21,7 @@ from remora.check.relations.contract import Claim, Learner, Machine
 from remora.check.relations.cover import Cover, CoverLearner, CoverMachine
 from remora.check.relations.distinct import Distinct, DistinctLearner, DistinctMachine
 from remora.check.relations.fresh import Fresh, FreshLearner, FreshMachine
+from remora.check.relations.full_batch import FullBatch, FullBatchLearner, FullBatchMachine
 from remora.check.relations.input_output import (
     InputOutput,
     InputOutputLearner,
@@ -49,6 +50,7 @@ RELATIONS = (
     Relation("input-output", InputOutput, InputOutputLearner, InputOutputMachine),
     Relation("distinct", Distinct, DistinctLearner, DistinctMachine),
     Relation("fresh", Fresh, FreshLearner, FreshMachine),
+    Relation("full batch", FullBatch, FullBatchLearner, FullBatchMachine),
     Relation("threshold", Threshold, ThresholdLearner, ThresholdMachine),
 )
 AnyClaim = (
@@ -62,6 +64,7 @@ AnyClaim = (
     | InputOutput
     | Distinct
     | Fresh
+    | FullBatch
     | Threshold
 )
 
