@@ -75,7 +75,8 @@ def missing(system: System) -> str | None:
     """Why ``system`` cannot run here, with the remedy; None when it can."""
     absent = [need for need in system.requires() if find_spec(need.package) is None]
     if not absent:
-        return None
+        reason = system.unavailable()
+        return None if reason is None else f"{system.name} cannot run: {reason}"
     packages = ", ".join(need.package for need in absent)
     remedies = " && ".join(dict.fromkeys(need.remedy for need in absent))
     return f"{system.name} needs {packages}; install with: {remedies}"
