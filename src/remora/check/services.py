@@ -106,6 +106,11 @@ class RecordService(Service):
         live = LiveCalls(job, recorder)
         job.imports.subscribe("torch", lambda: _watch(live))
 
+    def flush(self) -> None:
+        """Write what has been recorded so far."""
+        if self._recorder is not None:
+            self._recorder.flush()
+
     def finish(self) -> None:
         if self._recorder is not None and self._job is not None:
             self._recorder.run_ended(self._job.exit_code)
@@ -200,6 +205,11 @@ class CheckService(Service):
         ]
         unknown = self._live.unknown if self._live is not None else {}
         return account(self._program, self._checker.step, judged, self.findings.violations, unknown)
+
+    @property
+    def judged(self) -> int:
+        """How often an invariant has been judged so far, all together."""
+        return sum(rule.triggered for rule in self._checker.rules)
 
     @property
     def found_any(self) -> bool:

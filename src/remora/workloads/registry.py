@@ -20,11 +20,11 @@ from remora.workloads.contract import Mode, Scale, Workload
 from remora.workloads.language import bert, bloom, gpt2, llama, opt, word_lm
 from remora.workloads.language import transformer_xl_training as transformer_xl
 from remora.workloads.multimodal import clip, whisper
-from remora.workloads.vision import mnist, resnet, vgg
+from remora.workloads.vision import mlp, mnist, resnet, vgg
 
 GROUP = "remora.workloads"
 
-_VISION = (vgg, resnet, mnist)
+_VISION = (vgg, resnet, mnist, mlp)
 _LANGUAGE = (word_lm, transformer_xl, bert, gpt2, opt, bloom, llama)
 _MULTIMODAL = (clip, whisper)
 
