@@ -122,6 +122,11 @@ class RecordService(Service):
         expect_in_main(self._also)
         job.imports.subscribe("torch", lambda: _watch(live, self._also))
 
+    def flush(self) -> None:
+        """Write what has been recorded so far."""
+        if self._recorder is not None:
+            self._recorder.flush()
+
     def finish(self) -> None:
         if self._recorder is not None and self._job is not None:
             self._recorder.run_ended(self._job.exit_code)
@@ -241,6 +246,11 @@ class CheckService(Service):
             why = [unknown[name] for name in one.claim.functions() if name in unknown]
             if why:
                 yield NotChecked(invariant=one.name, expected=one.words(), reason=why[0])
+
+    @property
+    def judged(self) -> int:
+        """How often an invariant has been judged so far, all together."""
+        return sum(rule.triggered for rule in self._checker.rules)
 
     @property
     def found_any(self) -> bool:
