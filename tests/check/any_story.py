@@ -111,10 +111,18 @@ def _of_a_step(random: Random) -> Told:
 
 
 def _batch(random: Random) -> Told:
+    due = random.choice([4, 3])
     return Told(
         NEXT,
-        inputs={"self.identity": (random.randint(1, 2),)},
-        outputs={"result.digest": (random.randint(1, 60),)},
+        inputs={
+            "self.identity": (random.randint(1, 2),),
+            "self.collate": random.choice(["stack", "pad"]),
+            "self.rows_due": due,
+        },
+        outputs={
+            "result.digest": (random.randint(1, 60),),
+            "result.rows": due if random.random() < 0.9 else 2,
+        },
         failed=random.random() < 0.1,
     )
 

@@ -23,7 +23,9 @@ from remora.check.observe.context import WARM_UP
 MOST_VALUES_OF_A_PROPERTY = 8
 FEWEST_EXAMPLES = 3
 """Support: what held on fewer occasions than this may have held by chance."""
-_NEVER_TOLD_APART = (".shape", ".length", ".ndim", ".identity", ".digest", ".elements")
+_NEVER_TOLD_APART = (
+    ".shape", ".length", ".ndim", ".identity", ".digest", ".rows", ".rows_due", ".elements",
+)  # fmt: skip
 """Sizes change with the batch, and the last batch is smaller: no condition rests on them.
 Nor on an identity, which is another in every run; nor, unless a relation asks for it, on how many
 elements an optimizer has."""

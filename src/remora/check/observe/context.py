@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from remora.check.calls import Known
 from remora.check.observe.readings import plain
 
 START, TRAIN, EVAL = "start", "train", "eval"
@@ -31,7 +32,7 @@ class Context:
         self.warm_up = True
         self._rate: float | None = None
         self._rank = rank_of_process()
-        self._known: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        self._known: dict[tuple[Any, ...], Known] = {}
 
     def enter(self, module: Any) -> None:
         """The forward of root ``module`` begins."""
@@ -50,10 +51,9 @@ class Context:
         key = (self.phase, torch.is_grad_enabled(), _autocast(torch), self.warm_up)
         context = self._known.get(key)
         if context is None:
-            context = self._known[key] = {
-                "phase": self.phase, WARM_UP: self.warm_up, "grad": key[1], "autocast": key[2],
-                "rank": self._rank,
-            }  # fmt: skip
+            context = self._known[key] = Known(
+                phase=self.phase, warm_up=key[3], grad=key[1], autocast=key[2], rank=self._rank
+            )
         return context
 
 

@@ -152,9 +152,14 @@ def _condition(elements: int | None) -> Condition:
 
 class PeriodicMachine(Machine):
     claims = Periodic
+    remembers = True
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._counts = [_Count(rule) for rule in rules]
+
+    def missed(self) -> None:
+        for one in self._counts:
+            one.missed()
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         counts: dict[str, list[_Count]] = defaultdict(list)
@@ -191,6 +196,10 @@ class _Count:
                 self._counted(call)
             if call.function == self.claim.function:
                 self._called(call)
+
+    def missed(self) -> None:
+        """How many calls went by unseen is not known."""
+        self._begun, self._count = False, 0
 
     def _counted(self, call: Call) -> None:
         self._count += 1

@@ -145,6 +145,10 @@ class PeriodicChangeMachine(Machine):
     def on_begin(self) -> dict[str, Any]:
         return {}
 
+    def missed(self) -> None:
+        for one in self._followed:
+            one.missed()
+
     def compared(self) -> frozenset[str]:
         return frozenset(one.claim.module for one in self._followed)
 
@@ -173,6 +177,10 @@ class _Followed:
             return
         kept = [name for name in known if now[name] == before[name]]
         self._judge(step, kept, changed=len(kept) < len(known))
+
+    def missed(self) -> None:
+        """What changed in steps that went by unseen is not known."""
+        self._last = {}
 
     def _judge(self, step: int, kept: Sequence[str], *, changed: bool) -> None:
         apart, every = step - self._since, self.claim.every

@@ -21,6 +21,7 @@ from remora.check.relations.contract import Claim, Learner, Machine
 from remora.check.relations.cover import Cover, CoverLearner, CoverMachine
 from remora.check.relations.distinct import Distinct, DistinctLearner, DistinctMachine
 from remora.check.relations.fresh import Fresh, FreshLearner, FreshMachine
+from remora.check.relations.full_batch import FullBatch, FullBatchLearner, FullBatchMachine
 from remora.check.relations.input_output import (
     InputOutput,
     InputOutputLearner,
@@ -57,6 +58,7 @@ RELATIONS = (
     Relation("input-output", InputOutput, InputOutputLearner, InputOutputMachine),
     Relation("distinct", Distinct, DistinctLearner, DistinctMachine),
     Relation("fresh", Fresh, FreshLearner, FreshMachine),
+    Relation("full batch", FullBatch, FullBatchLearner, FullBatchMachine),
     Relation("threshold", Threshold, ThresholdLearner, ThresholdMachine),
     Relation("range", Range, RangeLearner, RangeMachine),
     Relation("monotone", Monotone, MonotoneLearner, MonotoneMachine),
@@ -74,6 +76,7 @@ AnyClaim = (
     | InputOutput
     | Distinct
     | Fresh
+    | FullBatch
     | Threshold
     | Range
     | Monotone

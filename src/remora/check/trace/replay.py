@@ -42,6 +42,7 @@ from remora.check.trace.events import (
     unspelled,
 )
 from remora.core.errors import TraceUnusable
+from remora.core.files import UNDECODABLE
 
 LONGEST_LINE = 16 << 20
 """A list of a hundred thousand variables fits."""
@@ -135,12 +136,7 @@ class _Replay:
                 try:
                     event = decode(line)
                     on[type(event)](event)
-                except (
-                    msgspec.MsgspecError,
-                    UnicodeDecodeError,
-                    RecursionError,
-                    _Unknown,
-                ) as error:
+                except (*UNDECODABLE, _Unknown) as error:
                     raise self._damaged(str(error)) from None
         return self._replayed(header, cut)
 
@@ -152,7 +148,7 @@ class _Replay:
     def _header(self, line: bytes) -> Header:
         try:
             header = msgspec.json.decode(line, type=Header)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise TraceUnusable(f"{self._name}, line 1: no trace ({error})") from None
         if header.format != FORMAT or header.version != VERSION:
             raise TraceUnusable(
