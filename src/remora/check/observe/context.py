@@ -1,4 +1,4 @@
-"""Where in a run a call is made: phase, warm-up, gradient mode, autocast, rank.
+"""Where in a run a call is made: phase, warm-up, gradient mode, autocast, rank, context managers.
 
 A job is *warming up* until at least :data:`WARM_UP_STEPS` steps are over and the last of them was
 made with no higher learning rate than the one before it: state of optimizers comes into being in
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from remora.check.calls import Known
@@ -19,7 +19,15 @@ from remora.check.observe.readings import plain
 START, TRAIN, EVAL = "start", "train", "eval"
 WARM_UP = "warm_up"
 WARM_UP_STEPS = 3
-PROPERTIES = frozenset({"phase", WARM_UP, "grad", "autocast", "rank"})
+MANAGERS = (
+    "context.torch.inference_mode",
+    "context.torch.autograd.detect_anomaly",
+    "context.torch.profiler.profile",
+)
+"""Context managers that a call may lie in. What is read is the state that they set: it counts too
+where a program sets it by a function, and nobody has to watch them come and go. Of no_grad
+``grad`` tells, of autocast ``autocast``."""
+PROPERTIES = frozenset({"phase", WARM_UP, "grad", "autocast", "rank", *MANAGERS})
 
 
 class Context:
@@ -48,12 +56,21 @@ class Context:
 
     def now(self) -> Mapping[str, Any]:
         torch = sys.modules["torch"]
-        key = (self.phase, torch.is_grad_enabled(), _autocast(torch), self.warm_up)
+        key = (
+            self.phase, self.warm_up, torch.is_grad_enabled(), _autocast(torch),
+            torch.is_inference_mode_enabled(), torch.is_anomaly_enabled(),
+            torch.autograd._profiler_enabled(),
+        )  # fmt: skip
         context = self._known.get(key)
         if context is None:
-            context = self._known[key] = Known(
-                phase=self.phase, warm_up=key[3], grad=key[1], autocast=key[2], rank=self._rank
-            )
+            context = self._known[key] = self._made(*key[:4], within=key[4:])
+        return context
+
+    def _made(
+        self, phase: str, warm_up: bool, grad: bool, autocast: str | None, within: Iterable[bool]
+    ) -> Known:
+        context = Known(phase=phase, warm_up=warm_up, grad=grad, autocast=autocast, rank=self._rank)
+        context.update((name, True) for name, on in zip(MANAGERS, within, strict=True) if on)
         return context
 
 
