@@ -81,7 +81,8 @@ class CoverMachine(Machine):
                     continue
                 rule.triggered += 1
                 if last.get(thread, -1) <= previous:
-                    rule.report(f"no call of {rule.claim.first} since the last one", call)
+                    since = f"since the last call of {name}" if previous >= 0 else "before it"
+                    rule.report(f"no call of {rule.claim.first} {since}", call)
             own[thread] = call.order
 
         return begin
