@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.check.training import check, first, learn
 from torch import nn
 
 from remora.check.digest import device_digest
-from tests.check.training import check, first, learn
 
 pytestmark = [
     pytest.mark.cuda,
@@ -20,10 +20,10 @@ Fault = Callable[[int, nn.Module], object]
 STEPS = 6
 
 
-def training(fault: Fault = lambda step, model: None, **options: bool) -> Callable[[], None]:
+def training(fault: Fault = lambda step, model: None, fused: bool = False) -> Callable[[], None]:
     def program() -> None:
         model = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 8)).cuda()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, **options)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
         for step in range(STEPS):
             optimizer.zero_grad()
             model(torch.randn(16, 256, device="cuda")).square().mean().backward()
@@ -43,7 +43,7 @@ def test_a_healthy_run_on_a_device_is_found_healthy(fused: bool) -> None:
 def test_a_parameter_that_becomes_infinite_is_found_in_its_step() -> None:
     def poison(step: int, model: nn.Module) -> None:
         if step == 3:
-            model[0].weight.grad[17, 33] = float("nan")  # type: ignore[index, union-attr]
+            model[0].weight.grad[17, 33] = float("nan")  # type: ignore[index]
 
     found = first(check(learn(training()), training(poison)), "finite")
     assert found.step == 3
