@@ -154,7 +154,7 @@ def _checking() -> str:
         path = Path(name, "healthy.inv")
         _ride(LearnService(path, stderr=quiet), _gpt2(seed=1).step, steps=12)
         session = _gpt2(seed=0)
-        alone_s = _run_for(session.step)
+        alone_s = _run_for(session.step, steps=30) / 30
         checking = CheckService(path, stderr=quiet)
         checked_s = _ride(checking, session.step, steps=30)
         if checking.found_any:
