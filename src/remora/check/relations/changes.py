@@ -41,6 +41,7 @@ from remora.check.observation import (
     KEPT,
     PARAMETER,
     SET,
+    STATE,
     ZERO_OR_NONE,
     Look,
     Observation,
@@ -53,7 +54,7 @@ CONTENT = "content"
 MOST_KNOWN = 64
 """Calls that were judged right, and are remembered with all that was seen at them."""
 LEARNED: dict[str, dict[str, tuple[str, ...]]] = {
-    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE)},
+    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE), STATE: (CHANGED,)},
     "torch.optim.Optimizer.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.nn.Module.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.Tensor.backward": {GRADIENT: (SET, CHANGED, KEPT, FINITE)},
