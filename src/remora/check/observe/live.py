@@ -20,6 +20,7 @@ from remora.tap.forwards import Forward
 from remora.tap.job import Job
 from remora.tap.names import Place, find
 from remora.tap.steps import Step
+from remora.tap.undisturbed import unseen
 
 SEEN_BY_HOOKS = frozenset({OPTIMIZER_STEP, MODEL_FORWARD})
 """Functions that stand for the same method of every class; torch's hooks tell of them."""
@@ -82,13 +83,13 @@ class LiveCalls:
     def _before_forward(self, followed: _Followed, forward: Forward) -> None:
         self.context.enter(forward.module)
         if self._sees_variables:
-            self.variables.ran(forward.module)
+            unseen(self.variables.ran, forward.module)
         followed.enter_for(forward.module, {"self.training": forward.module.training})
 
     def _after_step(self, followed: _Followed, step: Step) -> None:
         followed.leave_for(step.optimizer, None)
         if step.advances:
-            self._settle()
+            unseen(self._settle)
             self._sink.step_ended(self.context.step)
             self.context.step = step.total
 
@@ -156,7 +157,7 @@ class _Followed:
     def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         call = self.enter_properties(self._inputs.read(args, kwargs))
         if self._around is not None:
-            self._around.begin(call, subject_of(self._name, args, kwargs))
+            unseen(self._around.begin, call, subject_of(self._name, args, kwargs))
         return call
 
     def enter_properties(self, inputs: Mapping[str, Any]) -> Call:
@@ -167,7 +168,7 @@ class _Followed:
 
     def leave(self, call: Call, result: Any) -> None:
         self._live.end(call)
-        seen = self._around.end(call) if self._around is not None else None
+        seen = unseen(self._around.end, call) if self._around is not None else None
         call.outputs = self._outputs.read(result)
         for handle in self._end:
             handle(call)
@@ -183,7 +184,7 @@ class _Followed:
             self._live.end(dead)
         call = self._open[id(thing)] = self.enter_properties(inputs)
         if self._around is not None:
-            self._around.begin(call, thing)
+            unseen(self._around.begin, call, thing)
 
     def leave_for(self, thing: object, result: Any) -> None:
         if (call := self._open.pop(id(thing), None)) is not None:
