@@ -19,7 +19,7 @@ from typing import Any
 from remora.core.errors import BadValue
 from remora.tap.defaults import swap_in_defaults
 from remora.tap.names import Place
-from remora.tap.scripting import guarded, script_function
+from remora.tap.scripting import guards
 from remora.tap.subscription import Subscription, in_callback
 from remora.tap.undisturbed import modes_are_on, undisturbed
 from remora.tap.wrapper import wrapper_of
@@ -120,8 +120,8 @@ _lock = threading.RLock()
 _postponed: dict[int, tuple[Any, Any]] | None = None
 """By the id of what is there: it and what is to come, while swaps are collected."""
 _is_put_back = False
-_scripting: tuple[Any, Any] | None = None
-"""``torch.jit.script``, and what stands in its place."""
+_guarded: list[tuple[Any, Any]] = []
+"""The compilers of ``torch.jit``, each with what stands in its place."""
 
 
 def watch(place: Place, watcher: Watcher) -> Site:
@@ -257,15 +257,15 @@ def put_back() -> Iterator[None]:
 
 
 def _guard_scripting() -> None:
-    """Guard ``torch.jit.script`` as long as anything is watched."""
-    global _scripting
-    if _sites and _scripting is None and (script := script_function()) is not None:
-        _scripting = script, guarded(script, put_back)
-        replace_in_modules(*_scripting)
-    elif not _sites and _scripting is not None:
-        script, guard = _scripting
-        _scripting = None
-        replace_in_modules(guard, script)
+    """Guard ``torch.jit``'s compilers as long as anything is watched."""
+    if _sites and not _guarded:
+        _guarded.extend(guards(put_back))
+        for function, guard in _guarded:
+            replace_in_modules(function, guard)
+    elif not _sites:
+        while _guarded:
+            function, guard = _guarded.pop()
+            replace_in_modules(guard, function)
 
 
 def replace_in_modules(old: Any, new: Any) -> None:

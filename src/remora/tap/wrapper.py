@@ -24,17 +24,20 @@ if TYPE_CHECKING:
     from remora.tap.wrap import Site
 
 
+_Question = Callable[[], Any]
+
+
 def wrapper_of(site: Site) -> Any:  # noqa: C901
     """The wrapper. Written out rather than composed: every call in it is paid by the program."""
     original, busy, ident_of = site.original, in_callback, get_ident
-    mark, unmark, disturbed, apart = busy.add, busy.discard, modes_are_on, undisturbed
-    compiling, tracing = _compiling_checks()
+    mark, unmark, apart = busy.add, busy.discard, undisturbed
+    compiling, exporting, taken_over, dispatching = _questions()
     through = dispatched(original, site.place.owner)
     call, call_watched = through or original, _call_watched
     bare = through if isinstance(through, HandsOver) else original
 
     def watched(*args: Any, **kwargs: Any) -> Any:
-        if compiling() or tracing():
+        if compiling() or exporting("_is_compiling_flag"):
             return original(*args, **kwargs)
         if (ident := ident_of()) in busy or (through is not None and through.is_coming_back()):
             return bare(*args, **kwargs)
@@ -44,7 +47,8 @@ def wrapper_of(site: Site) -> Any:  # noqa: C901
         if (before := only.before) is not None:
             mark(ident)
             try:
-                token = before(args, kwargs) if not disturbed() else apart(before, args, kwargs)
+                disturbed = taken_over() or dispatching("_is_in_torch_dispatch_mode")
+                token = apart(before, args, kwargs) if disturbed else before(args, kwargs)
             except Exception as error:
                 only.subscription.fail(error)
             finally:
@@ -57,7 +61,8 @@ def wrapper_of(site: Site) -> Any:  # noqa: C901
         if (after := only.after) is not None and only.subscription.live:
             mark(ident)
             try:
-                after(token, result) if not disturbed() else apart(after, token, result)
+                disturbed = taken_over() or dispatching("_is_in_torch_dispatch_mode")
+                apart(after, token, result) if disturbed else after(token, result)
             except Exception as error:
                 only.subscription.fail(error)
             finally:
@@ -98,13 +103,23 @@ def _call_watched(
     return result
 
 
-def _compiling_checks() -> tuple[Callable[[], bool], Callable[[], Any]]:
-    """Tell whether a graph compiler, or ``torch.jit.trace``, is to see only the function.
+def _questions() -> tuple[_Question, _Question, _Question, _Question]:
+    """What is asked at every call, each as cheaply as it can be.
 
-    A compiler traces the wrapper and takes the first for True, so it never comes to the second.
+    Whether a graph compiler is at work: one that traces the wrapper takes the first for True, and
+    never comes to the rest. Whether a mode is on that would see what watchers do.
     """
     torch = sys.modules.get("torch")
     compiler = sys.modules.get("torch.compiler")
     if torch is None or compiler is None:
-        return lambda: False, lambda: None
-    return compiler.is_compiling, torch._C._get_tracing_state
+        return _no, _no, modes_are_on, _no
+    return (
+        compiler.is_dynamo_compiling,
+        vars(compiler).get,
+        torch._C._is_torch_function_mode_enabled,
+        vars(sys.modules["torch.utils._python_dispatch"]).get,
+    )
+
+
+def _no(*_: object) -> bool:
+    return False
