@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
+from remora.check.announcing import Announcer, in_words
 from remora.check.calls import MODEL_FORWARD
 from remora.check.checker import Checker
-from remora.check.findings import Findings, in_words
+from remora.check.findings import Findings
 from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
+from remora.check.observe.sampling import checked
 from remora.check.observe.watchlist import public_functions
-from remora.check.report import CheckReport, Violation, account
+from remora.check.report import CheckReport, NotChecked, Violation, account, shortened
 from remora.check.report_files import check_report_name, write_report
 from remora.check.trace.layout import claim
 from remora.check.trace.pulse import Pulse
 from remora.check.trace.recorder import Recorder
 from remora.check.traincheck.reading import read_any
-from remora.core.errors import InvariantViolated
+from remora.core.errors import BadValue, InvariantViolated
+from remora.core.saying import say
+from remora.tap.calls import expect_in_main
 from remora.tap.job import Job
 from remora.tap.service import Service
 
@@ -35,6 +38,7 @@ class LearnService(Service):
 
     Args:
         path: the file of invariants.
+        watch: functions to learn of beside torch's, such as the program's own.
         save_every_s: how often what has been learned so far is written.
 
     Raises:
@@ -48,11 +52,12 @@ class LearnService(Service):
         path: Path,
         *,
         program: str = "",
+        watch: tuple[str, ...] = (),
         save_every_s: float = SAVE_EVERY_S,
         stderr: TextIO | None = None,
     ) -> None:
         self._path, self._program, self._save_every_s = path, program, save_every_s
-        self._stderr = stderr
+        self._stderr, self._also = stderr, watch
         self._learning: Learning | None = None
 
     def attach(self, job: Job) -> None:
@@ -65,7 +70,8 @@ class LearnService(Service):
             save_every_s=self._save_every_s,
         )
         live = LiveCalls(job, learning)
-        job.imports.subscribe("torch", lambda: _watch(live, learning.functions))
+        expect_in_main([*learning.functions, *self._also])
+        job.imports.subscribe("torch", lambda: _watch(live, [*learning.functions, *self._also]))
 
     def finish(self) -> None:
         if self._learning is not None:
@@ -82,6 +88,7 @@ class RecordService(Service):
 
     Args:
         folder: of the trace; each rank adds a file.
+        watch: functions to record beside torch's, such as the program's own.
         overwrite: replace this rank's trace where there is one.
 
     Raises:
@@ -90,8 +97,16 @@ class RecordService(Service):
 
     name: ClassVar[str] = "record"
 
-    def __init__(self, folder: Path, *, program: str = "", overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        program: str = "",
+        watch: tuple[str, ...] = (),
+        overwrite: bool = False,
+    ) -> None:
         self._folder, self._program, self._overwrite = folder, program, overwrite
+        self._also = watch
         self._recorder: Recorder | None = None
         self._pulse: Pulse | None = None
         self._job: Job | None = None
@@ -104,7 +119,13 @@ class RecordService(Service):
         self._recorder = recorder = Recorder(file, program=self._program, rank=rank)
         self._pulse, self._job = Pulse(recorder.flush), job
         live = LiveCalls(job, recorder)
-        job.imports.subscribe("torch", lambda: _watch(live))
+        expect_in_main(self._also)
+        job.imports.subscribe("torch", lambda: _watch(live, self._also))
+
+    def flush(self) -> None:
+        """Write what has been recorded so far."""
+        if self._recorder is not None:
+            self._recorder.flush()
 
     def finish(self) -> None:
         if self._recorder is not None and self._job is not None:
@@ -127,10 +148,11 @@ class CheckService(Service):
             stderr, ``"raise"`` raises :class:`~remora.core.errors.InvariantViolated` where it was
             found, a function is called with it.
         reports: files to write at the end, by their names JSON or a page.
+        every: check one step in so many.
 
     Raises:
         InvariantsUnusable: the file is missing, damaged or of another kind.
-        BadValue: a report's name tells no kind.
+        BadValue: a report's name tells no kind, or ``every`` is no number of steps.
     """
 
     name: ClassVar[str] = "check"
@@ -142,20 +164,28 @@ class CheckService(Service):
         on_violation: OnViolation = "warn",
         program: str = "",
         reports: tuple[Path, ...] = (),
+        every: int = 1,
         stderr: TextIO | None = None,
     ) -> None:
+        self._every = checked(every)
         self._read = read_any(path)
         self._invariants = self._read.invariants
         self._reports = tuple(map(check_report_name, reports))
         self._program, self._stderr = program, stderr
         self._on_violation = on_violation
+        self._announcer = Announcer(lambda text: _say(stderr, text))
         self.findings = Findings(self._announce, rank=rank_of_process())
-        self._checker = Checker(self._invariants.invariants, self.findings.add)
+        self._checker = Checker(
+            self._invariants.invariants, self.findings.add, self._announcer.step_ended
+        )
         self._live: LiveCalls | None = None
+        self._strict = False
 
     def attach(self, job: Job) -> None:
+        self._strict = job.strict
         self._tell_what_is_not_checked()
-        self._live = live = LiveCalls(job, self._checker)
+        self._live = live = LiveCalls(job, self._checker, every=self._every)
+        expect_in_main(self._checker.functions)
 
         def begin() -> None:
             live.find(self._checker.functions)
@@ -172,8 +202,8 @@ class CheckService(Service):
         )
 
     def _tell_what_is_not_checked(self) -> None:
-        for remark in (*self._read.unread, *self._read.unmet):
-            _say(self._stderr, f"line {remark.line} is not checked: {remark.reason}")
+        for line in shortened(self._read.not_checked(live=True)):
+            _say(self._stderr, line)
 
     def _announce(self, violation: Violation) -> None:
         if self._on_violation == "raise":
@@ -182,7 +212,7 @@ class CheckService(Service):
         if callable(self._on_violation):
             self._hand_over(self._on_violation, violation)
         else:
-            _say(self._stderr, in_words(violation))
+            self._announcer.found(violation)
 
     def _hand_over(self, call: Callable[[Violation], object], violation: Violation) -> None:
         """A function that raises is told once, and not called again: violations are said then."""
@@ -191,7 +221,7 @@ class CheckService(Service):
         except Exception as error:
             self._on_violation = "warn"
             _say(self._stderr, f"on_violation raised {error!r}; violations are shown here from now")
-            _say(self._stderr, in_words(violation))
+            self._announcer.found(violation)
 
     def report(self) -> CheckReport:
         judged = [
@@ -199,7 +229,28 @@ class CheckService(Service):
             for invariant, rule in zip(self._checker.invariants, self._checker.rules, strict=True)
         ]
         unknown = self._live.unknown if self._live is not None else {}
-        return account(self._program, self._checker.step, judged, self.findings.violations, unknown)
+        return account(
+            self._program,
+            self._live.context.step if self._live is not None else 0,
+            judged,
+            self.findings.violations,
+            not_checked=[*self._read.not_checked(live=True), *self._of_unknown(unknown)],
+            checked_in_part=self._read.checked_in_part(),
+            not_watched=unknown,
+            every=self._every,
+        )
+
+    def _of_unknown(self, unknown: Mapping[str, str]) -> Iterable[NotChecked]:
+        """The invariants about functions that there are none of here."""
+        for one in self._checker.invariants:
+            why = [unknown[name] for name in one.claim.functions() if name in unknown]
+            if why:
+                yield NotChecked(invariant=one.name, expected=one.words(), reason=why[0])
+
+    @property
+    def judged(self) -> int:
+        """How often an invariant has been judged so far, all together."""
+        return sum(rule.triggered for rule in self._checker.rules)
 
     @property
     def found_any(self) -> bool:
@@ -207,10 +258,17 @@ class CheckService(Service):
         return bool(self.findings.violations)
 
     def finish(self) -> None:
-        report = self.report()
+        report, failed = self.report(), None
         for path in self._reports:
-            write_report(path, report, self._invariants.invariants)
+            try:
+                write_report(path, report, self._invariants.invariants)
+            except BadValue as error:
+                failed = error
+                _say(self._stderr, str(error))
+        self._announcer.ended()
         _say(self._stderr, report.summary())
+        if failed is not None and self._strict:
+            raise failed
 
     def detach(self) -> None:
         """Nothing but subscriptions, which the job ends."""
@@ -223,7 +281,4 @@ def _watch(live: LiveCalls, needed: Iterable[str] = ()) -> None:
 
 
 def _say(stderr: TextIO | None, text: str) -> None:
-    stream = stderr or sys.stderr
-    if stream is not None:
-        stream.write(f"remora check: {text}\n")
-        stream.flush()
+    say(f"remora check: {text}", stderr)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from remora.tap.wrap import Site
 
 
-_Question = Callable[[], Any]
+_Question = Callable[..., Any]
 
 
 def wrapper_of(site: Site) -> Any:  # noqa: C901

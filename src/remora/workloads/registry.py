@@ -30,11 +30,11 @@ from remora.workloads.language import (
 )
 from remora.workloads.language import transformer_xl_training as transformer_xl
 from remora.workloads.multimodal import clip, whisper
-from remora.workloads.vision import dcgan, mnist, resnet, siamese, vae, vgg, vit
+from remora.workloads.vision import dcgan, mlp, mnist, resnet, siamese, vae, vgg, vit
 
 GROUP = "remora.workloads"
 
-_VISION = (vgg, resnet, mnist, dcgan, siamese, vae, vit)
+_VISION = (vgg, resnet, mnist, mlp, dcgan, siamese, vae, vit)
 _GRAPH = (gcn, gat)
 _LANGUAGE = (word_lm, transformer_xl, bert, bert_classification, t5, gpt2, opt, bloom, llama)
 _MULTIMODAL = (clip, whisper)
