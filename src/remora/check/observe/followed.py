@@ -55,7 +55,7 @@ class Followed:
 
         def enter_and_look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             call = begin(read(args, kwargs))
-            unseen(look, call, subject_of(name, args, kwargs))
+            look(call, subject_of(name, args, kwargs))
             return call
 
         looks = self._around is not None or self._measuring is not None
@@ -72,8 +72,7 @@ class Followed:
 
         def look_and_leave(call: Call, result: Any) -> None:
             seen = unseen(self._around.end, call) if self._around is not None else None
-            measuring = self._measuring
-            readings = unseen(measuring.end, call) if measuring is not None else None
+            readings = unseen(self._measuring.end, call) if self._measuring is not None else None
             leave(call, result)
             if seen:
                 live.observed(call, seen)
@@ -88,9 +87,9 @@ class Followed:
     def _look(self, call: Call, subject: Any) -> None:
         """What is known before the call of what it may change."""
         if self._around is not None:
-            self._around.begin(call, subject)
+            unseen(self._around.begin, call, subject)
         if self._measuring is not None:
-            self._measuring.begin(call, subject)
+            unseen(self._measuring.begin, call, subject)
 
     def enter_late(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """For a function that was not there yet: its parameters get their names now."""
@@ -108,7 +107,7 @@ class Followed:
         if (dead := self._open.pop(id(thing), None)) is not None:
             self._live.end(dead)
         call = self._open[id(thing)] = self._begin(inputs)
-        unseen(self._look, call, thing)
+        self._look(call, thing)
 
     def leave_for(self, thing: object, result: Any) -> None:
         if (call := self._open.pop(id(thing), None)) is not None:

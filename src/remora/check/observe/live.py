@@ -187,7 +187,7 @@ class LiveCalls:
             whole = iter(settled([one for _, seen in waiting for one in seen]))
             for call, seen in waiting:
                 self.sink.changed(call, [next(whole) for _ in seen])
-        if self._compared and self.watching.variables:
+        if self._compared:
             self.variables.meet(None)
             contents = self.variables.contents(self._compared, self._comparisons)
             self._comparisons += 1
