@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from remora.check.calls import Known
@@ -56,26 +56,28 @@ class Context:
 
     def now(self) -> Mapping[str, Any]:
         torch = sys.modules["torch"]
-        key = (
-            self.phase, self.warm_up, torch.is_grad_enabled(), _autocast(torch),
+        within = (
             torch.is_inference_mode_enabled(), torch.is_anomaly_enabled(),
             torch.autograd._profiler_enabled(),
         )  # fmt: skip
+        key = (self.phase, torch.is_grad_enabled(), _autocast(torch), self.warm_up, within)
         context = self._known.get(key)
         if context is None:
-            context = self._known[key] = self._made(*key[:4], within=key[4:])
-        return context
-
-    def _made(
-        self, phase: str, warm_up: bool, grad: bool, autocast: str | None, within: Iterable[bool]
-    ) -> Known:
-        context = Known(phase=phase, warm_up=warm_up, grad=grad, autocast=autocast, rank=self._rank)
-        context.update((name, True) for name, on in zip(MANAGERS, within, strict=True) if on)
+            context = self._known[key] = Known(
+                {
+                    "phase": self.phase, WARM_UP: self.warm_up, "grad": key[1], "autocast": key[2],
+                    "rank": self._rank,
+                    **{name: True for name, is_on in zip(MANAGERS, within, strict=True) if is_on},
+                }
+            )  # fmt: skip
         return context
 
 
 def _autocast(torch: Any) -> str | None:
     """The dtype of the autocast that is on, on whichever device."""
+    any_is_on = getattr(torch._C, "_is_any_autocast_enabled", None)  # asking it is the cheapest
+    if any_is_on is not None and not any_is_on():
+        return None
     for device in ("cpu", "cuda"):
         if torch.is_autocast_enabled(device):
             return str(torch.get_autocast_dtype(device))

@@ -137,7 +137,7 @@ class Variables:
     def contents(self, names: frozenset[str], number: int) -> dict[str, Hashable]:
         """What stands for the content of each variable in ``names``, or of all (``{"*"}``).
 
-        A module's name is all variables in it. ``number`` counts the times that this is asked.
+        ``number`` counts the times that this is asked. A module's name is all variables in it.
 
         Tensors of one element are left out: counters are all equal, and say nothing.
         """

@@ -157,16 +157,16 @@ class PeriodicMachine(Machine):
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._counts = [_Count(rule) for rule in rules]
 
-    def missed(self) -> None:
-        for one in self._counts:
-            one.missed()
-
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         counts: dict[str, list[_Count]] = defaultdict(list)
         for one in self._counts:
             for name in one.claim.functions():
                 counts[name].append(one)
         return {name: _meeting(each) for name, each in counts.items()}
+
+    def missed(self) -> None:
+        for one in self._counts:
+            one.begin_anew()
 
 
 def _meeting(counts: Sequence[_Count]) -> Callable[[Call], None]:
@@ -184,6 +184,10 @@ class _Count:
         self._rule, self.claim = rule, rule.claim
         self._known = rule.when is None
         """Whether an optimizer that the condition is about has stepped."""
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Calls were missed: how many is not known."""
         self._begun, self._count = False, 0
 
     def meet(self, call: Call) -> None:
@@ -196,10 +200,6 @@ class _Count:
                 self._counted(call)
             if call.function == self.claim.function:
                 self._called(call)
-
-    def missed(self) -> None:
-        """How many calls went by unseen is not known."""
-        self._begun, self._count = False, 0
 
     def _counted(self, call: Call) -> None:
         self._count += 1

@@ -145,16 +145,16 @@ class PeriodicChangeMachine(Machine):
     def on_begin(self) -> dict[str, Any]:
         return {}
 
-    def missed(self) -> None:
-        for one in self._followed:
-            one.missed()
-
     def compared(self) -> frozenset[str]:
         return frozenset(one.claim.module for one in self._followed)
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
         for one in self._followed:
             one.compare(step, contents)
+
+    def missed(self) -> None:
+        for one in self._followed:
+            one.begin_anew()
 
 
 class _Followed:
@@ -178,8 +178,8 @@ class _Followed:
         kept = [name for name in known if now[name] == before[name]]
         self._judge(step, kept, changed=len(kept) < len(known))
 
-    def missed(self) -> None:
-        """What changed in steps that went by unseen is not known."""
+    def begin_anew(self) -> None:
+        """Steps were missed: what comes next is compared with nothing before it."""
         self._last = {}
 
     def _judge(self, step: int, kept: Sequence[str], *, changed: bool) -> None:
