@@ -12,7 +12,7 @@ from torch import nn
 
 from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
 from remora.check.measures import SCALER_UPDATE, SCHEDULER_STEP
-from remora.check.observe.norms import MOST_ELEMENTS
+from remora.check.observe.samples import MOST_ELEMENTS
 from remora.check.sink import Sink, Wanted
 
 Numbers = list[Mapping[str, float]]
