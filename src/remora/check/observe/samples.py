@@ -71,7 +71,8 @@ class Sample:
     def norm(self, row: torch.Tensor) -> torch.Tensor:
         """Of all elements, estimated from those of ``row``."""
         weighted = row if self._weights is None else row * self._weights
-        return torch.linalg.vector_norm(weighted)
+        norm: torch.Tensor = torch.linalg.vector_norm(weighted)
+        return norm
 
     def _meet(self, tensors: Sequence[Any], where: list[int]) -> bool:
         self._where = []
