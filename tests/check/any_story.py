@@ -8,10 +8,10 @@ from typing import Any
 
 from tests.check.stories import EVAL, TRAIN, Told
 
-from remora.check.calls import MODEL_FORWARD
+from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP
 from remora.check.relations.fresh import NEXT
 
-NAMES = ("f", "g", "fill_in_", MODEL_FORWARD)
+NAMES = ("f", "g", "fill_in_", MODEL_FORWARD, OPTIMIZER_STEP, "torch.Tensor.backward")
 CONTEXTS = (
     TRAIN,
     EVAL,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from threading import get_ident
 from typing import Any
 
-from remora.check.calls import MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call
+from remora.check.calls import CLOSURE, MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call
 from remora.check.observation import Observation
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.context import PROPERTIES, Context
@@ -210,4 +210,6 @@ def _function(name: str) -> Any:
 
 
 def _of_optimizer(step: Step) -> Mapping[str, Any]:
-    return {"self.kind": type(step.optimizer).__name__}
+    kind = type(step.optimizer).__name__
+    given = step.args[1] if len(step.args) > 1 else step.kwargs.get("closure")
+    return {"self.kind": kind} | ({CLOSURE: type(given).__name__} if callable(given) else {})

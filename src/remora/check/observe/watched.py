@@ -54,7 +54,9 @@ class Watched:
         self._is_gradient = variable.kind == GRADIENT
         self._contents = Contents()
         self._needs: dict[int, Needs | None] = {}
-        reads = any(look.exact or look.concerns is not None for look in looks)
+        reads = variable.is_one_of_several_optimizers or any(
+            look.exact or look.concerns is not None for look in looks
+        )
         self._fixed = None if reads else variable.fixed
         """Its properties, where nobody asks for those that change."""
         self._wait, self._gap = 0, 1

@@ -80,7 +80,7 @@ def evaluate(model: RNNModel, source: Tensor) -> float:
 
 
 train_data = batches(text(given.steps // EPOCHS * BPTT * given.batch_size), given.batch_size)
-val_data = batches(text(4 * BPTT * 10), 10)
+val_data, test_data = (batches(text(3 * BPTT * 10), 10) for _ in range(2))
 model, criterion = RNNModel(), nn.NLLLoss()
 lr, best = 20.0, float("inf")
 for epoch in range(EPOCHS):
@@ -88,3 +88,4 @@ for epoch in range(EPOCHS):
     loss = evaluate(model, val_data)
     lr, best = (lr, loss) if loss < best else (lr / 4, best)
     print(f"epoch {epoch}: loss {loss:.3f}")
+print(f"test: loss {evaluate(model, test_data):.3f}")

@@ -75,7 +75,7 @@ def evaluate(model: TransformerModel, source: Tensor) -> float:
 
 
 train_data = batches(text(given.steps // EPOCHS * BPTT * given.batch_size), given.batch_size)
-val_data = batches(text(4 * BPTT * 10), 10)
+val_data, test_data = (batches(text(3 * BPTT * 10), 10) for _ in range(2))
 model, criterion, lr = TransformerModel(), nn.NLLLoss(), 2.0
 for epoch in range(EPOCHS):
     model.train()
@@ -89,3 +89,4 @@ for epoch in range(EPOCHS):
             if parameter.grad is not None:
                 parameter.data.add_(parameter.grad, alpha=-lr)
     print(f"epoch {epoch}: loss {evaluate(model, val_data):.3f}")
+print(f"test: loss {evaluate(model, test_data):.3f}")
