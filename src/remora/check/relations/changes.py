@@ -14,7 +14,7 @@ variable (``variable.…``, :mod:`remora.check.observe.variable`). Three claims 
 - not ``every``: it holds of at least one variable of the models that the program has run. The
   condition is about the call.
 
-What a forward does to a buffer depends on whose it is and on that module's mode: both are said.
+What a forward does to a buffer depends on whose it is and on the model's mode: both are said.
 
 In a program of several optimizers, a call made on one of them is not judged by what another trains,
 unless the condition speaks of that.
@@ -143,9 +143,8 @@ class ChangesLearner(Learner):
             always |= {SET} if CHANGED in always else set()
             for one in found:
                 yield from _learned(subject, one, occasions)
-            told = {one.thing for one in found} if subject[1] == BUFFER else always
             for one in self._some[subject].found(fewest):
-                if one.thing not in told:
+                if one.thing not in always:
                     yield from _learned(subject, one)
             for to in sorted(BY_MODULE.intersection(LEARNED[subject[0]][subject[1]]) - always):
                 yield from self._of_modules(subject, to, fewest)
@@ -176,7 +175,7 @@ def _learned(
 ) -> Iterator[Learned]:
     """What is said of every variable, of which ``occasions`` tell; or else of some."""
     when: Condition | None = one.when
-    if occasions is not None and subject[1] == BUFFER:
+    if occasions is not None and subject[1] == BUFFER and one.thing in BY_MODULE:
         when = narrowed(one.when, occasions.always(one.thing), _tells_buffers_apart)
     if when is not None:
         claim = Changes(*subject, one.thing, every=occasions is not None)
@@ -184,7 +183,7 @@ def _learned(
 
 
 def _tells_buffers_apart(name: str) -> bool:
-    return name in ("variable.owner", "variable.training")
+    return name in ("variable.owner", "phase")
 
 
 # ---------------------------------------------------------------- checking
