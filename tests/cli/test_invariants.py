@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.check.traincheck.lines import api, line
+from tests.cli.commands import Command
 from tests.cli.shell import run
 
 from remora.check.invariants import (
@@ -23,9 +23,6 @@ from remora.check.invariants import (
 from remora.check.invariants import Invariant as One
 from remora.check.relations.contains import Contains
 from remora.check.relations.cover import Cover
-from remora.cli import main
-
-Command = Callable[..., tuple[int, str, str]]
 
 TRAINING = textwrap.dedent("""
     import sys
@@ -68,21 +65,6 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(jobs)
     return jobs
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run ``remora …`` in this process: exit code, output, errors."""
-    monkeypatch.setenv("COLUMNS", "90")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exited:
-            main([*map(str, arguments)])
-        shown = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return exited.value.code, shown.out, shown.err
-
-    return call
 
 
 # ---------------------------------------------------------------- record, learn, check

@@ -35,7 +35,7 @@ def violation(invariant: Invariant) -> Violation:
 
 def test_the_counts_of_a_check_by_relation() -> None:
     judged = list(zip(KNOWN, (3, 0, 5, 1), strict=True))
-    report = account("p", 5, judged, [violation(KNOWN[0]), violation(KNOWN[3])], {})
+    report = account("p", 5, judged, [violation(KNOWN[0]), violation(KNOWN[3])])
 
     assert by_relation(KNOWN, report) == {
         "contains": Counts(2, 1, 1), "cover": Counts(1, 1, 0), "lead": Counts(1, 1, 1),

@@ -31,10 +31,17 @@ class Checker(Sink):
     Args:
         invariants: what should hold.
         found: called at once with each finding.
+        step_over: called when all that a step shows has been found.
     """
 
-    def __init__(self, invariants: Sequence[Invariant], found: Callable[[Finding], None]) -> None:
+    def __init__(
+        self,
+        invariants: Sequence[Invariant],
+        found: Callable[[Finding], None],
+        step_over: Callable[[], object] | None = None,
+    ) -> None:
         self.invariants = tuple(invariants)
+        self._step_over = step_over
         self.step = 0
         self._found = found
         self.rules = [self._rule(invariant) for invariant in self.invariants]
@@ -93,6 +100,7 @@ class Checker(Sink):
             machine.changed(call, observations)
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        self.step = step
         for machine in self._comparing:
             machine.compare(step, contents)
 
@@ -100,17 +108,24 @@ class Checker(Sink):
         for machine in self._machines:
             machine.step_ended(step)
         self.step = step + 1
+        if self._step_over is not None:
+            self._step_over()
+
+    @property
+    def remembers(self) -> bool:
+        return any(machine.remembers for machine in self._machines)
+
+    def missed(self) -> None:
+        for machine in self._machines:
+            machine.missed()
 
     def _rule(self, invariant: Invariant) -> Rule:
         def report(seen: str, call: Call | None) -> None:
             step = call.step if call is not None else self.step
             self._found(Finding(invariant, step, seen, call))
 
-        return Rule(invariant.claim, compiled_for_one(invariant), report, condition=invariant.when)
-
-
-def compiled_for_one(invariant: Invariant) -> Callable[[object], bool] | None:
-    return compiled(invariant.when)  # type: ignore[return-value]
+        when = compiled(invariant.when)
+        return Rule(invariant.claim, when, report, condition=invariant.when)
 
 
 def _machines(rules: Iterable[Rule]) -> Iterable[Machine]:

@@ -8,44 +8,16 @@ from pathlib import Path
 
 import msgspec
 
+from remora.check.announcing import Announcer
 from remora.check.checker import Checker
 from remora.check.findings import Findings
 from remora.check.invariants import HeldOut, Invariants
 from remora.check.learner import InvariantLearner
-from remora.check.report import CheckReport, Violation, account
-from remora.check.sink import Sink
-from remora.check.trace.layout import files_of, rank_of
-from remora.check.trace.replay import Replayed, replay
+from remora.check.recorded import Played, Recorded, runs_in
+from remora.check.report import CheckReport, account
+from remora.check.traincheck.reading import Reading, read_any
 from remora.check.validation import Dropped, Play, Validated, validate
 from remora.core.errors import BadValue
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """One process's file of a trace."""
-
-    path: Path
-    called: str
-    """As the user knows it: the folder, or the file where it holds several."""
-
-    def play(self, sink: Sink) -> Replayed:
-        return replay(self.path, sink)
-
-
-def processes(folders: Iterable[Path]) -> list[Recorded]:
-    """Every process of the traces in ``folders``.
-
-    Raises:
-        TraceUnusable: a folder holds none.
-    """
-    return [one for folder in folders for one in _of_folder(folder)]
-
-
-def _of_folder(folder: Path) -> list[Recorded]:
-    files = files_of(folder)
-    if len(files) == 1:
-        return [Recorded(files[0], str(folder))]
-    return [Recorded(path, str(path)) for path in files]
 
 
 @dataclass(frozen=True)
@@ -56,6 +28,20 @@ class Taught:
     """What the user should know of the runs: one was killed, say."""
 
 
+def read_for_traces(path: Path) -> Reading:
+    """The invariants at ``path``, ours or TrainCheck's, to be checked against recorded runs.
+
+    Raises:
+        InvariantsUnusable: it is not there, of neither kind, or damaged; the line is named.
+    """
+    reading = read_any(path)
+    if reading.traincheck:
+        import torch  # noqa: F401  names the parameters that their files count
+
+        reading = read_any(path)
+    return reading
+
+
 def learn_from(folders: Sequence[Path], held_out: Sequence[Path] = ()) -> Taught:
     """Learn from all recorded runs together; drop what fails in one of them or is held out.
 
@@ -64,53 +50,61 @@ def learn_from(folders: Sequence[Path], held_out: Sequence[Path] = ()) -> Taught
         TraceUnusable: a folder holds no trace, or a damaged one.
     """
     _check_apart(folders, held_out)
-    training, healthy = processes(folders), processes(held_out)
+    training, healthy = runs_in(folders), runs_in(held_out)
     learner, replayed = InvariantLearner(), []
     for run in training:
         played = run.play(learner)
-        learner.run_ended(played.header.program)
+        learner.run_ended(played.program)
         replayed.append(played)
     own = validate(_of_torch(learner.invariants(), replayed), _plays(training))
     others = validate(own.kept, _plays(healthy))
-    remarks = [_remark(*one) for one in zip(training, replayed, strict=True)]
-    remarks += [_remark(run, one.run) for run, one in zip(healthy, others.trials, strict=True)]
     return Taught(
         _saying_what_was_held_out(others),
         own.dropped + others.dropped,
-        tuple(one for one in remarks if one is not None),
+        _remarks([*replayed, *(trial.run for trial in others.trials)]),
     )
 
 
 def check_run(
-    invariants: Invariants, folder: Path, announce: Callable[[Violation], object]
+    reading: Reading, place: Path, say: Callable[[str], object]
 ) -> tuple[CheckReport, tuple[str, ...]]:
-    """Check the recorded run in ``folder``, all its ranks; the report, and remarks on the run.
+    """Check the run recorded at ``place``, all its ranks; the report, and remarks on the run.
+
+    Args:
+        say: told what is found when it is found, as a user is.
 
     Raises:
-        TraceUnusable: it holds no trace, or a damaged one.
+        TraceUnusable: there is no trace, or a damaged one.
     """
-    findings = Findings(announce, where=lambda: None)
-    judged = [0] * len(invariants.invariants)
-    replayed, remarks = [], []
-    for run in processes([folder]):
-        checker = Checker(invariants.invariants, findings.add)
-        findings.rank = rank_of(run.path)
+    announcer = Announcer(say)
+    findings = Findings(announcer.found, where=lambda: None)
+    invariants = reading.invariants.invariants
+    judged = [0] * len(invariants)
+    replayed = []
+    for run in runs_in([place]):
+        checker = Checker(invariants, findings.add, announcer.step_ended)
+        findings.rank = run.rank
         replayed.append(run.play(checker))
         judged = [
             so_far + rule.triggered for so_far, rule in zip(judged, checker.rules, strict=True)
         ]
-        remarks.append(_remark(run, replayed[-1]))
+    announcer.ended()
     report = account(
-        ", ".join(dict.fromkeys(one.header.program for one in replayed)),
+        ", ".join(dict.fromkeys(one.program for one in replayed)),
         max(one.steps for one in replayed),
-        list(zip(invariants.invariants, judged, strict=True)),
+        list(zip(invariants, judged, strict=True)),
         findings.violations,
-        {},
+        not_checked=reading.not_checked(live=False),
+        checked_in_part=reading.checked_in_part(),
     )
-    return report, tuple(one for one in remarks if one is not None)
+    return report, _remarks(replayed)
 
 
-def _plays(runs: Iterable[Recorded]) -> list[tuple[str, Play]]:
+def _remarks(runs: Iterable[Played]) -> tuple[str, ...]:
+    return tuple(remark for one in runs for remark in one.remarks)
+
+
+def _plays(runs: Iterable[Recorded]) -> list[tuple[str, Play[Played]]]:
     return [(run.called, run.play) for run in runs]
 
 
@@ -121,18 +115,18 @@ def _check_apart(folders: Iterable[Path], held_out: Iterable[Path]) -> None:
             raise BadValue(f"{folder} is learned from and held out; hold out a run of its own")
 
 
-def _of_torch(invariants: Invariants, runs: Iterable[Replayed]) -> Invariants:
+def _of_torch(invariants: Invariants, runs: Iterable[Played]) -> Invariants:
     """The version that the runs had, not that of this process, which may have none."""
-    versions = dict.fromkeys(one.header.torch for one in runs if one.header.torch)
+    versions = dict.fromkeys(one.torch for one in runs if one.torch)
     header = msgspec.structs.replace(invariants.header, torch=", ".join(versions) or None)
     return msgspec.structs.replace(invariants, header=header)
 
 
-def _saying_what_was_held_out(validated: Validated) -> Invariants:
+def _saying_what_was_held_out(validated: Validated[Played]) -> Invariants:
     kept = validated.kept
     held_out = tuple(
         HeldOut(
-            program=trial.run.header.program,
+            program=trial.run.program,
             steps=trial.run.steps,
             dropped=tuple(one.name for one in trial.dropped),
         )
@@ -140,12 +134,3 @@ def _saying_what_was_held_out(validated: Validated) -> Invariants:
     )
     header = msgspec.structs.replace(kept.header, held_out=held_out)
     return msgspec.structs.replace(kept, header=header)
-
-
-def _remark(run: Recorded, played: Replayed) -> str | None:
-    """What of ``played`` may surprise: how it ended."""
-    if played.ended and not played.exit_code:
-        return None
-    cut = ", its last line cut short" if played.cut else ""
-    how = f"ended with exit code {played.exit_code}" if played.ended else f"was killed{cut}"
-    return f"{run.called}: the recorded process {how}; what it did until then counts"

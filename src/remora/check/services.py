@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
+from remora.check.announcing import Announcer, in_words
 from remora.check.calls import MODEL_FORWARD
 from remora.check.checker import Checker
-from remora.check.findings import Findings, in_words
+from remora.check.findings import Findings
 from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
+from remora.check.observe.sampling import checked
 from remora.check.observe.watchlist import public_functions
-from remora.check.report import CheckReport, Violation, account
+from remora.check.report import CheckReport, NotChecked, Violation, account, shortened
 from remora.check.report_files import check_report_name, write_report
 from remora.check.trace.layout import claim
 from remora.check.trace.pulse import Pulse
 from remora.check.trace.recorder import Recorder
 from remora.check.traincheck.reading import read_any
-from remora.core.errors import InvariantViolated
+from remora.core.errors import BadValue, InvariantViolated
+from remora.core.saying import say
 from remora.tap.job import Job
 from remora.tap.service import Service
 
@@ -127,10 +129,11 @@ class CheckService(Service):
             stderr, ``"raise"`` raises :class:`~remora.core.errors.InvariantViolated` where it was
             found, a function is called with it.
         reports: files to write at the end, by their names JSON or a page.
+        every: check one step in so many.
 
     Raises:
         InvariantsUnusable: the file is missing, damaged or of another kind.
-        BadValue: a report's name tells no kind.
+        BadValue: a report's name tells no kind, or ``every`` is no number of steps.
     """
 
     name: ClassVar[str] = "check"
@@ -142,20 +145,27 @@ class CheckService(Service):
         on_violation: OnViolation = "warn",
         program: str = "",
         reports: tuple[Path, ...] = (),
+        every: int = 1,
         stderr: TextIO | None = None,
     ) -> None:
+        self._every = checked(every)
         self._read = read_any(path)
         self._invariants = self._read.invariants
         self._reports = tuple(map(check_report_name, reports))
         self._program, self._stderr = program, stderr
         self._on_violation = on_violation
+        self._announcer = Announcer(lambda text: _say(stderr, text))
         self.findings = Findings(self._announce, rank=rank_of_process())
-        self._checker = Checker(self._invariants.invariants, self.findings.add)
+        self._checker = Checker(
+            self._invariants.invariants, self.findings.add, self._announcer.step_ended
+        )
         self._live: LiveCalls | None = None
+        self._strict = False
 
     def attach(self, job: Job) -> None:
+        self._strict = job.strict
         self._tell_what_is_not_checked()
-        self._live = live = LiveCalls(job, self._checker)
+        self._live = live = LiveCalls(job, self._checker, every=self._every)
 
         def begin() -> None:
             live.find(self._checker.functions)
@@ -172,8 +182,8 @@ class CheckService(Service):
         )
 
     def _tell_what_is_not_checked(self) -> None:
-        for remark in (*self._read.unread, *self._read.unmet):
-            _say(self._stderr, f"line {remark.line} is not checked: {remark.reason}")
+        for line in shortened(self._read.not_checked(live=True)):
+            _say(self._stderr, line)
 
     def _announce(self, violation: Violation) -> None:
         if self._on_violation == "raise":
@@ -182,7 +192,7 @@ class CheckService(Service):
         if callable(self._on_violation):
             self._hand_over(self._on_violation, violation)
         else:
-            _say(self._stderr, in_words(violation))
+            self._announcer.found(violation)
 
     def _hand_over(self, call: Callable[[Violation], object], violation: Violation) -> None:
         """A function that raises is told once, and not called again: violations are said then."""
@@ -191,7 +201,7 @@ class CheckService(Service):
         except Exception as error:
             self._on_violation = "warn"
             _say(self._stderr, f"on_violation raised {error!r}; violations are shown here from now")
-            _say(self._stderr, in_words(violation))
+            self._announcer.found(violation)
 
     def report(self) -> CheckReport:
         judged = [
@@ -199,7 +209,23 @@ class CheckService(Service):
             for invariant, rule in zip(self._checker.invariants, self._checker.rules, strict=True)
         ]
         unknown = self._live.unknown if self._live is not None else {}
-        return account(self._program, self._checker.step, judged, self.findings.violations, unknown)
+        return account(
+            self._program,
+            self._live.context.step if self._live is not None else 0,
+            judged,
+            self.findings.violations,
+            not_checked=[*self._read.not_checked(live=True), *self._of_unknown(unknown)],
+            checked_in_part=self._read.checked_in_part(),
+            not_watched=unknown,
+            every=self._every,
+        )
+
+    def _of_unknown(self, unknown: Mapping[str, str]) -> Iterable[NotChecked]:
+        """The invariants about functions that there are none of here."""
+        for one in self._checker.invariants:
+            why = [unknown[name] for name in one.claim.functions() if name in unknown]
+            if why:
+                yield NotChecked(invariant=one.name, expected=one.words(), reason=why[0])
 
     @property
     def found_any(self) -> bool:
@@ -207,10 +233,17 @@ class CheckService(Service):
         return bool(self.findings.violations)
 
     def finish(self) -> None:
-        report = self.report()
+        report, failed = self.report(), None
         for path in self._reports:
-            write_report(path, report, self._invariants.invariants)
+            try:
+                write_report(path, report, self._invariants.invariants)
+            except BadValue as error:
+                failed = error
+                _say(self._stderr, str(error))
+        self._announcer.ended()
         _say(self._stderr, report.summary())
+        if failed is not None and self._strict:
+            raise failed
 
     def detach(self) -> None:
         """Nothing but subscriptions, which the job ends."""
@@ -223,7 +256,4 @@ def _watch(live: LiveCalls, needed: Iterable[str] = ()) -> None:
 
 
 def _say(stderr: TextIO | None, text: str) -> None:
-    stream = stderr or sys.stderr
-    if stream is not None:
-        stream.write(f"remora check: {text}\n")
-        stream.flush()
+    say(f"remora check: {text}", stderr)

@@ -66,3 +66,11 @@ class Sink(ABC):
     @abstractmethod
     def step_ended(self, step: int) -> None:
         """Step number ``step`` of the job is over."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it wants the calls of the step before one that is watched as well."""
+        return False
+
+    def missed(self) -> None:  # noqa: B027
+        """Steps went by unseen: the next event is of a later one."""

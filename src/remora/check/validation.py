@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariants
 from remora.check.sink import Sink
-from remora.check.trace.replay import Replayed
 
-Play = Callable[[Sink], Replayed]
+
+class HasSteps(Protocol):
+    """A run that was played."""
+
+    @property
+    def steps(self) -> int: ...
+
+
+Run = TypeVar("Run", bound=HasSteps, covariant=True)
+Play = Callable[[Sink], Run]
 """Feeds a recorded run to a sink."""
 
 
@@ -29,29 +38,29 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Generic[Run]):
     """One run, and what was dropped for it."""
 
-    run: Replayed
+    run: Run
     dropped: tuple[Dropped, ...]
 
 
 @dataclass(frozen=True)
-class Validated:
+class Validated(Generic[Run]):
     kept: Invariants
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial[Run], ...]
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:
         return tuple(one for trial in self.trials for one in trial.dropped)
 
 
-def validate(invariants: Invariants, runs: Iterable[tuple[str, Play]]) -> Validated:
+def validate(invariants: Invariants, runs: Iterable[tuple[str, Play[Run]]]) -> Validated[Run]:
     """Keep what holds throughout every one of ``runs``, each given with what to call it.
 
     An invariant that a run never judges is kept.
     """
-    trials: list[Trial] = []
+    trials: list[Trial[Run]] = []
     for called, run in runs:
         failed, played = _failures(invariants, run)
         trials.append(Trial(played, tuple(failed_in(one, called) for one in failed.values())))
@@ -66,7 +75,7 @@ def without(invariants: Invariants, names: Iterable[str]) -> Invariants:
     return msgspec.structs.replace(invariants, invariants=kept)
 
 
-def _failures(invariants: Invariants, run: Play) -> tuple[dict[str, Finding], Replayed]:
+def _failures(invariants: Invariants, run: Play[Run]) -> tuple[dict[str, Finding], Run]:
     """The first finding of each that does not hold, by name."""
     found: dict[str, Finding] = {}
 

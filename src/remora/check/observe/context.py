@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from remora.check.calls import Known
+
 START, TRAIN, EVAL = "start", "train", "eval"
 PROPERTIES = frozenset({"phase", "grad", "autocast", "rank"})
 
@@ -19,7 +21,7 @@ class Context:
         """Of the last root module whose forward began: its mode; ``start`` before the first."""
         self.step = 0
         self._rank = rank_of_process()
-        self._known: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        self._known: dict[tuple[Any, ...], Known] = {}
 
     def enter(self, module: Any) -> None:
         """The forward of root ``module`` begins."""
@@ -30,9 +32,9 @@ class Context:
         key = (self.phase, torch.is_grad_enabled(), _autocast(torch))
         context = self._known.get(key)
         if context is None:
-            context = self._known[key] = {
-                "phase": self.phase, "grad": key[1], "autocast": key[2], "rank": self._rank,
-            }  # fmt: skip
+            context = self._known[key] = Known(
+                phase=self.phase, grad=key[1], autocast=key[2], rank=self._rank
+            )
         return context
 
 

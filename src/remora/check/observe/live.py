@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from threading import get_ident
 from typing import Any
 
-from remora.check.calls import CLOSURE, MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call
+from remora.check.calls import CLOSURE, MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call, Known
 from remora.check.observation import Observation
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.context import PROPERTIES, Context
 from remora.check.observe.reading import Inputs, Outputs
+from remora.check.observe.sampling import EVERYTHING, AroundSampled, Sampling, Watching
 from remora.check.observe.subjects import subject_of
 from remora.check.observe.variables import Variables
-from remora.check.sink import Sink, Wanted
+from remora.check.sink import Handler, Sink, Wanted
 from remora.core.errors import UserError
 from remora.tap.forwards import Forward
 from remora.tap.job import Job
@@ -26,17 +28,26 @@ SEEN_BY_HOOKS = frozenset({OPTIMIZER_STEP, MODEL_FORWARD})
 
 
 class LiveCalls:
-    """Follows each thread's stack of watched calls."""
+    """Follows each thread's stack of watched calls.
 
-    def __init__(self, job: Job, sink: Sink) -> None:
+    Args:
+        every: watch one step in so many (:mod:`remora.check.observe.sampling`).
+    """
+
+    def __init__(self, job: Job, sink: Sink, *, every: int = 1) -> None:
         self._job, self._sink = job, sink
+        self._sampling = Sampling(every, remembers=sink.remembers)
+        self.watching = EVERYTHING
+        """Of the step that is under way."""
         self.context = Context()
         self.unknown: dict[str, str] = {}
         """Functions that cannot be watched, and why."""
-        self._innermost: dict[int, Call | None] = {}
+        self.innermost: dict[int, Call | None] = {}
+        """By thread, the watched call that is under way and in which no other is."""
         self._order = itertools.count()
         self.variables = Variables(job)
         self._compared = sink.compared()
+        self._comparisons = 0
         self._sees_variables = bool(self._compared)
         self._unsettled: list[tuple[Call, list[Observation | Unsettled]]] = []
 
@@ -59,20 +70,23 @@ class LiveCalls:
     def follow_steps(self, *, forwards: bool) -> None:
         """Watch optimizers' steps and, with ``forwards``, root modules' forwards."""
         if forwards:
-            forward = _Followed(self, MODEL_FORWARD, None)
+            forward = self._followed(MODEL_FORWARD, None)
             self._job.steps.subscribe_forward(
                 before=lambda one: self._before_forward(forward, one),
                 after=lambda one: forward.leave_for(one.module, one.output),
             )
-        step = _Followed(self, OPTIMIZER_STEP, None)
+        step = self._followed(OPTIMIZER_STEP, None)
         self._job.steps.subscribe(
-            before=lambda one: step.enter_for(one.optimizer, _of_optimizer(one)),
+            before=lambda one: self._before_step(step, one),
             after=lambda one: self._after_step(step, one),
         )
 
+    def _followed(self, name: str, function: Any) -> _Followed:
+        return (_Followed if self._sampling.every == 1 else _Sampled)(self, name, function)
+
     def _watch_one(self, name: str) -> None:
         try:
-            followed = _Followed(self, name, _function(name))
+            followed = self._followed(name, _function(name))
             self._job.calls.watch(
                 name, before=followed.enter, after=followed.leave, failed=followed.fell
             )
@@ -81,25 +95,58 @@ class LiveCalls:
 
     def _before_forward(self, followed: _Followed, forward: Forward) -> None:
         self.context.enter(forward.module)
+        if not self.watching.calls:
+            return
         if self._sees_variables:
             self.variables.ran(forward.module)
-        followed.enter_for(forward.module, {"self.training": forward.module.training})
+        followed.enter_for(forward.module, _mode(forward.module.training))
+
+    def _before_step(self, followed: _Followed, step: Step) -> None:
+        if self.watching.calls:
+            followed.enter_for(step.optimizer, _of_optimizer(step))
 
     def _after_step(self, followed: _Followed, step: Step) -> None:
         followed.leave_for(step.optimizer, None)
-        if step.advances:
+        if not step.advances:
+            return
+        if self.watching.calls:
             self._settle()
             self._sink.step_ended(self.context.step)
-            self.context.step = step.total
+        self.context.step = step.total
+        if self._sampling.every > 1:
+            self._turn_to(self._sampling.of(step.total))
+
+    def _turn_to(self, watching: Watching) -> None:
+        """A step begins of which this is watched. What is under way has not been seen whole."""
+        before, self.watching = self.watching, watching
+        if before.calls and not watching.calls:
+            self._job.calls.sleep()
+            self._abandon()
+        elif watching.calls and not before.calls:
+            self._abandon()
+            self._sink.missed()
+            self._job.calls.wake()
+
+    def _abandon(self) -> None:
+        """The calls that are open count as failed: nothing can be said of what they lack."""
+        open_now = list(self.innermost.values())
+        self.innermost.clear()
+        for call in open_now:
+            while call is not None:
+                call.failed = True
+                call = call.parent
 
     # ------------------------------------------------------------ variables
 
     def around(self, function: str) -> Around | None:
         """What looks at variables around ``function``; None if nobody wants to know."""
         looks = self._sink.looks(function)
-        if looks:
-            self._sees_variables = True
-        return Around(self.variables, looks) if looks else None
+        if not looks:
+            return None
+        self._sees_variables = True
+        if self._sampling.every > 1:
+            return AroundSampled(self.variables, looks, self)
+        return Around(self.variables, looks)
 
     def observed(self, call: Call, seen: list[Observation | Unsettled]) -> None:
         if Unsettled in map(type, seen):
@@ -114,65 +161,85 @@ class LiveCalls:
             whole = iter(settled([one for _, seen in waiting for one in seen]))
             for call, seen in waiting:
                 self._sink.changed(call, [next(whole) for _ in seen])
-        if self._compared:
+        if self._compared and self.watching.variables:
             self.variables.meet(None)
-            contents = self.variables.contents(self._compared, self.context.step)
+            contents = self.variables.contents(self._compared, self._comparisons)
+            self._comparisons += 1
             self._sink.compare(self.context.step, contents)
         if self._sees_variables:
             self.variables.step_ended()
 
     # ------------------------------------------------------------ the stack
 
-    def begin(self, function: str, inputs: Mapping[str, Any], context: Mapping[str, Any]) -> Call:
-        thread = get_ident()
-        innermost = self._innermost
-        call = Call(
-            function, next(self._order), thread, innermost.get(thread), self.context.step,
-            inputs, context,
-        )  # fmt: skip
-        innermost[thread] = call
-        return call
+    def beginning(
+        self, function: str, now: Callable[[], Mapping[str, Any]], handlers: tuple[Handler, ...]
+    ) -> Callable[[Mapping[str, Any]], Call]:
+        """What begins a call of ``function``: it goes on its thread's stack, and is told of."""
+        innermost, order, context = self.innermost, self._order.__next__, self.context
+
+        def begin(inputs: Mapping[str, Any]) -> Call:
+            thread = get_ident()
+            call = Call(
+                function, order(), thread, innermost.get(thread), context.step, inputs, now()
+            )
+            innermost[thread] = call
+            for handle in handlers:
+                handle(call)
+            return call
+
+        return begin
 
     def end(self, call: Call) -> None:
-        self._innermost[call.thread] = call.parent
+        self.innermost[call.thread] = call.parent
 
 
 class _Followed:
-    """One watched function."""
+    """One watched function. What is paid at every call is put together once, in closures."""
 
     def __init__(self, live: LiveCalls, name: str, function: Any) -> None:
         wanted: Wanted = live._sink.wanted(name)
-        self._live, self._name = live, name
+        self._live = live
         everything = "*" in wanted.inputs
         self._inputs = Inputs(function, wanted.inputs - PROPERTIES)
-        self._outputs = Outputs(wanted.outputs)
-        self._now: Callable[[], Mapping[str, Any]] = (
-            live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
-        )
-        self._begin, self._end = live._sink.handlers(name)
+        now = live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
+        begin, end = live._sink.handlers(name)
         self._around = live.around(name)
         self._open: dict[int, Call] = {}
+        self._begin, self._end = live.beginning(name, now, begin), end
+        self.enter = self._entering(name)
+        self.leave = self._leaving(Outputs(wanted.outputs))
 
-    def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        call = self.enter_properties(self._inputs.read(args, kwargs))
-        if self._around is not None:
-            self._around.begin(call, subject_of(self._name, args, kwargs))
-        return call
+    def _entering(self, name: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Call]:
+        begin, around = self._begin, self._around
+        read = self._inputs.read
 
-    def enter_properties(self, inputs: Mapping[str, Any]) -> Call:
-        call = self._live.begin(self._name, inputs, self._now())
-        for handle in self._begin:
-            handle(call)
-        return call
+        def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            return begin(read(args, kwargs))
 
-    def leave(self, call: Call, result: Any) -> None:
-        self._live.end(call)
-        seen = self._around.end(call) if self._around is not None else None
-        call.outputs = self._outputs.read(result)
-        for handle in self._end:
-            handle(call)
-        if seen:
-            self._live.observed(call, seen)
+        def enter_around(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            call = begin(read(args, kwargs))
+            around.begin(call, subject_of(name, args, kwargs))  # type: ignore[union-attr]
+            return call
+
+        return enter if around is None else enter_around
+
+    def _leaving(self, outputs: Outputs) -> Callable[[Call, Any], None]:
+        live, around, handlers, read = self._live, self._around, self._end, outputs.read
+        innermost = live.innermost
+
+        def leave(call: Call, result: Any) -> None:
+            innermost[call.thread] = call.parent
+            call.outputs = read(result)
+            for handle in handlers:
+                handle(call)
+
+        def leave_around(call: Call, result: Any) -> None:
+            seen = around.end(call)  # type: ignore[union-attr]
+            leave(call, result)
+            if seen:
+                live.observed(call, seen)
+
+        return leave if around is None else leave_around
 
     def enter_for(self, thing: object, inputs: Mapping[str, Any]) -> None:
         """For hooks, which hand no token from the begin to the end: ``thing`` stands for one.
@@ -181,7 +248,7 @@ class _Followed:
         """
         if (dead := self._open.pop(id(thing), None)) is not None:
             self._live.end(dead)
-        call = self._open[id(thing)] = self.enter_properties(inputs)
+        call = self._open[id(thing)] = self._begin(inputs)
         if self._around is not None:
             self._around.begin(call, thing)
 
@@ -194,6 +261,27 @@ class _Followed:
         call.failed = True
         for handle in self._end:
             handle(call)
+
+
+class _Sampled(_Followed):
+    """One watched function, where some steps are not watched.
+
+    A call that was under way at a change over was not seen whole: it began in a step that is not
+    watched and has no token, or was abandoned and counts as failed.
+    """
+
+    def _leaving(self, outputs: Outputs) -> Callable[[Call, Any], None]:
+        leave = super()._leaving(outputs)
+
+        def leave_whole(call: Call | None, result: Any) -> None:
+            if call is not None and not call.failed:
+                leave(call, result)
+
+        return leave_whole
+
+    def fell(self, call: Call | None, error: BaseException) -> None:
+        if call is not None and not call.failed:
+            super().fell(call, error)
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -209,7 +297,16 @@ def _function(name: str) -> Any:
     return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
 
 
-def _of_optimizer(step: Step) -> Mapping[str, Any]:
-    kind = type(step.optimizer).__name__
+@lru_cache(maxsize=64)
+def _mode(training: bool) -> Known:
+    return Known({"self.training": training})
+
+
+def _of_optimizer(step: Step) -> Known:
     given = step.args[1] if len(step.args) > 1 else step.kwargs.get("closure")
-    return {"self.kind": kind} | ({CLOSURE: type(given).__name__} if callable(given) else {})
+    return _kind(type(step.optimizer).__name__, type(given).__name__ if callable(given) else None)
+
+
+@lru_cache(maxsize=64)
+def _kind(name: str, closure: str | None) -> Known:
+    return Known({"self.kind": name} | ({CLOSURE: closure} if closure is not None else {}))

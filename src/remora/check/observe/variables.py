@@ -137,8 +137,10 @@ class Variables:
 
     # ------------------------------------------------------------ contents
 
-    def contents(self, names: frozenset[str], step: int) -> dict[str, Hashable]:
+    def contents(self, names: frozenset[str], number: int) -> dict[str, Hashable]:
         """What stands for the content of each variable in ``names``, or of all (``{"*"}``).
+
+        ``number`` counts the times that this is asked.
 
         Tensors of one element are left out: counters are all equal, and say nothing.
         """
@@ -151,7 +153,7 @@ class Variables:
                 for one in (self._of_states() if kind == STATE else self.places(kind))
                 if everything or one.name in names
             ]
-        return standing_for(self._compared, exact=everything or step % WHOLE_EVERY == 0)
+        return standing_for(self._compared, exact=everything or number % WHOLE_EVERY == 0)
 
     # ------------------------------------------------------------ listing
 

@@ -42,13 +42,13 @@ class Cover(Order, frozen=True, tag="cover"):
     anew: bool = True
     """Since the last call of ``then``, not just at any time."""
 
-    def required(self) -> str:
-        return self.first
-
     def words(self) -> str:
         needed = self.required_words()
         anew = ", each time anew" if self.anew else ""
         return f"{self.then} is called only after {needed}{anew}{self.once_words()}"
+
+    def missing(self) -> str:
+        return self.first
 
 
 class CoverLearner(OrderLearner):
@@ -90,12 +90,19 @@ class CoverMachine(Machine):
     """Remembers, for each function and thread, the order of its last call."""
 
     claims = Cover
+    remembers = True
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._last = Last(rule.claim for rule in rules)
         self._by_then: dict[str, list[Rule]] = defaultdict(list)
         for rule in rules:
             self._by_then[rule.claim.then].append(rule)
+        self._has_missed = False
+
+    def missed(self) -> None:
+        """What the next call of B would need may lie in what went by: it is not judged."""
+        self._has_missed = True
+        self._last.forget()
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         return {name: self._follower(name) for name in self._last.order}
@@ -108,8 +115,13 @@ class CoverMachine(Machine):
         def begin(call: Call) -> None:
             thread = call.thread
             previous = own.get(thread, -1)
+            if previous < 0 and self._has_missed:
+                own[thread] = call.order
+                return
             for rule, last in needed:
                 if rule.when is not None and not rule.concerns(call):
+                    continue
+                if self._has_missed and not rule.claim.anew:
                     continue
                 since = previous if rule.claim.anew else -1
                 if last.get(thread, -1) <= since:

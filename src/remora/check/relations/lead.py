@@ -28,12 +28,12 @@ from remora.check.relations.order import (
 class Lead(Order, frozen=True, tag="lead"):
     """``then`` is required after ``first``."""
 
-    def required(self) -> str:
-        return self.then
-
     def words(self) -> str:
         needed = self.required_words()
         return f"{self.first} is followed by {needed} before it is called again{self.once_words()}"
+
+    def missing(self) -> str:
+        return self.then
 
 
 class LeadLearner(OrderLearner):
@@ -53,19 +53,27 @@ class LeadMachine(Machine):
     """Remembers, for each function and thread, its last call."""
 
     claims = Lead
+    remembers = True
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._last = Last(rule.claim for rule in rules)
+        self._calls: dict[str, dict[int, Call]] = {name: {} for name in self._last.order}
         self._by_first: dict[str, list[Rule]] = defaultdict(list)
         for rule in rules:
             self._by_first[rule.claim.first].append(rule)
+
+    def missed(self) -> None:
+        """The next call of A is judged as the first one of the run: not at all."""
+        self._last.forget()
+        for calls in self._calls.values():
+            calls.clear()
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         return {name: self._follower(name) for name in self._last.order}
 
     def _follower(self, name: str) -> Callable[[Call], None]:
         order, excuses = self._last.order, self._last.excuses
-        own, calls = order[name], dict[int, Call]()
+        own, calls = order[name], self._calls[name]
         followed_by = [(rule, order[rule.claim.then]) for rule in self._by_first[name]]
 
         def begin(call: Call) -> None:

@@ -55,16 +55,16 @@ class Order(Claim, frozen=True, omit_defaults=True):
     once: tuple[str, ...] = ()
     """Judged only in a program that has called one of these, if there are any."""
 
-    def required(self) -> str:
-        """Which of the two has to have been called."""
+    def missing(self) -> str:
+        """Which of the two is required."""
         raise NotImplementedError
 
     def functions(self) -> tuple[str, ...]:
-        judged = self.first if self.required() == self.then else self.then
-        return (*dict.fromkeys((judged, self.required(), *self.instead, *self.once)),)
+        judged = self.first if self.missing() == self.then else self.then
+        return (*dict.fromkeys((judged, self.missing(), *self.instead, *self.once)),)
 
     def required_words(self) -> str:
-        return " or ".join((self.required(), *self.instead))
+        return " or ".join((self.missing(), *self.instead))
 
     def once_words(self) -> str:
         return f", once {self.once[0]} was called" if self.once else ""
@@ -99,10 +99,14 @@ class Pairs:
             self._nesting.meet(call)
 
     def add(self, subject: Call, between: list[str], *, is_first: bool = False) -> None:
-        """``between`` were called on this occasion, the first of ``subject`` in its run or not."""
+        """``between`` were called on this occasion, the first of ``subject`` in its run or not.
+
+        So has been, as far as that goes, what ``subject`` lies in.
+        """
         self._count_repeats(subject, bool(between))
-        if not (is_within(subject, (OPTIMIZER_STEP,)) or CLOSURE in subject.inputs):
-            done = frozenset(_STANDS_FOR.get(name, name) for name in between)
+        if CLOSURE not in subject.inputs:
+            around = (one.function for one in subject.ancestors())
+            done = frozenset(_STANDS_FOR.get(name, name) for name in (*between, *around))
             self._occasions[subject.function].add(subject.context, done)
             if is_first:
                 known = self._before_first.setdefault(subject.function, done)
@@ -168,6 +172,14 @@ class Last:
         self.order: dict[str, dict[int, int]] = {
             name: {} for claim in claims for name in claim.functions()
         }
+        self._ever: set[str] = set()
+        """Those that were called before something went by unseen."""
+
+    def forget(self) -> None:
+        """Calls went by unseen."""
+        self._ever |= {name for name, last in self.order.items() if last}
+        for last in self.order.values():
+            last.clear()
 
     def excuses(self, claim: Order, call: Call, since: int | None = None) -> bool:
         """Whether ``call`` needs no call of the required function, where there was none.
@@ -178,6 +190,6 @@ class Last:
         since = call.order if since is None else since
         if any(self.order[name].get(call.thread, -1) > since for name in claim.instead):
             return True
-        if claim.once and not any(self.order[name] for name in claim.once):
+        if claim.once and not any(self.order[name] or name in self._ever for name in claim.once):
             return True
-        return CLOSURE in call.inputs or is_within(call, (claim.required(),))
+        return CLOSURE in call.inputs or is_within(call, (claim.missing(),))

@@ -40,6 +40,7 @@ from remora.check.trace.events import (
     unspelled,
 )
 from remora.core.errors import TraceUnusable
+from remora.core.files import UNDECODABLE
 
 LONGEST_LINE = 16 << 20
 """A list of a hundred thousand variables fits."""
@@ -132,12 +133,7 @@ class _Replay:
                 try:
                     event = decode(line)
                     on[type(event)](event)
-                except (
-                    msgspec.MsgspecError,
-                    UnicodeDecodeError,
-                    RecursionError,
-                    _Unknown,
-                ) as error:
+                except (*UNDECODABLE, _Unknown) as error:
                     raise self._damaged(str(error)) from None
         return self._replayed(header, cut)
 
@@ -149,7 +145,7 @@ class _Replay:
     def _header(self, line: bytes) -> Header:
         try:
             header = msgspec.json.decode(line, type=Header)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise TraceUnusable(f"{self._name}, line 1: no trace ({error})") from None
         if header.format != FORMAT or header.version != VERSION:
             raise TraceUnusable(
