@@ -23,6 +23,7 @@ from remora.check.trace.recorder import Recorder
 from remora.check.traincheck.reading import read_any
 from remora.core.errors import BadValue, InvariantViolated
 from remora.core.saying import say
+from remora.tap.calls import expect_in_main
 from remora.tap.job import Job
 from remora.tap.service import Service
 
@@ -37,6 +38,7 @@ class LearnService(Service):
 
     Args:
         path: the file of invariants.
+        watch: functions to learn of beside torch's, such as the program's own.
         save_every_s: how often what has been learned so far is written.
 
     Raises:
@@ -50,11 +52,12 @@ class LearnService(Service):
         path: Path,
         *,
         program: str = "",
+        watch: tuple[str, ...] = (),
         save_every_s: float = SAVE_EVERY_S,
         stderr: TextIO | None = None,
     ) -> None:
         self._path, self._program, self._save_every_s = path, program, save_every_s
-        self._stderr = stderr
+        self._stderr, self._also = stderr, watch
         self._learning: Learning | None = None
 
     def attach(self, job: Job) -> None:
@@ -67,7 +70,8 @@ class LearnService(Service):
             save_every_s=self._save_every_s,
         )
         live = LiveCalls(job, learning)
-        job.imports.subscribe("torch", lambda: _watch(live, learning.functions))
+        expect_in_main([*learning.functions, *self._also])
+        job.imports.subscribe("torch", lambda: _watch(live, [*learning.functions, *self._also]))
 
     def finish(self) -> None:
         if self._learning is not None:
@@ -84,6 +88,7 @@ class RecordService(Service):
 
     Args:
         folder: of the trace; each rank adds a file.
+        watch: functions to record beside torch's, such as the program's own.
         overwrite: replace this rank's trace where there is one.
 
     Raises:
@@ -92,8 +97,16 @@ class RecordService(Service):
 
     name: ClassVar[str] = "record"
 
-    def __init__(self, folder: Path, *, program: str = "", overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        program: str = "",
+        watch: tuple[str, ...] = (),
+        overwrite: bool = False,
+    ) -> None:
         self._folder, self._program, self._overwrite = folder, program, overwrite
+        self._also = watch
         self._recorder: Recorder | None = None
         self._pulse: Pulse | None = None
         self._job: Job | None = None
@@ -106,7 +119,13 @@ class RecordService(Service):
         self._recorder = recorder = Recorder(file, program=self._program, rank=rank)
         self._pulse, self._job = Pulse(recorder.flush), job
         live = LiveCalls(job, recorder)
-        job.imports.subscribe("torch", lambda: _watch(live))
+        expect_in_main(self._also)
+        job.imports.subscribe("torch", lambda: _watch(live, self._also))
+
+    def flush(self) -> None:
+        """Write what has been recorded so far."""
+        if self._recorder is not None:
+            self._recorder.flush()
 
     def finish(self) -> None:
         if self._recorder is not None and self._job is not None:
@@ -166,6 +185,7 @@ class CheckService(Service):
         self._strict = job.strict
         self._tell_what_is_not_checked()
         self._live = live = LiveCalls(job, self._checker, every=self._every)
+        expect_in_main(self._checker.functions)
 
         def begin() -> None:
             live.find(self._checker.functions)
@@ -226,6 +246,11 @@ class CheckService(Service):
             why = [unknown[name] for name in one.claim.functions() if name in unknown]
             if why:
                 yield NotChecked(invariant=one.name, expected=one.words(), reason=why[0])
+
+    @property
+    def judged(self) -> int:
+        """How often an invariant has been judged so far, all together."""
+        return sum(rule.triggered for rule in self._checker.rules)
 
     @property
     def found_any(self) -> bool:

@@ -61,12 +61,13 @@ def run(
         every, check_every, checkpoint_every, checks=bool(check), checkpoints=bool(checkpoint)
     )
     checker = checking.checking(check, steps.check, report, on_violation, argv[0])
+    learns = learn is not None or record is not None
     services = [
-        *observing.observing(observe, watch, observe_json),
+        *observing.observing(observe, watch, observe_json, learns=learns),
         *checkpointing.checkpointing(
             checkpoint, steps.checkpoint, keep, max_overhead, fresh, progress, argv
         ),
-        *learning.learning(learn, record, overwrite, argv[0]),
+        *learning.learning(learn, record, overwrite, argv[0], watch),
         *([checker] if checker is not None else ()),
     ]
     code = run_script(argv, services, module=module, strict=strict, excepthook=_EXCEPTHOOK)

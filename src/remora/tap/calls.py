@@ -30,7 +30,7 @@ from __future__ import annotations
 import inspect
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -176,9 +176,18 @@ _MAIN: list[_Request] = []
 """Requests for names that ``__main__`` has not defined yet."""
 
 
+_EXPECTED: set[str] = set()
+"""Top-level names of ``__main__`` that somebody will wait for by the time it binds them."""
+
+
+def expect_in_main(functions: Iterable[str]) -> None:
+    """Say before the program is read which functions of ``__main__`` will be watched later on."""
+    _EXPECTED.update(name.split(".")[1] for name in functions if name.startswith("__main__."))
+
+
 def awaited_in_main() -> set[str]:
-    """The top-level names of ``__main__`` that somebody waits for."""
-    return {request.name.split(".")[1] for request in _MAIN}
+    """The top-level names of ``__main__`` that somebody waits for, or will."""
+    return _EXPECTED | {request.name.split(".")[1] for request in _MAIN}
 
 
 def resolve_in_main() -> None:

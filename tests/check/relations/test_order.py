@@ -31,6 +31,15 @@ def test_a_missing_part_of_a_step_is_found_in_that_step(missing: str) -> None:
     assert checked(invariants, [HEALTHY] * 9) == []
 
 
+def test_what_is_missed_is_said_of_the_first_call_and_of_later_ones() -> None:
+    """GIVEN zero_grad before every step WHEN it is lost THEN it is said since when."""
+    found = checked(learned([HEALTHY] * 5), [HEALTHY[1:]] * 2)
+
+    seen = [one.seen for one in found if one.invariant.claim.words().startswith(BACKWARD)]
+    assert seen[0] == f"no call of {EITHER} before it"
+    assert f"called again without {EITHER} in between" in seen
+
+
 def test_what_evaluation_does_has_no_order() -> None:
     healthy: list[Told | str] = [*HEALTHY]
     evaluation: list[Told | str] = [Told(FORWARD, context=EVAL), Told(FORWARD, context=EVAL)]
@@ -128,7 +137,7 @@ def test_evaluation_needs_training_or_loading_at_some_time_before() -> None:
     assert checked(invariants, [[MADE, LOAD, EVALUATE], epoch]) == []
     assert checked(invariants, [[EVALUATE]]) == []
     [early] = checked(invariants, [[MADE, EVALUATE], epoch])
-    assert (early.step, early.seen) == (0, f"no call of {STEP} or {LOAD} before")
+    assert (early.step, early.seen) == (0, f"no call of {STEP} or {LOAD} before it")
 
 
 def with_closure() -> None:

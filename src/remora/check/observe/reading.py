@@ -15,7 +15,7 @@ from remora.check.values import properties
 
 _PLAIN = (bool, int, float, str, type(None))
 RESULT = "result"
-DIGEST = f"{RESULT}.digest"
+DIGEST, ROWS = f"{RESULT}.digest", f"{RESULT}.rows"
 
 
 class Inputs:
@@ -81,13 +81,14 @@ class Inputs:
 class Outputs:
     """Reads what was asked for of one function's result, as ``result`` and below.
 
-    ``result.digest``, of its tensors' contents, is read only if asked for by name.
+    ``result.digest``, of its tensors' contents, and ``result.rows``, their first size, are read
+    only if asked for by name.
     """
 
     def __init__(self, wanted: frozenset[str]) -> None:
         self._read = everything(RESULT) if ALL in wanted else readers(wanted).get(RESULT)
-        self._digest = DIGEST in wanted
-        asked = None if ALL in wanted or self._digest else below(wanted).get(RESULT)
+        self._digest, self._rows = DIGEST in wanted, ROWS in wanted
+        asked = None if ALL in wanted or self._digest or self._rows else below(wanted).get(RESULT)
         self._sign = signing(asked) if asked is not None else None
         self._known = KnownProperties()
 
@@ -105,6 +106,8 @@ class Outputs:
             self._read(result, found)
         if self._digest:
             _digest(result, found)
+        if self._rows:
+            _rows(result, found)
         return found
 
 
@@ -113,6 +116,13 @@ def _digest(result: Any, into: dict[str, Any]) -> None:
 
     if (digest := batch_digest(result)) is not None:
         into[DIGEST] = digest
+
+
+def _rows(result: Any, into: dict[str, Any]) -> None:
+    from remora.check.observe.batches import batch_rows
+
+    if (rows := batch_rows(result)) is not None:
+        into[ROWS] = rows
 
 
 def _parameters(function: Any) -> tuple[list[str], dict[str, Any]]:

@@ -46,6 +46,7 @@ from remora.check.observation import (
     KEPT,
     PARAMETER,
     SET,
+    STATE,
     ZERO_OR_NONE,
     Look,
     Observation,
@@ -59,7 +60,7 @@ CONTENT = "content"
 MOST_KNOWN = 64
 """Calls that were judged right, and are remembered with all that was seen at them."""
 LEARNED: dict[str, dict[str, tuple[str, ...]]] = {
-    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE)},
+    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE), STATE: (CHANGED,)},
     "torch.optim.Optimizer.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.nn.Module.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.Tensor.backward": {GRADIENT: (SET, CHANGED, KEPT, FINITE)},

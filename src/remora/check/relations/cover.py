@@ -127,13 +127,13 @@ class CoverMachine(Machine):
                 if last.get(thread, -1) <= since:
                     if excuses(rule.claim, call, since):
                         continue
-                    rule.report(_missing(rule.claim), call)
+                    rule.report(_missing(rule.claim, since), call)
                 rule.triggered += 1
             own[thread] = call.order
 
         return begin
 
 
-def _missing(claim: Cover) -> str:
-    when = "since the last one" if claim.anew else "before"
+def _missing(claim: Cover, since: int) -> str:
+    when = f"since the last call of {claim.then}" if since >= 0 else "before it"
     return f"no call of {claim.required_words()} {when}"

@@ -15,6 +15,7 @@ from remora.check.observation import (
     KEPT,
     NONE,
     SET,
+    STATE,
     ZERO_OR_NONE,
     Look,
     Observation,
@@ -98,8 +99,8 @@ class Judge:
         verdict = properties["variable.kind"] == self._kind and (
             rule.when is None or rule.when(({**call.properties(), **properties},))
         )
-        if self._spares_others and properties.get(_OWN) is False and properties.get(_TRAINED):
-            verdict = False
+        if self._spares_others and properties.get(_OWN) is False:
+            verdict = verdict and not (self._kind == STATE or properties.get(_TRAINED))
         if len(self._verdicts) >= _MOST_VERDICTS:
             self._verdicts.clear()
             self._kept.clear()

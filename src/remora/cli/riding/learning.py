@@ -39,7 +39,11 @@ Overwrite = Annotated[
 
 
 def learning(
-    learn: Path | None, record: Path | None, overwrite: bool, program: str
+    learn: Path | None,
+    record: Path | None,
+    overwrite: bool,
+    program: str,
+    watch: list[str] | None = None,
 ) -> list[Service]:
     """The services that are asked for."""
     if overwrite and record is None:
@@ -50,7 +54,8 @@ def learning(
 
     services: list[Service] = []
     if learn is not None:
-        services.append(LearnService(learn, program=program))
+        services.append(LearnService(learn, program=program, watch=tuple(watch or ())))
     if record is not None:
-        services.append(RecordService(record, program=program, overwrite=overwrite))
+        also = tuple(watch or ())
+        services.append(RecordService(record, program=program, watch=also, overwrite=overwrite))
     return services

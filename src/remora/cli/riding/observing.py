@@ -22,7 +22,8 @@ Watch = Annotated[
     typer.Option(
         "--watch",
         metavar="NAME",
-        help="Count and time calls of this function; repeatable.",
+        help="Count and time calls of this function; with --learn or --record, learn of it beside "
+        "torch's; repeatable.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -37,9 +38,11 @@ ObserveJson = Annotated[
 ]
 
 
-def observing(observe: bool, watch: list[str] | None, observe_json: Path | None) -> list[Service]:
-    """The service, if any of them asks for it."""
-    if not (observe or watch or observe_json):
+def observing(
+    observe: bool, watch: list[str] | None, observe_json: Path | None, *, learns: bool = False
+) -> list[Service]:
+    """The service, if any of them asks for it. What ``learns`` takes the watched for itself."""
+    if not (observe or observe_json or (watch and not learns)):
         return []
     from remora.tap.observe import Observe
 
