@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from math import inf
 from typing import Any
 
 from remora.check.calls import NOTHING
 from remora.check.conditions import ABSENT
+from remora.check.observe.parameters import parameters_of
 from remora.check.observe.selecting import ALL, below, everything, readers
 from remora.check.observe.signature import KnownProperties, Sign, signing
 from remora.check.values import properties
 
-_PLAIN = (bool, int, float, str, type(None))
 RESULT = "result"
 DIGEST, ROWS = f"{RESULT}.digest", f"{RESULT}.rows"
 
@@ -26,7 +25,7 @@ class Inputs:
     """
 
     def __init__(self, function: Any, wanted: frozenset[str]) -> None:
-        self._names, self._defaults = _parameters(function)
+        self._names, self._defaults = parameters_of(function)
         self._all, self._nothing = ALL in wanted, not wanted
         self._wanted = [
             (self._position(name), name, read, self._defaults.get(name, ABSENT))
@@ -39,7 +38,7 @@ class Inputs:
         """Where it can be passed by position; infinity where it cannot."""
         if name in self._names:
             return self._names.index(name)
-        return int(name) if name.isdecimal() and int(name) >= len(self._names) else inf
+        return int(name) if name.isdecimal() else inf
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._nothing:
@@ -123,17 +122,3 @@ def _rows(result: Any, into: dict[str, Any]) -> None:
 
     if (rows := batch_rows(result)) is not None:
         into[ROWS] = rows
-
-
-def _parameters(function: Any) -> tuple[list[str], dict[str, Any]]:
-    """Names of the positional parameters, and the defaults that are plain values."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return [], {}
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = signature.parameters.values()
-    return (
-        [one.name for one in parameters if one.kind in positional],
-        {one.name: one.default for one in parameters if type(one.default) in _PLAIN},
-    )

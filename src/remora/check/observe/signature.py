@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from remora.check.calls import Known
-from remora.check.values import CONSTANT, MODULE, OTHER, PLAIN, TENSOR, sort_of
+from remora.check.values import CONSTANT, GETTERS, MODULE, OTHER, PLAIN, TENSOR, sort_of
 
 MOST_KNOWN = 1024
 """So many different properties of one function's calls are kept; then it begins anew."""
@@ -19,6 +19,8 @@ MOST_KNOWN = 1024
 Sign = Callable[[Any], Hashable | None]
 """The signature of a value; None where it has none, and its properties have to be read."""
 _OF_TENSORS = ("dtype", "ndim", "shape", "requires_grad")
+_ITS_OWN = frozenset(suffix for suffix, _ in GETTERS[OTHER]) - {"kind"}
+"""Properties that follow from no more than the value itself, now."""
 
 
 def signing(wanted: Iterable[str]) -> Sign:
@@ -41,7 +43,7 @@ def _getter(kind: type, suffixes: frozenset[str]) -> Callable[[Any], Any] | None
     sort = sort_of(kind)
     if sort in (PLAIN, CONSTANT):
         return _itself
-    if sort not in (TENSOR, MODULE, OTHER) or "identity" in suffixes:
+    if sort not in (TENSOR, MODULE, OTHER) or suffixes & _ITS_OWN:
         return None
     told = [name for name in _OF_TENSORS if name in suffixes] if sort == TENSOR else []
     if told:
