@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from remora.check.calls import Known
+from remora.check.conditions import ABSENT
 from remora.check.values import CONSTANT, GETTERS, MODULE, OTHER, PLAIN, TENSOR, sort_of
 
 MOST_KNOWN = 1024
@@ -27,6 +28,8 @@ def signing(wanted: Iterable[str]) -> Sign:
     """What signs values of which ``wanted`` is read: suffixes, or empty for the value itself."""
     suffixes = frozenset(wanted)
     by_kind: dict[type, Callable[[Any], Any] | None] = {}
+    if not suffixes & _ITS_OWN:
+        by_kind[type(ABSENT)] = _is_absent
 
     def sign(value: Any) -> Hashable | None:
         kind = type(value)
@@ -49,6 +52,10 @@ def _getter(kind: type, suffixes: frozenset[str]) -> Callable[[Any], Any] | None
     if told:
         return attrgetter(*told)
     return _training if sort == MODULE and "training" in suffixes else _nothing
+
+
+def _is_absent(value: Any) -> bool:
+    return value is ABSENT
 
 
 def _itself(value: Any) -> Any:
