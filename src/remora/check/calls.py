@@ -22,6 +22,9 @@ OPTIMIZER_STEP = "torch.optim.Optimizer.step"
 MODEL_FORWARD = "torch.nn.Module.forward"
 """A forward of a root module: one that no other module called."""
 
+CLOSURE = "closure.kind"
+"""An input of an optimizer's step that is given a closure, and then calls what it needs itself."""
+
 
 class Call:
     """A call that has begun; once it has ended, ``outputs`` or ``failed`` is set.

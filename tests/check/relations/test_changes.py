@@ -200,6 +200,59 @@ def test_two_optimizers_change_their_own_and_keep_the_others() -> None:
     assert check(invariants, gan()) == []
 
 
+def test_what_one_optimizer_was_learned_to_do_another_does_to_its_own() -> None:
+    invariants = learn(train())
+    findings = check(invariants, gan())
+
+    of_optimizers = [one for one in invariants if "Optimizer" in one.words()]
+    assert len(of_optimizers) == 3
+    assert not any(one.invariant in of_optimizers for one in findings)
+    found = first(check(invariants, stale), "Optimizer.step changes every parameter")
+    assert found.step == 0
+
+
+def stale() -> None:
+    """Two optimizers, one of them of a copy of its model."""
+    nets = [nn.Linear(4, 1), nn.Linear(4, 1)]
+    of = [nets[0], copy.deepcopy(nets[1])]
+    both = [torch.optim.SGD(one.parameters(), lr=0.1) for one in of]
+    for _ in range(STEPS):
+        for net, optimizer in zip(nets, both, strict=True):
+            optimizer.zero_grad()
+            net(torch.randn(3, 4)).square().mean().backward()
+            optimizer.step()
+
+
+def test_what_is_said_of_buffers_is_said_with_whose_they_are() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("waves", torch.randn(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.get_buffer("waves")
+
+    def program(layer: nn.Module) -> Program:
+        def run() -> None:
+            net = nn.Sequential(nn.Linear(4, 4), layer, nn.Tanh(), nn.Linear(4, 1))
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            for _ in range(STEPS):
+                optimizer.zero_grad()
+                net(torch.randn(3, 4)).square().sum().backward()
+                optimizer.step()
+
+        return run
+
+    kept, moved = learn(program(Positions())), learn(program(nn.BatchNorm1d(4)))
+
+    owner = "every buffer when phase is 'train' and variable.owner is"
+    assert f"Module.forward keeps {owner} 'Positions'" in words(kept)
+    assert f"Module.forward changes {owner} 'BatchNorm1d'" in words(moved)
+    for taught, other in ((kept, nn.BatchNorm1d(4)), (moved, Positions())):
+        findings = check(taught, program(other))
+        assert not [one for one in findings if "buffer" in one.invariant.words()]
+
+
 def test_accumulated_gradients_change_at_each_backward() -> None:
     invariants = learn(train(accumulate=4))
 

@@ -48,6 +48,28 @@ def test_what_a_contained_call_contains_is_not_said_again() -> None:
     assert said(learned(nested), "contains") == {"a calls b", "b calls c"}
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        Told("torch.nn.Module.forward", ["relu"]),
+        Told("torch.nn.Sequential.forward", ["relu"]),
+        Told("torch.optim.Optimizer.step", ["relu"], inputs={"closure.kind": "function"}),
+    ],
+    ids=lambda told: told.name,
+)
+def test_what_the_program_put_into_a_call_is_not_learned(own: Told) -> None:
+    assert said(learned([[own]] * 5), "contains") == set()
+
+
+def test_what_is_called_to_work_in_place_is_not_missed_elsewhere() -> None:
+    in_place = [[Told("relu", ["relu_"], inputs={"inplace": True})]] * 4
+    invariants = learned(in_place)
+
+    assert said(invariants, "contains") == {"relu calls relu_ when inplace is True"}
+    assert checked(invariants, [[Told("relu", inputs={"inplace": False})]]) == []
+    assert len(checked(invariants, [[Told("relu", inputs={"inplace": True})]])) == 1
+
+
 def test_a_call_that_raised_says_nothing() -> None:
     raised = Told("a", failed=True)
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from remora.check.calls import NOTHING, Call, Known
+from remora.check.calls import CLOSURE, NOTHING, Call, Known
 from remora.check.measures import ELEMENTS
 from remora.check.observe.context import PROPERTIES
 from remora.check.observe.reading import Inputs, Outputs
 from remora.check.observe.subjects import subject_of
 from remora.check.sink import Wanted
 from remora.tap.names import Place, find
+from remora.tap.steps import Step
 from remora.tap.undisturbed import unseen
 
 if TYPE_CHECKING:
@@ -113,10 +114,13 @@ class Followed:
         if (call := self._open.pop(id(thing), None)) is not None:
             self.leave(call, result)
 
-    def of_optimizer(self, optimizer: Any) -> Known:
-        """Its properties, as inputs of its step."""
+    def of_step(self, step: Step) -> Known:
+        """Properties of the optimizer and what it is given, as inputs of its step."""
+        optimizer = step.optimizer
         elements = self._live.elements.of(optimizer) if self._reads_elements else None
-        return _of_optimizer(type(optimizer).__name__, elements)
+        given = step.args[1] if len(step.args) > 1 else step.kwargs.get("closure")
+        closure = type(given).__name__ if callable(given) else None
+        return _of_optimizer(type(optimizer).__name__, elements, closure)
 
     def fell(self, call: Call, error: BaseException) -> None:
         self._live.end(call)
@@ -162,9 +166,9 @@ def of_mode(training: bool) -> Known:
 
 
 @lru_cache(maxsize=64)
-def _of_optimizer(kind: str, elements: int | None) -> Known:
-    told = {} if elements is None else {ELEMENTS: elements}
-    return Known({"self.kind": kind, **told})
+def _of_optimizer(kind: str, elements: int | None, closure: str | None) -> Known:
+    told = {ELEMENTS: elements, CLOSURE: closure}
+    return Known({"self.kind": kind} | {k: v for k, v in told.items() if v is not None})
 
 
 def _nothing() -> Mapping[str, Any]:

@@ -109,7 +109,7 @@ class LiveCalls:
 
     def _before_step(self, followed: Followed, step: Step) -> None:
         if self.watching.calls:
-            followed.enter_for(step.optimizer, followed.of_optimizer(step.optimizer))
+            followed.enter_for(step.optimizer, followed.of_step(step))
 
     def _after_step(self, followed: Followed, step: Step) -> None:
         followed.leave_for(step.optimizer, None)

@@ -51,8 +51,8 @@ class Variable:
     """
 
     __slots__ = (
-        "_about", "_base", "_known", "_owner", "_parameter", "fixed", "get", "in_use", "kind",
-        "name", "reading",
+        "_about", "_base", "_known", "_owner", "_parameter", "fixed", "get", "in_use",
+        "is_one_of_several_optimizers", "kind", "name", "reading",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,8 @@ class Variable:
         self._owner = owned_by
         owner = owned_by() if owned_by is not None else None
         self.in_use = owner is not None and id(owner) in about.in_use
+        self.is_one_of_several_optimizers = about.are_shared_out
+        """Then whose it is matters to whoever looks at it."""
         tensor = get()
         self._base = (
             ("variable.kind", kind),

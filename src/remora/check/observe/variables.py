@@ -45,6 +45,8 @@ class Variables:
         """Ids of the modules whose root the program has run."""
         self.trained: set[int] = set()
         self.still: set[int] = set()
+        self.are_shared_out = False
+        """Whether several optimizers train them."""
         self._models: dict[int, KnownModel] = {}
         self._optimizers: dict[int, KnownOptimizer] = {}
         self._ran: dict[int, weakref.ref[Any]] = {}
@@ -109,6 +111,7 @@ class Variables:
             self.in_use = {id(part) for ref in self._ran.values() for part in _modules_of(ref())}
             self.trained = set().union(*(one.trained for one in self._counted()))
             self.still = set().union(*(one.still for one in self._counted()))
+            self.are_shared_out = sum(bool(one.trained) for one in self._counted()) > 1
             self.version += 1
 
     def _scan(self) -> None:

@@ -57,7 +57,9 @@ class Watched:
         self._needs: dict[int, Needs | None] = {}
         self._seen: dict[tuple[Any, ...], Observation] = {}
         """By the id of its properties and the facts."""
-        reads = any(look.exact or look.concerns is not None for look in looks)
+        reads = variable.is_one_of_several_optimizers or any(
+            look.exact or look.concerns is not None for look in looks
+        )
         self._fixed = None if reads else variable.fixed
         """Its properties, where nobody asks for those that change."""
         self._wait, self._gap = 0, 1

@@ -14,6 +14,11 @@ variable (``variable.…``, :mod:`remora.check.observe.variable`). Three claims 
 - not ``every``: it holds of at least one variable of the models that the program has run. The
   condition is about the call.
 
+What a forward does to a buffer depends on whose it is and on the model's mode: both are said.
+
+In a program of several optimizers, a call made on one of them is not judged by what another trains,
+unless the condition speaks of that.
+
 A gradient that is None has the content None. Calls that raised say nothing, and what happened on
 fewer calls than the support is not learned, however many variables there are.
 
@@ -31,7 +36,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call, Known
-from remora.check.conditions import Properties
+from remora.check.conditions import Condition, Properties
 from remora.check.examples import Found, Occasions
 from remora.check.observation import (
     BUFFER,
@@ -50,6 +55,7 @@ from remora.check.observation import (
 from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
 from remora.check.relations.judge import Judge
 from remora.check.relations.modules import largest_modules
+from remora.check.relations.narrowing import narrowed
 
 CONTENT = "content"
 MOST_KNOWN = 64
@@ -144,10 +150,10 @@ class ChangesLearner(Learner):
             always = {one.thing for one in found if one.when.unconditional}
             always |= {SET} if CHANGED in always else set()
             for one in found:
-                yield _learned(subject, one)
+                yield from _learned(subject, one, occasions)
             for one in self._some[subject].found(fewest):
                 if one.thing not in always:
-                    yield _learned(subject, one, every=False)
+                    yield from _learned(subject, one)
             for to in sorted(BY_MODULE.intersection(LEARNED[subject[0]][subject[1]]) - always):
                 yield from self._of_modules(subject, to, fewest)
 
@@ -172,9 +178,20 @@ def _without_implied(found: Iterable[Found[str]]) -> list[Found[str]]:
     return [one for one in kept if one.thing != SET or one.when not in changes]
 
 
-def _learned(subject: Subject, one: Found[str], *, every: bool = True) -> Learned:
-    claim = Changes(*subject, one.thing, every=every)
-    return Learned(claim, one.when, one.support, one.against)
+def _learned(
+    subject: Subject, one: Found[str], occasions: Occasions[str] | None = None
+) -> Iterator[Learned]:
+    """What is said of every variable, of which ``occasions`` tell; or else of some."""
+    when: Condition | None = one.when
+    if occasions is not None and subject[1] == BUFFER and one.thing in BY_MODULE:
+        when = narrowed(one.when, occasions.always(one.thing), _tells_buffers_apart)
+    if when is not None:
+        claim = Changes(*subject, one.thing, every=occasions is not None)
+        yield Learned(claim, when, one.support, one.against)
+
+
+def _tells_buffers_apart(name: str) -> bool:
+    return name in ("variable.owner", "phase")
 
 
 # ---------------------------------------------------------------- checking

@@ -29,7 +29,8 @@ from remora.check.calls import Call
 from remora.check.conditions import ABSENT, Condition, Constant, same
 from remora.check.examples import Found, Occasions
 from remora.check.relations.contract import Claim, Learned, Learner
-from remora.check.relations.each_call import EachCall, Verdict, circumstances, narrowed
+from remora.check.relations.each_call import EachCall, Verdict, circumstances
+from remora.check.relations.narrowing import narrowed
 
 Thing = tuple[str, Any]
 _OF_VALUES = ("kind", "shape", "ndim", "length", "identity", "training")

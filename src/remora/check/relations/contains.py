@@ -3,7 +3,8 @@
 Learned from: at the end of every call, the functions called within it at any depth, in its own
 thread. A function that is there every time is contained; one that is there sometimes is held
 against the inputs and the context of the calls. What is contained in something contained is not
-said again. A call that raised says nothing. Inputs of the contained call are not learned.
+said again. A call that raised says nothing. Inputs of the contained call are not learned, nor
+what a model, a container (:data:`CONTAINERS`) or a closure calls: the program put that there.
 
 Checked: at the end of every call of the parent that meets the condition. Where the claim names
 inputs of the child, only calls that were given these count.
@@ -21,10 +22,18 @@ from typing import Any
 
 import msgspec
 
-from remora.check.calls import Call
+from remora.check.calls import CLOSURE, MODEL_FORWARD, Call
 from remora.check.conditions import ABSENT, same
 from remora.check.examples import Found, Occasions
 from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
+from remora.check.relations.narrowing import narrowed
+
+CONTAINERS = frozenset(
+    {MODEL_FORWARD, "torch.nn.Sequential.forward", "torch.nn.DataParallel.forward"}
+)
+"""Functions whose calls are those of the modules that somebody gave them."""
+IN_PLACE = "inplace"
+"""A switch to another function; part of every condition where it is given."""
 
 
 class Contains(Claim, frozen=True, tag="contains", omit_defaults=True):
@@ -66,7 +75,7 @@ class ContainsLearner(Learner):
 
     def end(self, call: Call) -> None:
         within = self._open.pop(call, None)
-        if within is not None and not call.failed:
+        if within is not None and not call.failed and not _is_container(call):
             within.discard(call.function)  # recursion says nothing
             self._occasions[call.function].add(call.properties(), within)
 
@@ -81,8 +90,14 @@ class ContainsLearner(Learner):
         }
         for parent, held in found.items():
             for one in held:
-                if not _said_by_another(one, held, always):
-                    yield Learned(Contains(parent, one.thing), one.when, one.support, one.against)
+                always_given = self._occasions[parent].always(one.thing)
+                when = narrowed(one.when, always_given, lambda name: name == IN_PLACE)
+                if when is not None and not _said_by_another(one, held, always):
+                    yield Learned(Contains(parent, one.thing), when, one.support, one.against)
+
+
+def _is_container(call: Call) -> bool:
+    return call.function in CONTAINERS or CLOSURE in call.inputs
 
 
 def _said_by_another(

@@ -28,8 +28,10 @@ from typing import Any, NamedTuple
 from remora.check.calls import Call
 from remora.check.conditions import ABSENT, same
 from remora.check.examples import Found, Occasions
+from remora.check.relations.contains import CONTAINERS
 from remora.check.relations.contract import Claim, Learned, Learner
-from remora.check.relations.each_call import EachCall, Verdict, circumstances, narrowed
+from remora.check.relations.each_call import EachCall, Verdict, circumstances
+from remora.check.relations.narrowing import narrowed
 
 FEWEST_SHAPES = 2
 """Shapes beyond the batch's size, in which a result has to agree with an input."""
@@ -91,6 +93,8 @@ class InputOutputLearner(Learner):
                     yield Learned(claim, when, one.support, one.against)
 
     def _means_something(self, name: str, found: Found[Pair]) -> bool:
+        if name in CONTAINERS and found.thing.suffix in ("shape", "ndim"):
+            return False
         if found.thing.suffix == "shape":
             return len(self._shapes[name, found.thing]) >= FEWEST_SHAPES
         if found.thing.suffix == "identity":

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
-from remora.check.calls import Call
+from remora.check.calls import OPTIMIZER_STEP, Call
 from remora.check.conditions import Condition, Consistent, Constant, Properties, Unequal
 from remora.check.observation import (
     CHANGED,
@@ -15,6 +15,7 @@ from remora.check.observation import (
     KEPT,
     NONE,
     SET,
+    STATE,
     ZERO_OR_NONE,
     Look,
     Observation,
@@ -27,6 +28,11 @@ _SEEN = {
     ZERO_OR_NONE: "neither zero nor None", FINITE: "infinite or NaN",
 }  # fmt: skip
 _OF_VARIABLES = "variable."
+_OWN, _TRAINED = "variable.own", "variable.trained"
+_OF_OPTIMIZERS = frozenset(
+    {OPTIMIZER_STEP, "torch.optim.Optimizer.zero_grad", "torch.amp.GradScaler.unscale_"}
+)
+"""Functions called on an optimizer: what only another one trains they leave alone."""
 _MOST_NAMED = 3
 _MOST_VERDICTS = 4096
 
@@ -42,6 +48,10 @@ class Judge:
             name for name in rule.condition.properties() if not name.startswith(_OF_VARIABLES)
         )
         self._holds = FACTS[claim.to]
+        self._spares_others = (
+            claim.function in _OF_OPTIMIZERS and _OWN not in rule.condition.properties()
+        )
+        """An optimizer answers for what it trains, and for what none does."""
         self._verdicts: dict[Hashable, bool] = {}
         """By the properties of the call that matter, and the id of a variable's properties."""
         self._kept: list[Properties] = []
@@ -89,6 +99,8 @@ class Judge:
         verdict = properties["variable.kind"] == self._kind and (
             rule.when is None or rule.when(({**call.properties(), **properties},))
         )
+        if self._spares_others and properties.get(_OWN) is False:
+            verdict = verdict and not (self._kind == STATE or properties.get(_TRAINED))
         if len(self._verdicts) >= _MOST_VERDICTS:
             self._verdicts.clear()
             self._kept.clear()

@@ -15,34 +15,38 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from remora.check.calls import Call
-from remora.check.relations.contract import Claim, Learned, Machine, Rule
-from remora.check.relations.order import OrderLearner
+from remora.check.relations.contract import Learned, Machine, Rule
+from remora.check.relations.order import (
+    Last,
+    Order,
+    OrderLearner,
+    does_as_well_as,
+    shows_use_of,
+)
 
 
-class Lead(Claim, frozen=True, tag="lead"):
-    first: str
-    then: str
+class Lead(Order, frozen=True, tag="lead"):
+    """``then`` is required after ``first``."""
 
     def words(self) -> str:
-        return f"{self.first} is followed by {self.then} before it is called again"
+        needed = self.required_words()
+        return f"{self.first} is followed by {needed} before it is called again{self.once_words()}"
 
-    def functions(self) -> tuple[str, ...]:
-        return (self.first, self.then)
-
-    def missing(self) -> str | None:
+    def missing(self) -> str:
         return self.then
 
 
 class LeadLearner(OrderLearner):
-    def begin(self, call: Call) -> None:
-        self._pairs.meet(call)
+    def meet(self, call: Call) -> None:
         since = self._recency.meet(call)
         if since.previous is not None:
-            self._pairs.add(since.previous, since.functions[::-1])
+            self._pairs.add(since.previous, since.functions)
 
     def learned(self, fewest: int) -> Iterator[Learned]:
         for first, one in self._pairs.kept(fewest):
-            yield Learned(Lead(first, one.thing), one.when, one.support, one.against)
+            instead, once = does_as_well_as(one.thing), shows_use_of(one.thing)
+            claim = Lead(first, one.thing, instead=instead, once=once)
+            yield Learned(claim, one.when, one.support, one.against)
 
 
 class LeadMachine(Machine):
@@ -52,37 +56,40 @@ class LeadMachine(Machine):
     remembers = True
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._last: dict[str, dict[int, Call]] = {
-            name: {} for rule in rules for name in rule.claim.functions()
-        }
+        self._last = Last(rule.claim for rule in rules)
+        self._calls: dict[str, dict[int, Call]] = {name: {} for name in self._last.order}
         self._by_first: dict[str, list[Rule]] = defaultdict(list)
         for rule in rules:
             self._by_first[rule.claim.first].append(rule)
 
     def missed(self) -> None:
         """The next call of A is judged as the first one of the run: not at all."""
-        for last in self._last.values():
-            last.clear()
+        self._last.forget()
+        for calls in self._calls.values():
+            calls.clear()
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
-        return {name: self._follower(name) for name in self._last}
+        return {name: self._follower(name) for name in self._last.order}
 
     def _follower(self, name: str) -> Callable[[Call], None]:
-        own = self._last[name]
-        followed_by = [(rule, self._last[rule.claim.then]) for rule in self._by_first[name]]
+        order, excuses = self._last.order, self._last.excuses
+        own, calls = order[name], self._calls[name]
+        followed_by = [(rule, order[rule.claim.then]) for rule in self._by_first[name]]
 
         def begin(call: Call) -> None:
             thread = call.thread
-            previous = own.get(thread)
-            own[thread] = call
+            previous = calls.get(thread)
+            own[thread], calls[thread] = call.order, call
             if previous is None:
                 return
             for rule, last in followed_by:
                 if rule.when is not None and not rule.concerns(previous):
                     continue
+                if last.get(thread, -1) <= previous.order:
+                    if excuses(rule.claim, previous):
+                        continue
+                    required = rule.claim.required_words()
+                    rule.report(f"called again without {required} in between", call)
                 rule.triggered += 1
-                latest = last.get(thread)
-                if latest is None or latest.order <= previous.order:
-                    rule.report(f"called again without {rule.claim.then} in between", call)
 
         return begin

@@ -136,15 +136,15 @@ def _high_lasts(kind: str, series: Series) -> bool:
 
 def _low(value: float) -> float | None:
     """None where there is no bound above zero."""
-    return _power(math.floor(math.log10(value / BELOW))) if value > 0 else None
+    return _power(math.floor(math.log10(value / BELOW))) if 0 < value < math.inf else None
 
 
 def _high(kind: str, value: float) -> float | None:
-    """None where anything is possible."""
-    if kind == ZERO_GRADIENTS:
+    """None where anything is possible, or nothing was seen."""
+    if kind == ZERO_GRADIENTS and math.isfinite(value):
         high = math.ceil((value + _QUARTER) / _QUARTER) * _QUARTER
         return high if high < 1 else None
-    return _power(math.ceil(math.log10(value * ABOVE))) if value > 0 else None
+    return _power(math.ceil(math.log10(value * ABOVE))) if 0 < value < math.inf else None
 
 
 def _power(exponent: int) -> float:

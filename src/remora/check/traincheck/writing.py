@@ -125,13 +125,20 @@ def _contains(claim: _Claim, given: _Claim) -> _Said:
 
 
 def _lead(claim: _Claim, given: _Claim) -> _Said:
+    _two_alone(claim)
     params: list[Param] = [_function(claim["first"], given), _function(claim["then"], {})]
     return "FunctionLeadRelation", "func_lead", params
 
 
 def _cover(claim: _Claim, given: _Claim) -> _Said:
+    _two_alone(claim)
     params: list[Param] = [_function(claim["first"], {}), _function(claim["then"], given)]
     return "FunctionCoverRelation", "func_cover", params
+
+
+def _two_alone(claim: _Claim) -> None:
+    if others := (*claim.get("instead", ()), *claim.get("once", ())):
+        raise CannotSay(f"an order that takes {' and '.join(others)} into account")
 
 
 def _distinct(claim: _Claim, given: _Claim) -> _Said:
