@@ -54,7 +54,8 @@ class Checker(Sink):
         self._machines = list(_machines(rules))
         self._begins = _by_function(machine.on_begin() for machine in self._machines)
         self._ends = _by_function(machine.on_end() for machine in self._machines)
-        self._looking = _looking(self._machines)
+        self._looking = _by_what_they_ask(self._machines, lambda one: one.looks())
+        self._measuring = _by_what_they_ask(self._machines, lambda one: one.measures())
         self._comparing = [machine for machine in self._machines if machine.compared()]
 
     def leave_out(self, functions: Collection[str]) -> None:
@@ -78,6 +79,14 @@ class Checker(Sink):
             for machine in self._looking.get(function, ())
             for look in machine.looks()[function]
         )
+
+    def measures(self, function: str) -> frozenset[str]:
+        asked = [one.measures()[function] for one in self._measuring.get(function, ())]
+        return frozenset().union(*asked)
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
+        for machine in self._measuring.get(call.function, ()):
+            machine.measured(call, numbers)
 
     def compared(self) -> frozenset[str]:
         return frozenset(name for machine in self._comparing for name in machine.compared())
@@ -137,12 +146,15 @@ def _machines(rules: Iterable[Rule]) -> Iterable[Machine]:
             yield relation.machine(by_kind[relation.claim])
 
 
-def _looking(machines: Iterable[Machine]) -> dict[str, list[Machine]]:
-    looking: dict[str, list[Machine]] = defaultdict(list)
+def _by_what_they_ask(
+    machines: Iterable[Machine], asks: Callable[[Machine], Iterable[str]]
+) -> dict[str, list[Machine]]:
+    """By function, the machines that ask something of its calls."""
+    asking: dict[str, list[Machine]] = defaultdict(list)
     for machine in machines:
-        for function in machine.looks():
-            looking[function].append(machine)
-    return dict(looking)
+        for function in asks(machine):
+            asking[function].append(machine)
+    return dict(asking)
 
 
 def _by_function(

@@ -6,7 +6,7 @@ told, not contents, so that an event is small and can be kept in a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from remora.check.conditions import Properties
@@ -67,6 +67,12 @@ FACTS: dict[str, Callable[[Observation], bool | None]] = {
     FINITE: lambda one: one.none or one.finite,
 }
 """By what a call does to a variable: whether it did."""
+
+
+def places_of(name: str) -> Iterator[str]:
+    """``a.b.c``: ``a``, then ``a.b``, then itself."""
+    parts = name.split(".")
+    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def is_below(name: str, module: str) -> bool:

@@ -52,15 +52,30 @@ class Sink(ABC):
         It follows the end of the call, or for variables on an accelerator the end of the step.
         """
 
+    def measures(self, function: str) -> frozenset[str]:
+        """The numbers wanted at calls of ``function`` (:mod:`remora.check.measures`); ``{"*"}``:
+        all. Asked once, before the first."""
+        return NONE
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:  # noqa: B027
+        """What :meth:`measures` asked for, of a call that has ended, as far as it is there.
+
+        It follows the end of the call, or for what is on an accelerator the end of the step.
+        """
+
     def compared(self) -> frozenset[str]:
-        """Names of the variables whose contents are wanted at each step's end; ``{"*"}``: all."""
+        """The variables whose contents are wanted at each step's end, by name; ``{"*"}``: all.
+
+        The name of a module stands for all variables in it.
+        """
         return NONE
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027
         """What stands for the contents of those that exist, as step number ``step`` ends.
 
         Equal contents have equal values. Those of all variables are exact; those of some only
-        may be of a sample: unequal ones differ, equal ones may.
+        may be of a sample: unequal ones differ, equal ones may. Such are tuples of a type, what
+        stands for the sample and, at some steps, what stands for every element.
         """
 
     @abstractmethod

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from threading import get_ident
 from typing import Any
 
-from remora.check.calls import MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call, Known
+from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
 from remora.check.observation import Observation
 from remora.check.observe.around import Around, Unsettled, settled
-from remora.check.observe.context import PROPERTIES, Context
-from remora.check.observe.reading import Inputs, Outputs
+from remora.check.observe.context import Context
+from remora.check.observe.elements import Elements
+from remora.check.observe.followed import Followed, FollowedSampled, function_called, of_mode
+from remora.check.observe.measuring import Measuring, losses_in
+from remora.check.observe.readings import Reading, numbers_of
 from remora.check.observe.sampling import EVERYTHING, AroundSampled, Sampling, Watching
-from remora.check.observe.subjects import subject_of
 from remora.check.observe.variables import Variables
-from remora.check.sink import Handler, Sink, Wanted
+from remora.check.sink import Handler, Sink
 from remora.core.errors import UserError
 from remora.tap.forwards import Forward
 from remora.tap.job import Job
-from remora.tap.names import Place, find
+from remora.tap.names import find
 from remora.tap.steps import Step
+from remora.tap.undisturbed import unseen
 
 SEEN_BY_HOOKS = frozenset({OPTIMIZER_STEP, MODEL_FORWARD})
 """Functions that stand for the same method of every class; torch's hooks tell of them."""
@@ -35,7 +37,7 @@ class LiveCalls:
     """
 
     def __init__(self, job: Job, sink: Sink, *, every: int = 1) -> None:
-        self._job, self._sink = job, sink
+        self._job, self.sink = job, sink
         self._sampling = Sampling(every, remembers=sink.remembers)
         self.watching = EVERYTHING
         """Of the step that is under way."""
@@ -46,10 +48,15 @@ class LiveCalls:
         """By thread, the watched call that is under way and in which no other is."""
         self._order = itertools.count()
         self.variables = Variables(job)
+        self.elements = Elements()
         self._compared = sink.compared()
         self._comparisons = 0
         self._sees_variables = bool(self._compared)
         self._unsettled: list[tuple[Call, list[Observation | Unsettled]]] = []
+        self.losses: dict[str, Any] = {}
+        """By function, the loss it returned last, where that is wanted."""
+        self.keeps_losses = losses_in(sink.measures(OPTIMIZER_STEP))
+        self._unmeasured: list[tuple[Call, list[Reading]]] = []
 
     def find(self, names: Iterable[str]) -> None:
         """Keep those of ``names`` that are no function to watch in :attr:`unknown`."""
@@ -81,37 +88,37 @@ class LiveCalls:
             after=lambda one: self._after_step(step, one),
         )
 
-    def _followed(self, name: str, function: Any) -> _Followed:
-        return (_Followed if self._sampling.every == 1 else _Sampled)(self, name, function)
+    def _followed(self, name: str, function: Any) -> Followed:
+        return (Followed if self._sampling.every == 1 else FollowedSampled)(self, name, function)
 
     def _watch_one(self, name: str) -> None:
         try:
-            followed = self._followed(name, function := _function(name))
+            followed = self._followed(name, function := function_called(name))
             enter = followed.enter if function is not None else followed.enter_late
             self._job.calls.watch(name, before=enter, after=followed.leave, failed=followed.fell)
         except UserError as error:
             self.unknown[name] = str(error)
 
-    def _before_forward(self, followed: _Followed, forward: Forward) -> None:
+    def _before_forward(self, followed: Followed, forward: Forward) -> None:
         self.context.enter(forward.module)
         if not self.watching.calls:
             return
         if self._sees_variables:
-            self.variables.ran(forward.module)
-        followed.enter_for(forward.module, _mode(forward.module.training))
+            unseen(self.variables.ran, forward.module)
+        followed.enter_for(forward.module, of_mode(forward.module.training))
 
-    def _before_step(self, followed: _Followed, step: Step) -> None:
+    def _before_step(self, followed: Followed, step: Step) -> None:
         if self.watching.calls:
-            followed.enter_for(step.optimizer, _kind(type(step.optimizer).__name__))
+            followed.enter_for(step.optimizer, followed.of_optimizer(step.optimizer))
 
-    def _after_step(self, followed: _Followed, step: Step) -> None:
+    def _after_step(self, followed: Followed, step: Step) -> None:
         followed.leave_for(step.optimizer, None)
         if not step.advances:
             return
         if self.watching.calls:
-            self._settle()
-            self._sink.step_ended(self.context.step)
-        self.context.step = step.total
+            unseen(self._settle)
+            self.sink.step_ended(self.context.step)
+        self.context.step_ended(step.total, step.optimizer)
         if self._sampling.every > 1:
             self._turn_to(self._sampling.of(step.total))
 
@@ -123,7 +130,7 @@ class LiveCalls:
             self._abandon()
         elif watching.calls and not before.calls:
             self._abandon()
-            self._sink.missed()
+            self.sink.missed()
             self._job.calls.wake()
 
     def _abandon(self) -> None:
@@ -139,7 +146,7 @@ class LiveCalls:
 
     def around(self, function: str) -> Around | None:
         """What looks at variables around ``function``; None if nobody wants to know."""
-        looks = self._sink.looks(function)
+        looks = self.sink.looks(function)
         if not looks:
             return None
         self._sees_variables = True
@@ -151,20 +158,40 @@ class LiveCalls:
         if Unsettled in map(type, seen):
             self._unsettled.append((call, seen))
         elif seen:
-            self._sink.changed(call, seen)  # type: ignore[arg-type]
+            self.sink.changed(call, seen)  # type: ignore[arg-type]
+
+    def measuring(self, function: str) -> Measuring | None:
+        """What measures at calls of ``function``; None if nobody wants to know."""
+        wanted = self.sink.measures(function)
+        if not wanted:
+            return None
+        measuring = Measuring(function, wanted, self.variables, self.losses)
+        self._sees_variables = self._sees_variables or measuring.asks_by_module
+        return measuring
+
+    def measured(self, call: Call, readings: list[Reading]) -> None:
+        if any(one.remote for one in readings):
+            self._unmeasured.append((call, readings))
+        elif numbers := numbers_of(readings):
+            self.sink.measured(call, numbers)
 
     def _settle(self) -> None:
         """The step ends: fetch what is on devices, once, and compare contents if asked to."""
+        if self._unmeasured:
+            unmeasured, self._unmeasured = self._unmeasured, []
+            for call, readings in unmeasured:
+                if numbers := numbers_of(readings):
+                    self.sink.measured(call, numbers)
         if self._unsettled:
             waiting, self._unsettled = self._unsettled, []
             whole = iter(settled([one for _, seen in waiting for one in seen]))
             for call, seen in waiting:
-                self._sink.changed(call, [next(whole) for _ in seen])
-        if self._compared and self.watching.variables:
+                self.sink.changed(call, [next(whole) for _ in seen])
+        if self._compared:
             self.variables.meet(None)
             contents = self.variables.contents(self._compared, self._comparisons)
             self._comparisons += 1
-            self._sink.compare(self.context.step, contents)
+            self.sink.compare(self.context.step, contents)
         if self._sees_variables:
             self.variables.step_ended()
 
@@ -190,127 +217,3 @@ class LiveCalls:
 
     def end(self, call: Call) -> None:
         self.innermost[call.thread] = call.parent
-
-
-class _Followed:
-    """One watched function. What is paid at every call is put together once, in closures."""
-
-    def __init__(self, live: LiveCalls, name: str, function: Any) -> None:
-        wanted: Wanted = live._sink.wanted(name)
-        self._live = live
-        everything = "*" in wanted.inputs
-        self._name, self._wanted = name, wanted.inputs - PROPERTIES
-        self._inputs = Inputs(function, self._wanted)
-        self._late = True
-        now = live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
-        begin, end = live._sink.handlers(name)
-        self._around = live.around(name)
-        self._open: dict[int, Call] = {}
-        self._begin, self._end = live.beginning(name, now, begin), end
-        self.enter = self._entering(name)
-        self.leave = self._leaving(Outputs(wanted.outputs))
-
-    def _entering(self, name: str) -> Callable[[tuple[Any, ...], dict[str, Any]], Call]:
-        begin, around = self._begin, self._around
-        read = self._inputs.read
-
-        def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            return begin(read(args, kwargs))
-
-        def enter_around(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            call = begin(read(args, kwargs))
-            around.begin(call, subject_of(name, args, kwargs))  # type: ignore[union-attr]
-            return call
-
-        return enter if around is None else enter_around
-
-    def _leaving(self, outputs: Outputs) -> Callable[[Call, Any], None]:
-        live, around, handlers, read = self._live, self._around, self._end, outputs.read
-        innermost = live.innermost
-
-        def leave(call: Call, result: Any) -> None:
-            innermost[call.thread] = call.parent
-            call.outputs = read(result)
-            for handle in handlers:
-                handle(call)
-
-        def leave_around(call: Call, result: Any) -> None:
-            seen = around.end(call)  # type: ignore[union-attr]
-            leave(call, result)
-            if seen:
-                live.observed(call, seen)
-
-        return leave if around is None else leave_around
-
-    def enter_late(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """For a function that was not there yet: its parameters get their names now."""
-        if self._late:
-            self._late = False
-            self._inputs = Inputs(_function(self._name), self._wanted)
-            self.enter = self._entering(self._name)
-        return self.enter(args, kwargs)
-
-    def enter_for(self, thing: object, inputs: Mapping[str, Any]) -> None:
-        """For hooks, which hand no token from the begin to the end: ``thing`` stands for one.
-
-        A call of it that is open still has raised, which hooks do not tell.
-        """
-        if (dead := self._open.pop(id(thing), None)) is not None:
-            self._live.end(dead)
-        call = self._open[id(thing)] = self._begin(inputs)
-        if self._around is not None:
-            self._around.begin(call, thing)
-
-    def leave_for(self, thing: object, result: Any) -> None:
-        if (call := self._open.pop(id(thing), None)) is not None:
-            self.leave(call, result)
-
-    def fell(self, call: Call, error: BaseException) -> None:
-        self._live.end(call)
-        call.failed = True
-        for handle in self._end:
-            handle(call)
-
-
-class _Sampled(_Followed):
-    """One watched function, where some steps are not watched.
-
-    A call that was under way at a change over was not seen whole: it began in a step that is not
-    watched and has no token, or was abandoned and counts as failed.
-    """
-
-    def _leaving(self, outputs: Outputs) -> Callable[[Call, Any], None]:
-        leave = super()._leaving(outputs)
-
-        def leave_whole(call: Call | None, result: Any) -> None:
-            if call is not None and not call.failed:
-                leave(call, result)
-
-        return leave_whole
-
-    def fell(self, call: Call | None, error: BaseException) -> None:
-        if call is not None and not call.failed:
-            super().fell(call, error)
-
-
-def _nothing() -> Mapping[str, Any]:
-    return NOTHING
-
-
-def _function(name: str) -> Any:
-    """The function behind ``name``, if it is there already."""
-    found = find(name)
-    if not isinstance(found, Place):
-        return None
-    raw = found.raw
-    return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
-
-
-@lru_cache(maxsize=64)
-def _mode(training: bool) -> Known:
-    return Known({"self.training": training})
-
-
-@lru_cache(maxsize=64)
-def _kind(name: str) -> Known:
-    return Known({"self.kind": name})

@@ -36,11 +36,13 @@ from remora.check.examples import Found, Occasions
 from remora.check.observation import (
     BUFFER,
     CHANGED,
+    FACTS,
     FINITE,
     GRADIENT,
     KEPT,
     PARAMETER,
     SET,
+    STATE,
     ZERO_OR_NONE,
     Look,
     Observation,
@@ -53,7 +55,7 @@ CONTENT = "content"
 MOST_KNOWN = 64
 """Calls that were judged right, and are remembered with all that was seen at them."""
 LEARNED: dict[str, dict[str, tuple[str, ...]]] = {
-    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE)},
+    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE), STATE: (CHANGED,)},
     "torch.optim.Optimizer.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.nn.Module.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.Tensor.backward": {GRADIENT: (SET, CHANGED, KEPT, FINITE)},
@@ -78,6 +80,10 @@ class Changes(Claim, frozen=True, tag="changes"):
     every: bool = True
     module: str = ""
     """Only variables of the module of this name, such as ``model.encoder``, or this variable."""
+
+    def __post_init__(self) -> None:
+        if self.to not in FACTS:
+            raise ValueError(f"{self.to!r} is nothing that becomes of a variable")
 
     def words(self) -> str:
         which = f"{'every' if self.every else 'some'} {self.variables}"

@@ -65,6 +65,13 @@ class Learner(ABC):
     def changed(self, call: Call, observations: Sequence[Observation]) -> None:  # noqa: B027
         """What a call has done to variables."""
 
+    def measures(self, function: str) -> frozenset[str]:
+        """The numbers it learns from at calls of ``function``."""
+        return frozenset()
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:  # noqa: B027
+        """What was measured at a call."""
+
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027
         """What stands for the content of each variable as a step ends."""
 
@@ -160,8 +167,15 @@ class Machine(ABC):
     def changed(self, call: Call, observations: Sequence[Observation]) -> None:  # noqa: B027
         """What a call of one of these functions has done."""
 
+    def measures(self) -> dict[str, frozenset[str]]:
+        """By function, the numbers wanted at its calls."""
+        return {}
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:  # noqa: B027
+        """What was measured at a call of one of these functions."""
+
     def compared(self) -> frozenset[str]:
-        """The variables whose contents are wanted at each step's end."""
+        """The variables, or the modules of those, whose contents are wanted at each step's end."""
         return frozenset()
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027

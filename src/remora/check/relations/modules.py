@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
+from remora.check.observation import places_of
+
 
 def largest_modules(names: Iterable[str], held: Collection[str]) -> Iterator[tuple[str, list[str]]]:
     """(module, its variables): modules all of whose variables are in ``held``, none in another.
@@ -14,15 +16,9 @@ def largest_modules(names: Iterable[str], held: Collection[str]) -> Iterator[tup
     """
     below: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        for module in _modules_around(name):
+        for module in places_of(name):
             below[module].append(name)
     whole = {module for module, all_of in below.items() if all(one in held for one in all_of)}
     for module in sorted(whole):
-        if not any(around in whole for around in _modules_around(module) if around != module):
+        if not any(around in whole for around in places_of(module) if around != module):
             yield module, below[module]
-
-
-def _modules_around(name: str) -> Iterator[str]:
-    """``a.b.c``: ``a``, then ``a.b``, then itself."""
-    parts = name.split(".")
-    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))

@@ -28,6 +28,14 @@ from remora.check.relations.input_output import (
     InputOutputMachine,
 )
 from remora.check.relations.lead import Lead, LeadLearner, LeadMachine
+from remora.check.relations.monotone import Monotone, MonotoneLearner, MonotoneMachine
+from remora.check.relations.periodic import Periodic, PeriodicLearner, PeriodicMachine
+from remora.check.relations.periodic_change import (
+    PeriodicChange,
+    PeriodicChangeLearner,
+    PeriodicChangeMachine,
+)
+from remora.check.relations.range import Range, RangeLearner, RangeMachine
 from remora.check.relations.threshold import Threshold, ThresholdLearner, ThresholdMachine
 
 
@@ -52,6 +60,10 @@ RELATIONS = (
     Relation("fresh", Fresh, FreshLearner, FreshMachine),
     Relation("full batch", FullBatch, FullBatchLearner, FullBatchMachine),
     Relation("threshold", Threshold, ThresholdLearner, ThresholdMachine),
+    Relation("range", Range, RangeLearner, RangeMachine),
+    Relation("monotone", Monotone, MonotoneLearner, MonotoneMachine),
+    Relation("periodic", Periodic, PeriodicLearner, PeriodicMachine),
+    Relation("periodic change", PeriodicChange, PeriodicChangeLearner, PeriodicChangeMachine),
 )
 AnyClaim = (
     Contains
@@ -66,6 +78,10 @@ AnyClaim = (
     | Fresh
     | FullBatch
     | Threshold
+    | Range
+    | Monotone
+    | Periodic
+    | PeriodicChange
 )
 
 
