@@ -104,17 +104,15 @@ def _ratio(row: ArmRow) -> float | None:
 
 def published_table(analysis: Analysis) -> TextTable:
     """Published and measured side by side, a row a workload."""
-    titles = {SETTRACE: "settrace", EVERYTHING: "patch-everything", SELECTIVE: "the deployed 100"}
+    words = {SETTRACE: "settrace", EVERYTHING: "all patched", SELECTIVE: "the 100"}
     columns = [Column("Workload", numeric=False)]
     for method in METHODS:
-        columns += [Column(f"{titles[method]}, published"), Column("measured here")]
+        columns += [Column(words[method]), Column(f"{words[method]}, here")]
     body = [
         (name.removesuffix(_SUFFIX), *_side_by_side(name, rows))
         for name, rows in by_workload(_watching(analysis)).items()
     ]
-    caption = (
-        "Time a step × native: published (selective one step in ten) and measured (every step)"
-    )
+    caption = "Time a step × native, published (the 100 at one step in ten) and measured"
     return TextTable("published", caption, tuple(columns), tuple(body))
 
 
@@ -126,17 +124,15 @@ def _side_by_side(workload: str, rows: Sequence[ArmRow]) -> Iterator[str]:
 
 
 def _measured(row: ArmRow) -> str:
-    versus = row.comparison
-    if versus is None or versus.ratio is None:
-        return absence_text(row)
-    return f"{numbers.ratio(versus.ratio)} {interval_text(versus)}"
+    ratio = _ratio(row)
+    return absence_text(row) if ratio is None else numbers.ratio(ratio)
 
 
 def fired_table(analysis: Analysis) -> TextTable:
     """What each set of invariants fires, beside what checking it costs."""
     titles = (
         *("Invariants", "Triggered", "Judged a step", "Violated"),
-        *("× native", "Learning, s"),
+        *("× native", "Interval", "Learning, s"),
     )
     columns = (Column("Workload", False), Column("Checked", False), *map(Column, titles))
     body = tuple(_fired(row) for row in _watching(analysis) if row.cell.counts.keys() >= {*_COUNTS})
@@ -148,10 +144,21 @@ def _fired(row: ArmRow) -> tuple[str, ...]:
     return (
         row.arm.workload.removesuffix(_SUFFIX),
         str(row.arm.options.get("invariants", row.arm.label)),
-        *(numbers.significant(mean(row.cell.counts[name])) for name in _COUNTS),
+        *(_count(row.cell.counts[name].mean) for name in _COUNTS),
         _measured(row),
+        _interval(row),
         numbers.significant(None if not prepare_ms else prepare_ms / 1e3),
     )
+
+
+def _count(value: float) -> str:
+    return numbers.fixed(value, 0) if value.is_integer() else numbers.significant(value)
+
+
+def _interval(row: ArmRow) -> str:
+    """May break after its comma: on a phone it stands in a third of the line."""
+    versus = row.comparison
+    return numbers.NONE if versus is None else interval_text(versus).replace(numbers.NBSP, " ")
 
 
 def overhead_csv(analysis: Analysis) -> str:

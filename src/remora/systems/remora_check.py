@@ -77,6 +77,8 @@ class RemoraCheck(System):
         learn(another, kept)
 
     def prepared(self, kept: Path) -> System:
+        if not self.preparation():
+            return self
         return replace(self, invariants=str(kept / f"{self.invariants}.inv"))
 
     def ride(self, session: Session, directory: Path) -> Ride:

@@ -21,7 +21,7 @@ _BETWEEN = 1.0
 """Between two groups, in bars."""
 _LETTER_PX = 8.0
 _FAR = 3.0
-_TONES = ("muted", "worse", "unsure", "ink", "better", "void", "accent")
+_TONES = ("muted", "worse", "unsure", "accent", "better", "void", "ink")
 
 
 @dataclass(frozen=True)
