@@ -12,11 +12,12 @@ from remora.check.checker import Checker
 from remora.check.findings import Findings
 from remora.check.invariants import HeldOut, Invariants
 from remora.check.learner import InvariantLearner
+from remora.check.ranks.meeting import Room
 from remora.check.report import CheckReport, Violation, account
 from remora.check.sink import Sink
 from remora.check.trace.layout import files_of, rank_of
 from remora.check.trace.replay import Replayed, replay
-from remora.check.validation import Dropped, Play, Validated, validate
+from remora.check.validation import Dropped, Run, Validated, validate
 from remora.core.errors import BadValue
 
 
@@ -32,13 +33,13 @@ class Recorded:
         return replay(self.path, sink)
 
 
-def processes(folders: Iterable[Path]) -> list[Recorded]:
-    """Every process of the traces in ``folders``.
+def jobs(folders: Iterable[Path]) -> list[list[Recorded]]:
+    """The traces in ``folders``, each every process of one job.
 
     Raises:
         TraceUnusable: a folder holds none.
     """
-    return [one for folder in folders for one in _of_folder(folder)]
+    return [_of_folder(folder) for folder in folders]
 
 
 def _of_folder(folder: Path) -> list[Recorded]:
@@ -46,6 +47,22 @@ def _of_folder(folder: Path) -> list[Recorded]:
     if len(files) == 1:
         return [Recorded(files[0], str(folder))]
     return [Recorded(path, str(path)) for path in files]
+
+
+def runs_of(recorded: Iterable[list[Recorded]]) -> list[Run]:
+    """The processes of each job, as ranks that meet where there are several.
+
+    Not of a job whose ranks were started anew: which of their files go together is not known.
+    """
+    runs = []
+    for job in recorded:
+        ranks = [rank_of(one.path) for one in job]
+        room = Room(len(job)) if len(set(ranks)) == len(job) > 1 else None
+        runs += [
+            Run(one.called, one.play, rank, room.seat(rank) if room is not None else None)
+            for rank, one in zip(ranks, job, strict=True)
+        ]
+    return runs
 
 
 @dataclass(frozen=True)
@@ -64,21 +81,29 @@ def learn_from(folders: Sequence[Path], held_out: Sequence[Path] = ()) -> Taught
         TraceUnusable: a folder holds no trace, or a damaged one.
     """
     _check_apart(folders, held_out)
-    training, healthy = processes(folders), processes(held_out)
-    learner, replayed = InvariantLearner(), []
-    for run in training:
-        played = run.play(learner)
-        learner.run_ended(played.header.program)
-        replayed.append(played)
-    own = validate(_of_torch(learner.invariants(), replayed), _plays(training))
-    others = validate(own.kept, _plays(healthy))
-    remarks = [_remark(*one) for one in zip(training, replayed, strict=True)]
-    remarks += [_remark(run, one.run) for run, one in zip(healthy, others.trials, strict=True)]
+    training, healthy = jobs(folders), jobs(held_out)
+    learner = InvariantLearner()
+    replayed = [learn_run(learner, run) for run in runs_of(training)]
+    own = validate(_of_torch(learner.invariants(), replayed), runs_of(training))
+    others = validate(own.kept, runs_of(healthy))
+    tried = [one.run for one in others.trials]
+    remarks = [
+        _remark(*one) for one in zip(runs_of(training + healthy), replayed + tried, strict=True)
+    ]
     return Taught(
         _saying_what_was_held_out(others),
         own.dropped + others.dropped,
         tuple(one for one in remarks if one is not None),
     )
+
+
+def learn_run(learner: InvariantLearner, run: Run) -> Replayed:
+    """Feed ``run``, or one rank of it, to ``learner``; what was played."""
+    if run.meeting is not None:
+        learner.join(run.meeting)
+    played = run.play(learner)
+    learner.run_ended(played.header.program)
+    return played
 
 
 def check_run(
@@ -92,9 +117,11 @@ def check_run(
     findings = Findings(announce, where=lambda: None)
     judged = [0] * len(invariants.invariants)
     replayed, remarks = [], []
-    for run in processes([folder]):
+    for run in runs_of(jobs([folder])):
         checker = Checker(invariants.invariants, findings.add)
-        findings.rank = rank_of(run.path)
+        findings.rank = run.rank
+        if run.meeting is not None:
+            checker.join(run.meeting)
         replayed.append(run.play(checker))
         judged = [
             so_far + rule.triggered for so_far, rule in zip(judged, checker.rules, strict=True)
@@ -108,10 +135,6 @@ def check_run(
         {},
     )
     return report, tuple(one for one in remarks if one is not None)
-
-
-def _plays(runs: Iterable[Recorded]) -> list[tuple[str, Play]]:
-    return [(run.called, run.play) for run in runs]
 
 
 def _check_apart(folders: Iterable[Path], held_out: Iterable[Path]) -> None:
@@ -142,7 +165,7 @@ def _saying_what_was_held_out(validated: Validated) -> Invariants:
     return msgspec.structs.replace(kept, header=header)
 
 
-def _remark(run: Recorded, played: Replayed) -> str | None:
+def _remark(run: Run, played: Replayed) -> str | None:
     """What of ``played`` may surprise: how it ended."""
     if played.ended and not played.exit_code:
         return None

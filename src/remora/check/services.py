@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
 from remora.check.calls import MODEL_FORWARD
 from remora.check.checker import Checker
 from remora.check.findings import Findings, in_words
+from remora.check.invariants import read_invariants
 from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
 from remora.check.observe.watchlist import public_functions
+from remora.check.ranks.arrival import when_ranks_run, world_of_process
+from remora.check.ranks.checking import RanksOfCheck
+from remora.check.ranks.gathering import Gathering
+from remora.check.ranks.kept import KeptTrace
 from remora.check.report import CheckReport, Violation, account
 from remora.check.report_files import check_report_name, write_report
 from remora.check.trace.layout import claim
@@ -21,6 +26,7 @@ from remora.check.trace.pulse import Pulse
 from remora.check.trace.recorder import Recorder
 from remora.check.traincheck.reading import read_any
 from remora.core.errors import InvariantViolated
+from remora.core.ranks import Ranks
 from remora.tap.job import Job
 from remora.tap.service import Service
 
@@ -31,7 +37,7 @@ class LearnService(Service):
     """Watches the program broadly and writes what held of it throughout to a file.
 
     What a file that is there says already stays unless this run shows otherwise. Of several ranks
-    the first learns, since there is one file; a trace teaches what all of them do.
+    the first learns, from all: at the end the others hand over what they did.
 
     Args:
         path: the file of invariants.
@@ -53,28 +59,59 @@ class LearnService(Service):
     ) -> None:
         self._path, self._program, self._save_every_s = path, program, save_every_s
         self._stderr = stderr
-        self._learning: Learning | None = None
+        self._part: Learning | KeptTrace | None = None
+        self._gathering: Gathering | None = None
 
     def attach(self, job: Job) -> None:
-        if rank_of_process() != 0:
-            return
-        self._learning = learning = Learning(
+        rank = rank_of_process()
+        self._part = part = self._learning() if rank == 0 else self._kept(rank)
+        functions = part.functions if isinstance(part, Learning) else self._said_before()
+        when_ranks_run(job, self._meet)
+        live = LiveCalls(job, part)
+        job.imports.subscribe("torch", lambda: _watch(live, functions))
+
+    def _learning(self) -> Learning:
+        return Learning(
             self._path,
             self._program,
-            lambda text: _say(self._stderr, text),
+            self._tell,
+            world=world_of_process(),
             save_every_s=self._save_every_s,
         )
-        live = LiveCalls(job, learning)
-        job.imports.subscribe("torch", lambda: _watch(live, learning.functions))
+
+    def _kept(self, rank: int) -> KeptTrace:
+        return KeptTrace(program=self._program, rank=rank)
+
+    def _said_before(self) -> frozenset[str]:
+        """The functions that have to be watched to try what the file said before."""
+        if not self._path.exists():
+            return frozenset()
+        return Checker(read_invariants(self._path).invariants, lambda _finding: None).functions
+
+    def _meet(self, ranks: Ranks) -> None:
+        self._gathering = Gathering(ranks)
 
     def finish(self) -> None:
-        if self._learning is not None:
-            self._learning.finish()
+        part, gathering = self._part, self._gathering
+        if part is not None and gathering is not None and gathering.rank:
+            gathering.give(part.trace())
+        elif isinstance(part, Learning):
+            part.finish(self._others(gathering) if gathering is not None else ())
+
+    def _others(self, gathering: Gathering) -> Iterator[tuple[int, bytes]]:
+        for rank, trace in gathering.take():
+            if trace is not None:
+                yield rank, trace
+            else:
+                self._tell(f"rank {rank} did not say what it did; nothing was learned from it")
+
+    def _tell(self, text: str) -> None:
+        _say(self._stderr, text)
 
     def detach(self) -> None:
-        if self._learning is not None:
-            self._learning.close()
-        self._learning = None
+        if self._part is not None:
+            self._part.close()
+        self._part = self._gathering = None
 
 
 class RecordService(Service):
@@ -152,9 +189,13 @@ class CheckService(Service):
         self.findings = Findings(self._announce, rank=rank_of_process())
         self._checker = Checker(self._invariants.invariants, self.findings.add)
         self._live: LiveCalls | None = None
+        self._ranks = RanksOfCheck(lambda text: _say(stderr, text))
 
     def attach(self, job: Job) -> None:
         self._tell_what_is_not_checked()
+        if self._ranks.meeting is not None:
+            self._checker.join(self._ranks.meeting)
+        when_ranks_run(job, self._ranks.open)
         self._live = live = LiveCalls(job, self._checker)
 
         def begin() -> None:
@@ -177,11 +218,11 @@ class CheckService(Service):
 
     def _announce(self, violation: Violation) -> None:
         if self._on_violation == "raise":
-            self.finish()  # it is off the job once this is raised
+            self._conclude(self.report())  # it is off the job once this is raised
             raise InvariantViolated(in_words(violation))
         if callable(self._on_violation):
             self._hand_over(self._on_violation, violation)
-        else:
+        elif self._ranks.is_first_to_tell(violation.invariant):
             _say(self._stderr, in_words(violation))
 
     def _hand_over(self, call: Callable[[Violation], object], violation: Violation) -> None:
@@ -207,7 +248,12 @@ class CheckService(Service):
         return bool(self.findings.violations)
 
     def finish(self) -> None:
-        report = self.report()
+        report = self._ranks.whole(self.report())
+        if report is not None:
+            self._conclude(report)
+        self._ranks.close()
+
+    def _conclude(self, report: CheckReport) -> None:
         for path in self._reports:
             write_report(path, report, self._invariants.invariants)
         _say(self._stderr, report.summary())

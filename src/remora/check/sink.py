@@ -53,7 +53,9 @@ class Sink(ABC):
         """
 
     def compared(self) -> frozenset[str]:
-        """Names of the variables whose contents are wanted at each step's end; ``{"*"}``: all."""
+        """The variables whose contents are wanted at each step's end, by their names or those of
+        modules that they are in; ``{"*"}``: all.
+        """
         return NONE
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariants
+from remora.check.ranks.meeting import Meeting
 from remora.check.sink import Sink
 from remora.check.trace.replay import Replayed
 
 Play = Callable[[Sink], Replayed]
 """Feeds a recorded run to a sink."""
+
+
+class Run(NamedTuple):
+    """A recorded run, or one rank of it."""
+
+    called: str
+    play: Play
+    rank: int = 0
+    meeting: Meeting | None = None
+    """Where it meets the other ranks, which are the runs before and after it."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +58,15 @@ class Validated:
         return tuple(one for trial in self.trials for one in trial.dropped)
 
 
-def validate(invariants: Invariants, runs: Iterable[tuple[str, Play]]) -> Validated:
-    """Keep what holds throughout every one of ``runs``, each given with what to call it.
+def validate(invariants: Invariants, runs: Iterable[Run]) -> Validated:
+    """Keep what holds throughout every one of ``runs``.
 
     An invariant that a run never judges is kept.
     """
     trials: list[Trial] = []
-    for called, run in runs:
+    for run in runs:
         failed, played = _failures(invariants, run)
-        trials.append(Trial(played, tuple(failed_in(one, called) for one in failed.values())))
+        trials.append(Trial(played, tuple(failed_in(one, run.called) for one in failed.values())))
         invariants = without(invariants, failed)
     return Validated(invariants, tuple(trials))
 
@@ -66,15 +78,25 @@ def without(invariants: Invariants, names: Iterable[str]) -> Invariants:
     return msgspec.structs.replace(invariants, invariants=kept)
 
 
-def _failures(invariants: Invariants, run: Play) -> tuple[dict[str, Finding], Replayed]:
+def failures(invariants: Invariants, runs: Iterable[Run]) -> list[Finding]:
+    """The first finding of each invariant that fails in one of ``runs``."""
+    found: dict[str, Finding] = {}
+    for run in runs:
+        found = {**_failures(invariants, run)[0], **found}
+    return list(found.values())
+
+
+def _failures(invariants: Invariants, run: Run) -> tuple[dict[str, Finding], Replayed]:
     """The first finding of each that does not hold, by name."""
     found: dict[str, Finding] = {}
 
     def keep(finding: Finding) -> None:
         found.setdefault(finding.invariant.name, finding)
 
-    played = run(Checker(invariants.invariants, keep))
-    return found, played
+    checker = Checker(invariants.invariants, keep)
+    if run.meeting is not None:
+        checker.join(run.meeting)
+    return found, run.play(checker)
 
 
 def failed_in(finding: Finding, run: str) -> Dropped:

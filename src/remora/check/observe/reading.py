@@ -10,7 +10,7 @@ from typing import Any
 from remora.check.calls import NOTHING
 from remora.check.conditions import ABSENT
 from remora.check.observe.selecting import ALL, everything, readers
-from remora.check.values import properties
+from remora.check.values import is_torch_constant, properties
 
 _PLAIN = (bool, int, float, str, type(None))
 RESULT = "result"
@@ -103,5 +103,9 @@ def _parameters(function: Any) -> tuple[list[str], dict[str, Any]]:
     parameters = signature.parameters.values()
     return (
         [one.name for one in parameters if one.kind in positional],
-        {one.name: one.default for one in parameters if type(one.default) in _PLAIN},
+        {one.name: one.default for one in parameters if _is_plain(type(one.default))},
     )
+
+
+def _is_plain(kind: type) -> bool:
+    return kind in _PLAIN or is_torch_constant(kind)

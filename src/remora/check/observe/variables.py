@@ -20,7 +20,7 @@ from collections.abc import Collection, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from remora.check.conditions import Properties
-from remora.check.observation import BUFFER, PARAMETER, STATE
+from remora.check.observation import BUFFER, PARAMETER, STATE, is_below
 from remora.check.observe.compared import standing_for
 from remora.check.observe.owners import KnownModel, KnownOptimizer, is_optimizer, own_of
 from remora.check.observe.variable import Variable
@@ -137,6 +137,8 @@ class Variables:
     def contents(self, names: frozenset[str], step: int) -> dict[str, Hashable]:
         """What stands for the content of each variable in ``names``, or of all (``{"*"}``).
 
+        The name of a module stands for all that is below it.
+
         Tensors of one element are left out: counters are all equal, and say nothing.
         """
         everything = "*" in names
@@ -146,7 +148,7 @@ class Variables:
                 one
                 for kind in (PARAMETER, BUFFER, STATE)
                 for one in (self._of_states() if kind == STATE else self.places(kind))
-                if everything or one.name in names
+                if everything or any(is_below(one.name, name) for name in names)
             ]
         return standing_for(self._compared, exact=everything or step % WHOLE_EVERY == 0)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+
+_DOT = re.compile(r"\.(?![^\[]*\])")
+"""Not those of a name in brackets: ``optimizer.exp_avg[model.weight]``."""
 
 
 def largest_modules(names: Iterable[str], held: Collection[str]) -> Iterator[tuple[str, list[str]]]:
@@ -24,5 +28,5 @@ def largest_modules(names: Iterable[str], held: Collection[str]) -> Iterator[tup
 
 def _modules_around(name: str) -> Iterator[str]:
     """``a.b.c``: ``a``, then ``a.b``, then itself."""
-    parts = name.split(".")
+    parts = _DOT.split(name)
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
