@@ -12,6 +12,9 @@ from remora.check.ranks.reports import merged
 from remora.check.report import CheckReport
 from remora.core.ranks import Ranks
 
+REPORT_PATIENCE_S = 10.0
+"""For each rank to come to its end; one that is later has died, or does something else."""
+
 
 class RanksOfCheck:
     """This rank's part. In a job of one process there is none, and nothing is done.
@@ -28,7 +31,7 @@ class RanksOfCheck:
     def open(self, ranks: Ranks) -> None:
         """torch.distributed runs."""
         if self._gathering is None:
-            self._gathering = Gathering(ranks)
+            self._gathering = Gathering(ranks, patience_s=REPORT_PATIENCE_S)
         if self.meeting is not None:
             self.meeting.open(ranks)
 

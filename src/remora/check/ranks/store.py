@@ -78,16 +78,17 @@ class StoreMeeting(Meeting):
         self._asker.close()
 
     def _placed(self, place: str, number: int, words: bytes) -> bytes:
-        """What is at ``place`` once these words are there, or what others say of a number from
-        this one on."""
+        """What is at ``place`` once these words are there, or others of this number or a later.
+
+        What is there is replaced by what is of a later number alone, so it need not be asked for
+        where it is known to be none.
+        """
         own = _HEAD.pack(number, self.rank) + words
-        expected = self._there.get(place, b"")
-        while True:
-            found: bytes = self._store.compare_set(place, expected, own)
-            if _HEAD.unpack_from(found)[0] >= number:
-                self._there[place] = found
-                return found
-            expected = found
+        found = self._there.get(place, b"")
+        while not found or _number(found) < number:
+            found = self._store.compare_set(place, found, own)
+        self._there[place] = found
+        return found
 
     def _ask(self, what: Callable[[], Answer]) -> Answer | None:
         if self._over:
@@ -98,6 +99,10 @@ class StoreMeeting(Meeting):
             self.close()
             self._lost(f"the job's store {_reason(error)}")
             return None
+
+
+def _number(found: bytes) -> int:
+    return int(_HEAD.unpack_from(found)[0])
 
 
 def _reason(error: Exception) -> str:
