@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,10 @@ class Told:
     context: Mapping[str, Any] = field(default_factory=lambda: TRAIN)
     failed: bool = False
     thread: int = 1
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What was measured at it."""
+    contents: Mapping[str, Hashable] = field(default_factory=dict)
+    """What stands for the contents of variables as the step ends that it is made in."""
 
 
 class Story:
@@ -39,6 +43,9 @@ class Story:
     def step(self, *calls: Told | str) -> None:
         for call in calls:
             self._tell(call, None)
+        told = [call for call in calls if isinstance(call, Told)]
+        if contents := {name: one for call in told for name, one in call.contents.items()}:
+            self._sink.compare(self._step, contents)
         self._sink.step_ended(self._step)
         self._step += 1
 
@@ -53,6 +60,8 @@ class Story:
             self._tell(inner, call)
         call.outputs, call.failed = told.outputs, told.failed
         self._sink.end(call)
+        if told.numbers and not told.failed:
+            self._sink.measured(call, told.numbers)
 
 
 def learned(*runs: Sequence[Sequence[Told | str]], fewest: int = 3) -> list[Invariant]:

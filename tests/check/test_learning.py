@@ -256,11 +256,12 @@ def test_a_killed_job_leaves_what_it_has_learned_and_recorded(tmp_path: Path) ->
     assert found.header.sources[0].steps > 20
 
     from remora.check.offline import check_run, learn_from
+    from remora.check.traincheck.reading import Reading
 
     taught = learn_from([trace])
     assert taught.remarks[0].startswith(f"{trace}: the recorded process was killed")
     assert taught.invariants.header.sources[0].steps > 20
-    assert check_run(found, trace, print)[0].violations == []
+    assert check_run(Reading(found), trace, print)[0].violations == []
 
 
 def steps_in(path: Path) -> int:

@@ -98,7 +98,8 @@ def test_a_healthy_program_violates_nothing(healthy: Path) -> None:
             BREAKS,
             "torch.Tensor.backward is called only after torch.optim.Optimizer.zero_grad, "
             "each time anew",
-            "no call of torch.optim.Optimizer.zero_grad since the last one",
+            "no call of torch.optim.Optimizer.zero_grad since the last call of "
+            "torch.Tensor.backward",
         ),
     ],
     ids=["optimizer of a copy", "all frozen", "thawed", "no zero_grad"],

@@ -10,19 +10,26 @@ import torch
 from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariant
 from remora.check.learner import InvariantLearner
+from remora.check.measures import SCALER_UPDATE, SCHEDULER_STEP
 from remora.check.observe.live import LiveCalls
 from remora.check.relations.changes import LEARNED
+from remora.check.relations.periodic import LOADER
 from remora.check.sink import Sink
 from remora.tap.job import Job
 
 Program = Callable[[], object]
+WATCHED = (
+    *LEARNED, SCHEDULER_STEP, SCALER_UPDATE, LOADER, "torch.nn.Module.eval",
+    "torch.nn.functional.cross_entropy",
+)  # fmt: skip
+OF_VARIABLES = ("changes", "consistent")
 
 
 def ride(sink: Sink, program: Program) -> None:
     """Run ``program`` with the calls that may change variables watched for ``sink``."""
     job = Job(strict=True, stderr=io.StringIO())
     live = LiveCalls(job, sink)
-    live.watch(LEARNED)
+    live.watch(WATCHED)
     live.follow_steps(forwards=True)
     try:
         program()
@@ -30,17 +37,16 @@ def ride(sink: Sink, program: Program) -> None:
         job.detach_all()
 
 
-def learn(*programs: Program, fewest: int = 3) -> list[Invariant]:
-    """What is learned of variables in runs of ``programs``."""
+def learn(
+    *programs: Program, fewest: int = 3, relations: Sequence[str] = OF_VARIABLES
+) -> list[Invariant]:
+    """What is learned in runs of ``programs``; if nothing else is said, of variables."""
     learner = InvariantLearner(fewest=fewest)
     for program in programs:
         torch.manual_seed(0)
         ride(learner, program)
         learner.run_ended("test")
-    return [
-        one for one in learner.invariants().invariants
-        if one.relation in ("changes", "consistent")
-    ]  # fmt: skip
+    return [one for one in learner.invariants().invariants if one.relation in relations]
 
 
 def check(invariants: Sequence[Invariant], program: Program) -> list[Finding]:

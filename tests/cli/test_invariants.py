@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.check.traincheck.lines import api, line
+from tests.cli.commands import Command
 from tests.cli.shell import run
 
 from remora.check.invariants import (
@@ -23,9 +23,6 @@ from remora.check.invariants import (
 from remora.check.invariants import Invariant as One
 from remora.check.relations.contains import Contains
 from remora.check.relations.cover import Cover
-from remora.cli import main
-
-Command = Callable[..., tuple[int, str, str]]
 
 TRAINING = textwrap.dedent("""
     import sys
@@ -45,7 +42,7 @@ FORGOTTEN = """\
 step 3: an invariant does not hold [e490a630]
   expected: torch.Tensor.backward is called only after torch.optim.Optimizer.zero_grad, each time \
 anew
-  seen:     no call of torch.optim.Optimizer.zero_grad since the last one
+  seen:     no call of torch.optim.Optimizer.zero_grad since the last call of torch.Tensor.backward
 """
 
 
@@ -68,21 +65,6 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(jobs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(jobs)
     return jobs
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run ``remora …`` in this process: exit code, output, errors."""
-    monkeypatch.setenv("COLUMNS", "90")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exited:
-            main([*map(str, arguments)])
-        shown = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return exited.value.code, shown.out, shown.err
-
-    return call
 
 
 # ---------------------------------------------------------------- record, learn, check
@@ -148,7 +130,7 @@ def test_what_fails_in_a_run_held_out_is_said_on_the_screen(here: Path, command:
     assert code == 0
     *dropped, held, last = shown.splitlines()
     assert dropped[0].startswith("dropped [")
-    assert dropped[0].endswith("no call of torch.optim.Optimizer.zero_grad since the last one")
+    assert "no call of torch.optim.Optimizer.zero_grad since the last call of" in dropped[0]
     assert held == f"held out train.py (6 steps): {len(dropped)} dropped"
     assert last.endswith("invariants of 6 steps in h.inv")
     assert len(read_invariants(here / "h.inv").header.held_out[0].dropped) == len(dropped) > 3
@@ -301,3 +283,20 @@ def test_what_cannot_be_taken_over_is_said_by_line(file: Path, command: Command)
     assert first.startswith("line 2 not taken over: FunctionTelepathyRelation told: Remora has no ")
     assert last == "wrote 1 invariant to ours.inv"
     assert command("invariants", "convert", "theirs.json", "x.inv", "--to", "yaml")[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--learn", "--record"])
+def test_of_a_function_that_is_named_something_is_learned(tmp_path: Path, option: str) -> None:
+    """GIVEN a function of the program's own WHEN it is named THEN its bound is learned."""
+    (tmp_path / "s.py").write_text(
+        "import torch\ndef draw(n, max_rows): return torch.zeros(1, min(n, max_rows))\n"
+        "for n in range(4, 8): draw(n, 5)\n"
+    )
+    ridden = run(tmp_path, "run", option, "a", "--watch", "__main__.draw", "s.py")
+    if option == "--record":
+        run(tmp_path, "learn", "-o", "b", "a")
+    shown = run(tmp_path, "invariants", "show", "b" if option == "--record" else "a").stdout
+
+    assert "observed" not in ridden.stderr
+    assert "the last size of result of __main__.draw is at most max_rows" in shown

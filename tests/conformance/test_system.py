@@ -56,11 +56,18 @@ def _session_hooks(session: TinySession) -> list[object]:
 
 
 @pytest.fixture(params=NAMES)
-def system(request: pytest.FixtureRequest) -> System:
-    system = registry.create(request.param)
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> System:
+    return _prepared(registry.create(request.param), tmp_path_factory)
+
+
+def _prepared(system: System, tmp_path_factory: pytest.TempPathFactory) -> System:
     if reason := registry.missing(system):
         pytest.skip(reason)
-    return system
+    if not system.preparation():
+        return system
+    kept = tmp_path_factory.mktemp("kept")
+    system.prepare(TinySession, kept)
+    return system.prepared(kept)
 
 
 def test_it_introduces_itself(system: System) -> None:

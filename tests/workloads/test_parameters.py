@@ -24,6 +24,13 @@ PUBLISHED = {
     "whisper-tiny-forward": 37_760_640,
     "whisper-base-forward": 72_593_920,
     "mnist-cnn-train": 1_199_882,
+    "dcgan-train": 3_576_704 + 2_765_568,
+    "vae-train": 652_824,
+    "vit-train": 86_567_656,
+    "gcn-train": 23_063,
+    "gat-train": 92_373,
+    "bert-classification-train": 109_483_778,
+    "t5-base-train": 222_903_552,
 }
 
 

@@ -20,5 +20,8 @@ class Broad(Sink):
     def looks(self, function: str) -> tuple[Look, ...]:
         return tuple(look for learner in self._learners for look in learner.looks(function))
 
+    def measures(self, function: str) -> frozenset[str]:
+        return frozenset().union(*(learner.measures(function) for learner in self._learners))
+
     def compared(self) -> frozenset[str]:
         return ALL

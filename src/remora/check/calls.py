@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+class Known(dict[str, Any]):
+    """Properties that are the same object wherever they are equal; nobody writes to them.
+
+    A verdict on properties that are all known can be kept by their ids and need not be found again.
+    """
+
+    __slots__ = ()
+
+
+NOTHING: Mapping[str, Any] = Known()
 
 OPTIMIZER_STEP = "torch.optim.Optimizer.step"
 """A step of any optimizer, whatever its class: what is learned of Adam is checked of SGD."""

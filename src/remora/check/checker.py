@@ -32,10 +32,17 @@ class Checker(Sink):
     Args:
         invariants: what should hold.
         found: called at once with each finding.
+        step_over: called when all that a step shows has been found.
     """
 
-    def __init__(self, invariants: Sequence[Invariant], found: Callable[[Finding], None]) -> None:
+    def __init__(
+        self,
+        invariants: Sequence[Invariant],
+        found: Callable[[Finding], None],
+        step_over: Callable[[], object] | None = None,
+    ) -> None:
         self.invariants = tuple(invariants)
+        self._step_over = step_over
         self.step = 0
         self._found = found
         self._meeting: Meeting | None = None
@@ -52,7 +59,8 @@ class Checker(Sink):
                 machine.join(self._meeting)
         self._begins = _by_function(machine.on_begin() for machine in self._machines)
         self._ends = _by_function(machine.on_end() for machine in self._machines)
-        self._looking = _looking(self._machines)
+        self._looking = _by_what_they_ask(self._machines, lambda one: one.looks())
+        self._measuring = _by_what_they_ask(self._machines, lambda one: one.measures())
         self._comparing = [machine for machine in self._machines if machine.compared()]
 
     def join(self, meeting: Meeting) -> None:
@@ -82,6 +90,14 @@ class Checker(Sink):
             for look in machine.looks()[function]
         )
 
+    def measures(self, function: str) -> frozenset[str]:
+        asked = [one.measures()[function] for one in self._measuring.get(function, ())]
+        return frozenset().union(*asked)
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
+        for machine in self._measuring.get(call.function, ()):
+            machine.measured(call, numbers)
+
     def compared(self) -> frozenset[str]:
         return frozenset(name for machine in self._comparing for name in machine.compared())
 
@@ -103,6 +119,7 @@ class Checker(Sink):
             machine.changed(call, observations)
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        self.step = step
         for machine in self._comparing:
             machine.compare(step, contents)
 
@@ -110,17 +127,24 @@ class Checker(Sink):
         for machine in self._machines:
             machine.step_ended(step)
         self.step = step + 1
+        if self._step_over is not None:
+            self._step_over()
+
+    @property
+    def remembers(self) -> bool:
+        return any(machine.remembers for machine in self._machines)
+
+    def missed(self) -> None:
+        for machine in self._machines:
+            machine.missed()
 
     def _rule(self, invariant: Invariant) -> Rule:
         def report(seen: str, call: Call | None) -> None:
             step = call.step if call is not None else self.step
             self._found(Finding(invariant, step, seen, call))
 
-        return Rule(invariant.claim, compiled_for_one(invariant), report, condition=invariant.when)
-
-
-def compiled_for_one(invariant: Invariant) -> Callable[[object], bool] | None:
-    return compiled(invariant.when)  # type: ignore[return-value]
+        when = compiled(invariant.when)
+        return Rule(invariant.claim, when, report, condition=invariant.when)
 
 
 def _machines(rules: Iterable[Rule]) -> Iterable[Machine]:
@@ -132,12 +156,15 @@ def _machines(rules: Iterable[Rule]) -> Iterable[Machine]:
             yield relation.machine(by_kind[relation.claim])
 
 
-def _looking(machines: Iterable[Machine]) -> dict[str, list[Machine]]:
-    looking: dict[str, list[Machine]] = defaultdict(list)
+def _by_what_they_ask(
+    machines: Iterable[Machine], asks: Callable[[Machine], Iterable[str]]
+) -> dict[str, list[Machine]]:
+    """By function, the machines that ask something of its calls."""
+    asking: dict[str, list[Machine]] = defaultdict(list)
     for machine in machines:
-        for function in machine.looks():
-            looking[function].append(machine)
-    return dict(looking)
+        for function in asks(machine):
+            asking[function].append(machine)
+    return dict(asking)
 
 
 def _by_function(

@@ -12,19 +12,23 @@ kept, and a property with many values (a batch's number, a loss) stops being tol
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from remora.check.conditions import Condition, Properties
+from remora.check.conditions import Condition, Example, Properties
 from remora.check.deduction import deduce
+from remora.check.observe.context import WARM_UP
 
 MOST_VALUES_OF_A_PROPERTY = 8
 FEWEST_EXAMPLES = 3
 """Support: what held on fewer occasions than this may have held by chance."""
-_NEVER_TOLD_APART = (".shape", ".length", ".ndim", ".identity", ".digest")
+_NEVER_TOLD_APART = (
+    ".shape", ".length", ".ndim", ".identity", ".digest", ".rows", ".rows_due", ".elements",
+)  # fmt: skip
 """Sizes change with the batch, and the last batch is smaller: no condition rests on them.
-Nor on an identity, which is another in every run."""
+Nor on an identity, which is another in every run; nor, unless a relation asks for it, on how many
+elements an optimizer has."""
 
 Thing = TypeVar("Thing", bound=Hashable)
 
@@ -81,7 +85,7 @@ class Occasions(Generic[Thing]):
         missing = [n for n, times in self.total.items() if times > counted[n]]
         if any(number in counted for number in missing):
             return None  # the very same properties with it and without
-        return deduce(positives, [(self._examples[number],) for number in missing])
+        return _condition_of(positives, [(self._examples[number],) for number in missing])
 
     def always(self, thing: Thing) -> dict[str, list[Any]]:
         """Each property that every occasion with ``thing`` has, and the values it had then."""
@@ -126,6 +130,25 @@ class Occasions(Generic[Thing]):
         ]
         self.total = _renumbered(self.total, number)
         self.present = {one: _renumbered(counted, number) for one, counted in self.present.items()}
+
+
+def _condition_of(positives: Sequence[Example], negatives: Sequence[Example]) -> Condition | None:
+    """Whether a run is warming up is asked only where nothing else tells: an evaluation, which
+    comes later, is no less one for that.
+    """
+    if not negatives or not any(WARM_UP in one[0] for one in (*positives, *negatives)):
+        return deduce(positives, negatives)
+    found = deduce(_settled(positives), _settled(negatives))
+    return found if found is not None else deduce(positives, negatives)
+
+
+def _settled(examples: Sequence[Example]) -> list[Example]:
+    """``examples`` without whether they were of a warm-up, each once."""
+    kept = [{k: v for k, v in one[0].items() if k != WARM_UP} for one in examples]
+    return [
+        (one,)
+        for one in {tuple((k, _key(v)) for k, v in one.items()): one for one in kept}.values()
+    ]
 
 
 def _key(value: Any) -> tuple[Any, bool]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from remora.check.checker import Finding
+from remora.check.grouping import Groups
 from remora.check.report import Violation
 from remora.check.where import user_frame
 
@@ -31,6 +32,7 @@ class Findings:
         self.rank = rank
         """Of what is added from now on."""
         self._by_invariant: dict[str, Violation] = {}
+        self._groups = Groups()
         self._lock = threading.Lock()
 
     @property
@@ -51,6 +53,7 @@ class Findings:
     def _violation(self, name: str, finding: Finding) -> Violation:
         return Violation(
             invariant=name,
+            group=self._groups.of(finding, self.rank),
             relation=finding.invariant.relation,
             expected=finding.invariant.words(),
             seen=finding.seen,
@@ -59,14 +62,3 @@ class Findings:
             rank=self.rank,
             last_step=finding.step,
         )
-
-
-def in_words(violation: Violation) -> str:
-    """What is said of a violation when it is found: three lines."""
-    where = f" ({violation.where})" if violation.where else ""
-    rank = f" on rank {violation.rank}" if violation.rank else ""
-    return (
-        f"step {violation.step}{rank}: an invariant does not hold [{violation.invariant}]\n"
-        f"  expected: {violation.expected}\n"
-        f"  seen:     {violation.seen}{where}"
-    )

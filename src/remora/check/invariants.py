@@ -15,7 +15,7 @@ import msgspec
 from remora.check.conditions import ALWAYS, Condition
 from remora.check.relations.registry import AnyClaim, relation_of
 from remora.core.errors import InvariantsUnusable
-from remora.core.files import write_atomically
+from remora.core.files import UNDECODABLE, write_atomically
 
 FORMAT = "remora-invariants"
 VERSION = 1
@@ -80,9 +80,9 @@ class Invariants(msgspec.Struct, frozen=True, kw_only=True):
     def in_words(self) -> str:
         """How many, of how much: ``64 invariants of 120 steps of 2 runs``."""
         sources = self.header.sources
-        steps = _count(sum(source.steps for source in sources), "step")
+        steps = counted(sum(source.steps for source in sources), "step")
         runs = f" of {len(sources)} runs" if len(sources) > 1 else ""
-        return f"{_count(len(self.invariants), 'invariant')} of {steps}{runs}"
+        return f"{counted(len(self.invariants), 'invariant')} of {steps}{runs}"
 
 
 def write_invariants(path: Path, invariants: Invariants) -> None:
@@ -106,29 +106,40 @@ def read_invariants(path: Path) -> Invariants:
     Raises:
         InvariantsUnusable: it is not there, none of ours, or damaged; the line is named.
     """
-    lines = _lines_of(path)
+    lines = read_lines(path)
     header = _header_of(path, lines)
     return Invariants(header=header, invariants=tuple(_invariants_of(path, lines[1:])))
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """``1 step``, ``1,000 steps``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _lines_of(path: Path) -> list[bytes]:
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a file of invariants of whichever kind.
+
+    Raises:
+        InvariantsUnusable: it cannot be read, or is empty.
+    """
+    next_step = f"learn invariants with `remora run --learn {path} script.py`"
     try:
-        return path.read_bytes().splitlines()
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError as error:
+        raise InvariantsUnusable(f"{path} cannot be read: {error.strerror}; {next_step}") from None
     except OSError as error:
         raise InvariantsUnusable(
-            f"{path} cannot be read: {error.strerror}; learn invariants with "
-            f"`remora run --learn {path} script.py`"
+            f"{path} cannot be read: {error.strerror}; choose a file of invariants"
         ) from None
+    if not any(map(bytes.strip, lines)):
+        raise InvariantsUnusable(f"{path} is empty; {next_step}")
+    return lines
 
 
 def _header_of(path: Path, lines: list[bytes]) -> Header:
     try:
-        header = msgspec.json.decode(lines[0] if lines else b"", type=Header)
-    except msgspec.MsgspecError as error:
+        header = msgspec.json.decode(lines[0], type=Header)
+    except UNDECODABLE as error:
         raise InvariantsUnusable(
             f"{path}, line 1: no file of invariants ({error}); "
             "`remora invariants convert` reads TrainCheck's"
@@ -148,7 +159,7 @@ def _invariants_of(path: Path, lines: Iterable[bytes]) -> Iterable[Invariant]:
             continue
         try:
             yield decoder.decode(line)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise InvariantsUnusable(
                 f"{path}, line {number}: {error}; the file is damaged or of another version"
             ) from None

@@ -49,6 +49,10 @@ class InvariantLearner(Broad):
         for learner in self._learners:
             learner.changed(call, observations)
 
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
+        for learner in self._learners:
+            learner.measured(call, numbers)
+
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
         for learner in self._learners:
             learner.compare(step, contents)

@@ -21,7 +21,7 @@ from remora.check.ranks.meeting import Room
 from remora.check.sink import Sink
 from remora.check.tee import Tee
 from remora.check.trace.replay import Replayed, replay_file
-from remora.check.validation import Dropped, Run, failed_in, failures, validate, without
+from remora.check.validation import Dropped, Healthy, failed_in, failures, validate, without
 from remora.core.errors import InvariantsUnusable
 
 SAVE_EVERY_S = 30.0
@@ -140,15 +140,15 @@ class Learning(Tee):
             )
         return validated.kept, validated.dropped
 
-    def _runs(self) -> list[Run]:
+    def _runs(self) -> list[Healthy[Replayed]]:
         """This run, as ranks that meet anew where it has several."""
         if not self._others:
-            return [Run(THIS_RUN, partial(_replay, self._recorder.kept, THIS_RUN))]
+            return [Healthy(THIS_RUN, partial(_replay, self._recorder.kept, THIS_RUN))]
         room = Room(self._world)
         ranks = [(0, self._recorder.kept), *self._others]
         names = [(rank, file, f"rank {rank} of {THIS_RUN}") for rank, file in ranks]
         return [
-            Run(called, partial(_replay, file, called), rank, room.seat(rank))
+            Healthy(called, partial(_replay, file, called), room.seat(rank))
             for rank, file, called in names
         ]
 

@@ -6,7 +6,8 @@ told, not contents, so that an event is small and can be kept in a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from remora.check.conditions import Properties
@@ -67,6 +68,16 @@ FACTS: dict[str, Callable[[Observation], bool | None]] = {
     FINITE: lambda one: one.none or one.finite,
 }
 """By what a call does to a variable: whether it did."""
+
+
+_DOT = re.compile(r"\.(?![^\[]*\])")
+"""Not those within brackets: ``optimizer.exp_avg[model.weight]``."""
+
+
+def places_of(name: str) -> Iterator[str]:
+    """``a.b.c``: ``a``, then ``a.b``, then itself."""
+    parts = _DOT.split(name)
+    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def is_below(name: str, module: str) -> bool:

@@ -28,9 +28,14 @@ def write_report(path: Path, report: CheckReport, invariants: Iterable[Invariant
     """Write ``report``, of a check of ``invariants``, as the name of ``path`` says.
 
     Raises:
-        OSError: it cannot be written.
+        BadValue: it cannot be written.
     """
-    if path.suffix.lower() == ".html":
-        write_page(path, report, {one.name: (one.relation, one.words()) for one in invariants})
-    else:
-        write_json(path, report)
+    try:
+        if path.suffix.lower() == ".html":
+            write_page(path, report, {one.name: (one.relation, one.words()) for one in invariants})
+        else:
+            write_json(path, report)
+    except OSError as error:
+        raise BadValue(
+            f"--report {path} cannot be written: {error.strerror}; choose another place"
+        ) from None

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
+from remora.check.announcing import Announcer, in_words
 from remora.check.calls import MODEL_FORWARD
 from remora.check.checker import Checker
-from remora.check.findings import Findings, in_words
-from remora.check.invariants import read_invariants
+from remora.check.findings import Findings
 from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
+from remora.check.observe.sampling import checked
 from remora.check.observe.watchlist import public_functions
 from remora.check.ranks.arrival import when_ranks_run, world_of_process
 from remora.check.ranks.checking import RanksOfCheck
-from remora.check.ranks.gathering import Gathering
 from remora.check.ranks.kept import KeptTrace
-from remora.check.report import CheckReport, Violation, account
+from remora.check.ranks.learning import RanksOfLearning, said_before
+from remora.check.report import CheckReport, NotChecked, Violation, account, shortened
 from remora.check.report_files import check_report_name, write_report
 from remora.check.trace.layout import claim
 from remora.check.trace.pulse import Pulse
 from remora.check.trace.recorder import Recorder
 from remora.check.traincheck.reading import read_any
-from remora.core.errors import InvariantViolated
-from remora.core.ranks import Ranks
+from remora.core.errors import BadValue, InvariantViolated
+from remora.core.saying import say
+from remora.tap.calls import expect_in_main
 from remora.tap.job import Job
 from remora.tap.service import Service
 
@@ -41,6 +42,7 @@ class LearnService(Service):
 
     Args:
         path: the file of invariants.
+        watch: functions to learn of beside torch's, such as the program's own.
         save_every_s: how often what has been learned so far is written.
 
     Raises:
@@ -54,64 +56,42 @@ class LearnService(Service):
         path: Path,
         *,
         program: str = "",
+        watch: tuple[str, ...] = (),
         save_every_s: float = SAVE_EVERY_S,
         stderr: TextIO | None = None,
     ) -> None:
         self._path, self._program, self._save_every_s = path, program, save_every_s
-        self._stderr = stderr
+        self._stderr, self._also = stderr, watch
         self._part: Learning | KeptTrace | None = None
-        self._gathering: Gathering | None = None
+        self._ranks = RanksOfLearning(self._tell)
 
     def attach(self, job: Job) -> None:
-        rank = rank_of_process()
-        self._part = part = self._learning() if rank == 0 else self._kept(rank)
-        functions = part.functions if isinstance(part, Learning) else self._said_before()
-        when_ranks_run(job, self._meet)
+        self._part = part = self._new_part(rank_of_process())
+        said = part.functions if isinstance(part, Learning) else said_before(self._path)
+        when_ranks_run(job, self._ranks.open)
         live = LiveCalls(job, part)
-        job.imports.subscribe("torch", lambda: _watch(live, functions))
+        expect_in_main([*said, *self._also])
+        job.imports.subscribe("torch", lambda: _watch(live, [*said, *self._also]))
 
-    def _learning(self) -> Learning:
+    def _new_part(self, rank: int) -> Learning | KeptTrace:
+        if rank:
+            return KeptTrace(program=self._program, rank=rank)
         return Learning(
-            self._path,
-            self._program,
-            self._tell,
-            world=world_of_process(),
-            save_every_s=self._save_every_s,
-        )
-
-    def _kept(self, rank: int) -> KeptTrace:
-        return KeptTrace(program=self._program, rank=rank)
-
-    def _said_before(self) -> frozenset[str]:
-        """The functions that have to be watched to try what the file said before."""
-        if not self._path.exists():
-            return frozenset()
-        return Checker(read_invariants(self._path).invariants, lambda _finding: None).functions
-
-    def _meet(self, ranks: Ranks) -> None:
-        self._gathering = Gathering(ranks)
-
-    def finish(self) -> None:
-        part, gathering = self._part, self._gathering
-        if part is not None and gathering is not None and gathering.rank:
-            gathering.give(part.trace())
-        elif isinstance(part, Learning):
-            part.finish(self._others(gathering) if gathering is not None else ())
-
-    def _others(self, gathering: Gathering) -> Iterator[tuple[int, bytes]]:
-        for rank, trace in gathering.take():
-            if trace is not None:
-                yield rank, trace
-            else:
-                self._tell(f"rank {rank} did not say what it did; nothing was learned from it")
+            self._path, self._program, self._tell,
+            world=world_of_process(), save_every_s=self._save_every_s,
+        )  # fmt: skip
 
     def _tell(self, text: str) -> None:
         _say(self._stderr, text)
 
+    def finish(self) -> None:
+        if self._part is not None:
+            self._ranks.finish(self._part)
+
     def detach(self) -> None:
         if self._part is not None:
             self._part.close()
-        self._part = self._gathering = None
+        self._part = None
 
 
 class RecordService(Service):
@@ -119,6 +99,7 @@ class RecordService(Service):
 
     Args:
         folder: of the trace; each rank adds a file.
+        watch: functions to record beside torch's, such as the program's own.
         overwrite: replace this rank's trace where there is one.
 
     Raises:
@@ -127,8 +108,16 @@ class RecordService(Service):
 
     name: ClassVar[str] = "record"
 
-    def __init__(self, folder: Path, *, program: str = "", overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        program: str = "",
+        watch: tuple[str, ...] = (),
+        overwrite: bool = False,
+    ) -> None:
         self._folder, self._program, self._overwrite = folder, program, overwrite
+        self._also = watch
         self._recorder: Recorder | None = None
         self._pulse: Pulse | None = None
         self._job: Job | None = None
@@ -141,7 +130,13 @@ class RecordService(Service):
         self._recorder = recorder = Recorder(file, program=self._program, rank=rank)
         self._pulse, self._job = Pulse(recorder.flush), job
         live = LiveCalls(job, recorder)
-        job.imports.subscribe("torch", lambda: _watch(live))
+        expect_in_main(self._also)
+        job.imports.subscribe("torch", lambda: _watch(live, self._also))
+
+    def flush(self) -> None:
+        """Write what has been recorded so far."""
+        if self._recorder is not None:
+            self._recorder.flush()
 
     def finish(self) -> None:
         if self._recorder is not None and self._job is not None:
@@ -164,10 +159,11 @@ class CheckService(Service):
             stderr, ``"raise"`` raises :class:`~remora.core.errors.InvariantViolated` where it was
             found, a function is called with it.
         reports: files to write at the end, by their names JSON or a page.
+        every: check one step in so many.
 
     Raises:
         InvariantsUnusable: the file is missing, damaged or of another kind.
-        BadValue: a report's name tells no kind.
+        BadValue: a report's name tells no kind, or ``every`` is no number of steps.
     """
 
     name: ClassVar[str] = "check"
@@ -179,24 +175,32 @@ class CheckService(Service):
         on_violation: OnViolation = "warn",
         program: str = "",
         reports: tuple[Path, ...] = (),
+        every: int = 1,
         stderr: TextIO | None = None,
     ) -> None:
+        self._every = checked(every)
         self._read = read_any(path)
         self._invariants = self._read.invariants
         self._reports = tuple(map(check_report_name, reports))
         self._program, self._stderr = program, stderr
         self._on_violation = on_violation
+        self._announcer = Announcer(lambda text: _say(stderr, text))
         self.findings = Findings(self._announce, rank=rank_of_process())
-        self._checker = Checker(self._invariants.invariants, self.findings.add)
+        self._checker = Checker(
+            self._invariants.invariants, self.findings.add, self._announcer.step_ended
+        )
         self._live: LiveCalls | None = None
+        self._strict = False
         self._ranks = RanksOfCheck(lambda text: _say(stderr, text))
 
     def attach(self, job: Job) -> None:
+        self._strict = job.strict
         self._tell_what_is_not_checked()
         if self._ranks.meeting is not None:
             self._checker.join(self._ranks.meeting)
         when_ranks_run(job, self._ranks.open)
-        self._live = live = LiveCalls(job, self._checker)
+        self._live = live = LiveCalls(job, self._checker, every=self._every)
+        expect_in_main(self._checker.functions)
 
         def begin() -> None:
             live.find(self._checker.functions)
@@ -213,8 +217,8 @@ class CheckService(Service):
         )
 
     def _tell_what_is_not_checked(self) -> None:
-        for remark in (*self._read.unread, *self._read.unmet):
-            _say(self._stderr, f"line {remark.line} is not checked: {remark.reason}")
+        for line in shortened(self._read.not_checked(live=True)):
+            _say(self._stderr, line)
 
     def _announce(self, violation: Violation) -> None:
         if self._on_violation == "raise":
@@ -223,7 +227,7 @@ class CheckService(Service):
         if callable(self._on_violation):
             self._hand_over(self._on_violation, violation)
         elif self._ranks.is_first_to_tell(violation.invariant):
-            _say(self._stderr, in_words(violation))
+            self._announcer.found(violation)
 
     def _hand_over(self, call: Callable[[Violation], object], violation: Violation) -> None:
         """A function that raises is told once, and not called again: violations are said then."""
@@ -232,7 +236,7 @@ class CheckService(Service):
         except Exception as error:
             self._on_violation = "warn"
             _say(self._stderr, f"on_violation raised {error!r}; violations are shown here from now")
-            _say(self._stderr, in_words(violation))
+            self._announcer.found(violation)
 
     def report(self) -> CheckReport:
         judged = [
@@ -240,7 +244,28 @@ class CheckService(Service):
             for invariant, rule in zip(self._checker.invariants, self._checker.rules, strict=True)
         ]
         unknown = self._live.unknown if self._live is not None else {}
-        return account(self._program, self._checker.step, judged, self.findings.violations, unknown)
+        return account(
+            self._program,
+            self._live.context.step if self._live is not None else 0,
+            judged,
+            self.findings.violations,
+            not_checked=[*self._read.not_checked(live=True), *self._of_unknown(unknown)],
+            checked_in_part=self._read.checked_in_part(),
+            not_watched=unknown,
+            every=self._every,
+        )
+
+    def _of_unknown(self, unknown: Mapping[str, str]) -> Iterable[NotChecked]:
+        """The invariants about functions that there are none of here."""
+        for one in self._checker.invariants:
+            why = [unknown[name] for name in one.claim.functions() if name in unknown]
+            if why:
+                yield NotChecked(invariant=one.name, expected=one.words(), reason=why[0])
+
+    @property
+    def judged(self) -> int:
+        """How often an invariant has been judged so far, all together."""
+        return sum(rule.triggered for rule in self._checker.rules)
 
     @property
     def found_any(self) -> bool:
@@ -249,14 +274,24 @@ class CheckService(Service):
 
     def finish(self) -> None:
         report = self._ranks.whole(self.report())
-        if report is not None:
-            self._conclude(report)
-        self._ranks.close()
+        try:
+            if report is not None:
+                self._conclude(report)
+        finally:
+            self._ranks.close()
 
     def _conclude(self, report: CheckReport) -> None:
+        failed = None
         for path in self._reports:
-            write_report(path, report, self._invariants.invariants)
+            try:
+                write_report(path, report, self._invariants.invariants)
+            except BadValue as error:
+                failed = error
+                _say(self._stderr, str(error))
+        self._announcer.ended()
         _say(self._stderr, report.summary())
+        if failed is not None and self._strict:
+            raise failed
 
     def detach(self) -> None:
         """Nothing but subscriptions, which the job ends."""
@@ -269,7 +304,4 @@ def _watch(live: LiveCalls, needed: Iterable[str] = ()) -> None:
 
 
 def _say(stderr: TextIO | None, text: str) -> None:
-    stream = stderr or sys.stderr
-    if stream is not None:
-        stream.write(f"remora check: {text}\n")
-        stream.flush()
+    say(f"remora check: {text}", stderr)

@@ -52,9 +52,21 @@ class Sink(ABC):
         It follows the end of the call, or for variables on an accelerator the end of the step.
         """
 
+    def measures(self, function: str) -> frozenset[str]:
+        """The numbers wanted at calls of ``function`` (:mod:`remora.check.measures`); ``{"*"}``:
+        all. Asked once, before the first."""
+        return NONE
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:  # noqa: B027
+        """What :meth:`measures` asked for, of a call that has ended, as far as it is there.
+
+        It follows the end of the call, or for what is on an accelerator the end of the step.
+        """
+
     def compared(self) -> frozenset[str]:
-        """The variables whose contents are wanted at each step's end, by their names or those of
-        modules that they are in; ``{"*"}``: all.
+        """The variables whose contents are wanted at each step's end, by name; ``{"*"}``: all.
+
+        The name of a module stands for all variables in it.
         """
         return NONE
 
@@ -62,9 +74,18 @@ class Sink(ABC):
         """What stands for the contents of those that exist, as step number ``step`` ends.
 
         Equal contents have equal values. Those of all variables are exact; those of some only
-        may be of a sample: unequal ones differ, equal ones may.
+        may be of a sample: unequal ones differ, equal ones may. Such are tuples of a type, what
+        stands for the sample and, at some steps, what stands for every element.
         """
 
     @abstractmethod
     def step_ended(self, step: int) -> None:
         """Step number ``step`` of the job is over."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it wants the calls of the step before one that is watched as well."""
+        return False
+
+    def missed(self) -> None:  # noqa: B027
+        """Steps went by unseen: the next event is of a later one."""

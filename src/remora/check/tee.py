@@ -45,6 +45,14 @@ class Tee(Sink):
             for sink in self._sinks:
                 sink.changed(call, observations)
 
+    def measures(self, function: str) -> frozenset[str]:
+        return frozenset().union(*(sink.measures(function) for sink in self._sinks))
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
+        with self._lock:
+            for sink in self._sinks:
+                sink.measured(call, numbers)
+
     def compared(self) -> frozenset[str]:
         return frozenset().union(*(sink.compared() for sink in self._sinks))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -12,18 +12,25 @@ from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariants
 from remora.check.ranks.meeting import Meeting
 from remora.check.sink import Sink
-from remora.check.trace.replay import Replayed
 
-Play = Callable[[Sink], Replayed]
+
+class HasSteps(Protocol):
+    """A run that was played."""
+
+    @property
+    def steps(self) -> int: ...
+
+
+Run = TypeVar("Run", bound=HasSteps, covariant=True)
+Play = Callable[[Sink], Run]
 """Feeds a recorded run to a sink."""
 
 
-class Run(NamedTuple):
-    """A recorded run, or one rank of it."""
+class Healthy(NamedTuple, Generic[Run]):
+    """A run that is known to be healthy, or one rank of it."""
 
     called: str
-    play: Play
-    rank: int = 0
+    play: Play[Run]
     meeting: Meeting | None = None
     """Where it meets the other ranks, which are the runs before and after it."""
 
@@ -41,29 +48,29 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Generic[Run]):
     """One run, and what was dropped for it."""
 
-    run: Replayed
+    run: Run
     dropped: tuple[Dropped, ...]
 
 
 @dataclass(frozen=True)
-class Validated:
+class Validated(Generic[Run]):
     kept: Invariants
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial[Run], ...]
 
     @property
     def dropped(self) -> tuple[Dropped, ...]:
         return tuple(one for trial in self.trials for one in trial.dropped)
 
 
-def validate(invariants: Invariants, runs: Iterable[Run]) -> Validated:
+def validate(invariants: Invariants, runs: Iterable[Healthy[Run]]) -> Validated[Run]:
     """Keep what holds throughout every one of ``runs``.
 
     An invariant that a run never judges is kept.
     """
-    trials: list[Trial] = []
+    trials: list[Trial[Run]] = []
     for run in runs:
         failed, played = _failures(invariants, run)
         trials.append(Trial(played, tuple(failed_in(one, run.called) for one in failed.values())))
@@ -78,7 +85,7 @@ def without(invariants: Invariants, names: Iterable[str]) -> Invariants:
     return msgspec.structs.replace(invariants, invariants=kept)
 
 
-def failures(invariants: Invariants, runs: Iterable[Run]) -> list[Finding]:
+def failures(invariants: Invariants, runs: Iterable[Healthy[Run]]) -> list[Finding]:
     """The first finding of each invariant that fails in one of ``runs``."""
     found: dict[str, Finding] = {}
     for run in runs:
@@ -86,7 +93,7 @@ def failures(invariants: Invariants, runs: Iterable[Run]) -> list[Finding]:
     return list(found.values())
 
 
-def _failures(invariants: Invariants, run: Run) -> tuple[dict[str, Finding], Replayed]:
+def _failures(invariants: Invariants, run: Healthy[Run]) -> tuple[dict[str, Finding], Run]:
     """The first finding of each that does not hold, by name."""
     found: dict[str, Finding] = {}
 

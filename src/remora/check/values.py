@@ -28,6 +28,8 @@ from functools import lru_cache
 from typing import Any
 from weakref import ref
 
+from remora.check.loaders import collate, rows_due
+
 LONGEST_TEXT = 80
 MOST_ITEMS = 4
 """Items of a sequence or mapping that are looked into."""
@@ -209,6 +211,12 @@ GETTERS: dict[int, tuple[tuple[str, Getter], ...]] = {
         ("identity", identity),
     ),
     MODULE: (("kind", _kind), ("training", _training), ("identity", identity)),
-    OTHER: (("kind", _kind), ("ranks", _ranks), ("identity", identity)),
+    OTHER: (
+        ("kind", _kind),
+        ("ranks", _ranks),
+        ("identity", identity),
+        ("rows_due", rows_due),
+        ("collate", collate),
+    ),
 }
 """By sort, its properties. One that gives None is not there."""

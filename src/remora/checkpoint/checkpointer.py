@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from remora.checkpoint.tiers.contract import KEEP
 from remora.checkpoint.tiers.elsewhere import Elsewhere
 from remora.checkpoint.tuning import tune, tuned_words
 from remora.core.errors import BadValue, CheckpointUnusable
+from remora.core.saying import say
 from remora.tap.job import Job
 
 
@@ -318,10 +318,7 @@ class Checkpointer:
 
 
 def _say(line: str) -> None:
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
-            sys.stderr.write(f"remora: checkpoint: {line}\n")  # in one piece: ranks may share it
-            sys.stderr.flush()
+    say(f"remora: checkpoint: {line}")
 
 
 def _open(

@@ -22,6 +22,7 @@ from remora.cli import (
     report,
     run,
 )
+from remora.cli.grouped import Grouped
 from remora.core.errors import UserError
 
 app = typer.Typer(
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command("run", context_settings=run.CONTEXT)(run.run)
+app.command("run", cls=Grouped, context_settings=run.CONTEXT)(run.run)
 app.command("learn")(learn.learn)
 app.command("check")(check.check)
 app.add_typer(invariants.app, name="invariants")

@@ -24,6 +24,9 @@ app = typer.Typer(
 )
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The file of invariants.")]
+AnyFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The file of invariants, ours or TrainCheck's.")
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write, or replace.")
 ]
@@ -38,7 +41,7 @@ class Format(StrEnum):
 
 @app.command("show")
 def show(
-    file: File,
+    file: AnyFile,
     relation: Annotated[
         list[str] | None,
         typer.Option("--relation", metavar="NAME", help="Only of this relation; repeatable."),
@@ -58,17 +61,20 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
 ) -> None:
     """Say in words what the invariants are: name, how often each held, and when it applies."""
-    from remora.check.invariants import read_invariants
+    from remora.check.invariants import counted
     from remora.check.pruning import select
+    from remora.check.traincheck.reading import read_any
 
-    invariants = read_invariants(file)
+    reading = read_any(file)
+    invariants = reading.invariants
     chosen = select(
         invariants, names=name or (), relations=relation or (), functions=function or ()
     )
     if as_json:
         print(_json(chosen))
         return
-    for line in (*_of_file(invariants), *_by_relation(chosen)):
+    head = [f"{counted(len(chosen), 'invariant')} of TrainCheck's"] if reading.traincheck else ()
+    for line in (*(head or _of_file(invariants)), *_by_relation(chosen), *_of_reading(reading)):
         plain_console().print(line, soft_wrap=True)
 
 

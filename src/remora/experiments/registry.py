@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from remora.core.errors import UnknownName
 from remora.experiments import (
+    check_overhead,
     checkpoint_concurrency,
     checkpoint_goodput,
     checkpoint_sensitivity,
@@ -23,6 +24,7 @@ _ALL = (
     checkpoint_goodput.DESIGN,
     checkpoint_sensitivity.DESIGN,
     checkpoint_concurrency.DESIGN,
+    check_overhead.DESIGN,
 )
 _DESIGNS = {design.name: design for design in _ALL}
 

@@ -116,6 +116,7 @@ def _cell(arm: Arm, trials: Sequence[Trial], summaries: Mapping[int, Measured]) 
         calls_due=sum(summary.calls_due for summary in good),
         start_up_ms=_start_up(good),
         costs=_costs(good),
+        counts=_counts(good),
         summaries=[_summary(summary) for summary in good],
     )
 
@@ -135,9 +136,19 @@ def _spread(values: Sequence[float]) -> Spread | None:
 
 
 def _start_up(good: Sequence[Measured]) -> dict[str, Spread]:
-    phases = ("spawn", "import", "build", "attach", "first_step")
+    phases = ("spawn", "import", "build", "attach", "first_step", "prepare")
     values = {p: [getattr(s.start_up, f"{p}_ns") / 1e6 for s in good] for p in phases}
-    return {phase: found for phase in phases if (found := _spread(values[phase]))}
+    if not any(values["prepare"]):
+        del values["prepare"]
+    return {phase: found for phase, each in values.items() if (found := _spread(each))}
+
+
+def _counts(good: Sequence[Measured]) -> dict[str, Spread]:
+    names = dict.fromkeys(name for summary in good for name in summary.trial.counts)
+    counted = {
+        name: [s.trial.counts[name] for s in good if name in s.trial.counts] for name in names
+    }
+    return {name: found for name, each in counted.items() if (found := _spread(each))}
 
 
 def _costs(good: Sequence[Measured]) -> dict[str, Spread]:

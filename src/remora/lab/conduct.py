@@ -138,8 +138,10 @@ class _Run:
         """Run one trial; False when the budget cut it short, which says nothing of the arm."""
         tell, clock = self.conductor.listener, self.conductor.clock
         tell(TrialStarted(spec))
-        began_ns, limit_s = clock.wall_ns(), self.budget.timeout(spec.timeout_s)
-        trial = self.conductor.runner.run(spec, limit_s)
+        runner, limit_s = self.conductor.runner, self.budget.timeout(spec.timeout_s)
+        unprepared = runner.prepare(spec, limit_s)
+        began_ns = clock.wall_ns()
+        trial = unprepared or runner.run(spec, limit_s)
         if limit_s < spec.timeout_s and trial.failure and trial.failure.kind == "timed-out":
             self.conductor.folder.discard_trial(spec.id)
             return False

@@ -30,6 +30,7 @@ class Folder:
         self.trials_path = path / "trials"
         self.logs_path = path / "logs"
         self.scratch_path = path / "scratch"
+        self.prepared_path = path / "prepared"
 
     # ------------------------------------------------------------ making and opening
 

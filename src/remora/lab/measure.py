@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import torch
 
 from remora.core.clock import Clock
+from remora.lab import preparing
 from remora.lab.device import DeviceProbe
 from remora.lab.results import Costs, Samples, StartUp, Trial, TrialSpec
 from remora.systems import registry as systems
@@ -56,8 +58,31 @@ def build_session(spec: TrialSpec, device: torch.device) -> Session:
     return workloads.get(spec.arm.workload).build(scale, device, seed=spec.seed, data=data)
 
 
+def prepare(spec: TrialSpec, kept: Path, clock: Clock) -> None:
+    """Make in ``kept`` what the trial's system needs once for all trials of the workload."""
+    _settle(spec)
+
+    def another(number: int) -> Session:
+        other = msgspec.structs.replace(spec, seed=spec.seed + number)
+        return build_session(other, torch.device(spec.device))
+
+    system = systems.create(spec.arm.system, spec.arm.options)
+    preparing.make(system, another, kept / system.preparation(), clock)
+
+
+def _settle(spec: TrialSpec) -> None:
+    torch.set_num_threads(spec.threads)
+    torch.manual_seed(spec.seed)
+
+
 def measure(
-    spec: TrialSpec, directory: Path, clock: Clock, *, asked_ns: int, entered_ns: int
+    spec: TrialSpec,
+    directory: Path,
+    clock: Clock,
+    *,
+    asked_ns: int,
+    entered_ns: int,
+    kept: Path | None = None,
 ) -> Trial:
     """Run the trial in this process and return what was seen.
 
@@ -65,15 +90,18 @@ def measure(
         directory: an empty folder for what the system stores.
         asked_ns: when the process was asked for, on ``clock``.
         entered_ns: when its first line of ours ran.
+        kept: the folder of what was prepared for the workload.
     """
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
-    torch.set_num_threads(spec.threads)
-    torch.manual_seed(spec.seed)
+    _settle(spec)
     imported_ns = clock.wall_ns()
     device = torch.device(spec.device)
     session = build_session(spec, device)
     built_ns = clock.wall_ns()
-    ride = systems.create(spec.arm.system, spec.arm.options).ride(session, directory)
+    system, prepare_ns = preparing.ready(
+        systems.create(spec.arm.system, spec.arm.options), kept or directory
+    )
+    ride = system.ride(session, directory)
     attached_ns = clock.wall_ns()
     probe = DeviceProbe(device)
     try:
@@ -87,6 +115,7 @@ def measure(
             build_ns=built_ns - imported_ns,
             attach_ns=attached_ns - built_ns,
             first_step_ns=recorder.step_ns[0],
+            prepare_ns=prepare_ns,
         )
         return Trial(
             spec=spec,
@@ -97,6 +126,7 @@ def measure(
             samples=recorder.samples(ride),
             start_up=start_up,
             costs=costs,
+            counts=dict(ride.counts()),
         )
     finally:
         ride.close()

@@ -6,6 +6,7 @@ A results folder holds
     environment.json       the machine before and after (:class:`EnvironmentPair`)
     trials/<id>.json       one file per trial (:class:`Trial`), raw samples included
     logs/<id>.log          what the trial's process printed
+    prepared/<workload>/   what systems made once for all trials of a workload
     report/                rendered from the above, and from nothing else
 """
 
@@ -162,6 +163,9 @@ class StartUp(Data, frozen=True, kw_only=True):
     build_ns: int
     attach_ns: int
     first_step_ns: int
+    prepare_ns: int = 0
+    """What the system made once for all trials of the workload, in a process of its own, took:
+    learning, say. Not part of any trial."""
 
 
 class Costs(Data, frozen=True, kw_only=True):
@@ -199,6 +203,8 @@ class Trial(Data, frozen=True, kw_only=True):
     samples: Samples | None = None
     start_up: StartUp | None = None
     costs: Costs | None = None
+    counts: dict[str, float] = {}
+    """What the system counted, by name."""
     failure: Failure | None = None
     load_before: float | None = None
     """1-minute load average as the trial began."""
@@ -305,6 +311,8 @@ class Cell(Data, frozen=True, kw_only=True):
     costs: dict[str, Spread]
     """By quantity, unit in its name: cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib, drain_ms,
     gpu_utilization, gpu_peak_mib. A quantity no trial knows is absent."""
+    counts: dict[str, Spread] = {}
+    """Over trials, of what the system counted."""
     summaries: list[TrialSummary] = []
     """One for each successful trial, in the order of ``trials``."""
 

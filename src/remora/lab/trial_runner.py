@@ -7,14 +7,16 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
-from remora.lab import environment, failures
+from remora.lab import environment, failures, preparing
 from remora.lab.executors import Executor
 from remora.lab.folder import Folder
 from remora.lab.results import Trial, TrialSpec
 from remora.lab.worker import Job, failed
+from remora.systems import registry as systems
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,25 @@ class TrialRunner:
     folder: Folder
     executor: Executor
     unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    def prepare(self, spec: TrialSpec, timeout_s: float) -> Trial | None:
+        """Make what the system needs once for the workload, in a process of its own.
+
+        None when it is there; else the trial that failed for the lack of it, stored.
+        """
+        if spec.arm.name in self.unavailable:
+            return None
+        name = systems.create(spec.arm.system, spec.arm.options).preparation()
+        if not name or preparing.is_made(self._kept(spec) / name):
+            return None
+        log_name = self.folder.log_name(f"prepare-{spec.arm.workload}-{name}")
+        job = msgspec.structs.replace(self._job(spec), only_prepare=True, log_name=log_name,
+                                      log=str(self.folder.path / log_name))  # fmt: skip
+        trial = self._run_process(job, timeout_s)
+        if preparing.is_made(self._kept(spec) / name):
+            return None
+        self.folder.write_trial(trial)
+        return trial
 
     def run(self, spec: TrialSpec, timeout_s: float) -> Trial:
         """Run ``spec`` and store its trial, durably."""
@@ -52,8 +73,13 @@ class TrialRunner:
             log=str(self.folder.path / log_name),
             log_name=log_name,
             scratch=str(self.folder.scratch_path / spec.id),
+            kept=str(self._kept(spec)),
+            only_prepare=False,
             asked_ns=time.perf_counter_ns(),
         )
+
+    def _kept(self, spec: TrialSpec) -> Path:
+        return self.folder.prepared_path / spec.arm.workload
 
     def _run_process(self, job: Job, timeout_s: float) -> Trial:
         result, scratch = self.folder.trial_path(job.spec.id), self.folder.scratch_path

@@ -31,15 +31,23 @@ class Job(msgspec.Struct, frozen=True):
     scratch: str
     asked_ns: int
     """``time.perf_counter_ns`` of the parent as it asked for this process."""
+    kept: str = ""
+    """The folder for what systems make once for all trials of the workload."""
+    only_prepare: bool = False
+    """Make that, and measure nothing."""
 
 
 def run(job: Job) -> int:
     """Measure and write the trial; returns the exit code.
 
-    A trial that raises is written as failed: the file always says what happened.
+    A trial that raises is written as failed: the file always says what happened. So is one whose
+    preparation raises; one that went well leaves no trial.
     """
     entered_ns = time.perf_counter_ns()
     try:
+        if job.only_prepare:
+            _prepare(job)
+            return 0
         trial = _measure(job, entered_ns)
     except Exception as error:
         traceback.print_exc()
@@ -56,8 +64,20 @@ def _measure(job: Job, entered_ns: int) -> Trial:
     from remora.lab.measure import measure  # torch is imported here, under the clock
 
     return measure(
-        job.spec, Path(job.scratch), SystemClock(), asked_ns=job.asked_ns, entered_ns=entered_ns
+        job.spec,
+        Path(job.scratch),
+        SystemClock(),
+        asked_ns=job.asked_ns,
+        entered_ns=entered_ns,
+        kept=Path(job.kept),
     )
+
+
+def _prepare(job: Job) -> None:
+    from remora.core.clock import SystemClock
+    from remora.lab.measure import prepare
+
+    prepare(job.spec, Path(job.kept), SystemClock())
 
 
 def failed(spec: TrialSpec, kind: str, message: str, log_name: str) -> Trial:

@@ -152,15 +152,15 @@ class AsynchronousRide(FilesRide):
 
 
 class UpdateGuard:
-    """Calls ``wait`` before the session's optimizer changes anything, and counts how long it took.
+    """Calls ``wait`` before a session's optimizer changes anything, and counts how long it took.
 
     ``stalls_ns`` holds one entry a save; waiting adds to the last.
     """
 
     def __init__(self, session: Session, stalls_ns: list[int], wait: Callable[[], None]) -> None:
         self._stalls_ns, self._wait = stalls_ns, wait
-        optimizer = session.optimizer
-        self._hook = optimizer.register_step_pre_hook(self._before) if optimizer else None
+        optimizers = session.optimizers.values()
+        self._hooks = [one.register_step_pre_hook(self._before) for one in optimizers]
 
     def _before(self, *_: object) -> None:
         if not self._stalls_ns:
@@ -170,9 +170,8 @@ class UpdateGuard:
         self._stalls_ns[-1] += time.perf_counter_ns() - began
 
     def close(self) -> None:
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+        while self._hooks:
+            self._hooks.pop().remove()
 
 
 def bytes_under(path: Path) -> int:

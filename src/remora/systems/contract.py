@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +11,8 @@ from typing import ClassVar
 from remora.workloads.contract import Outcome, Session
 
 Option = int | float | str | bool
+Another = Callable[[int], Session]
+"""Builds a further session of the same workload and scale: number 1, 2 …, each of its own seed."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Ride:
     def moved(self) -> Moved:
         return Moved()
 
+    def counts(self) -> Mapping[str, float]:
+        """What it has counted so far, by name: checks made, records written. Shown as they are."""
+        return {}
+
     def close(self) -> None:
         """Detach and leave no trace in the session or the process."""
 
@@ -71,6 +77,25 @@ class System(ABC):
     def settings(self) -> Mapping[str, Option]:
         """The settings it runs at, printed with every result."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def unavailable(self) -> str | None:
+        """Why it cannot run here although all it requires is installed; None when it can."""
+        return None
+
+    def preparation(self) -> str:
+        """The name of what must be there before it can ride; empty for nothing.
+
+        It is made once for each workload, by :meth:`prepare`, outside every trial, and shared by
+        all systems that name it so. What it took is reported with start-up.
+        """
+        return ""
+
+    def prepare(self, another: Another, kept: Path) -> None:  # noqa: B027  most need nothing
+        """Make what :meth:`preparation` names, in the empty folder ``kept``."""
+
+    def prepared(self, kept: Path) -> System:
+        """This system with what was made in ``kept``."""
+        return self
 
     @abstractmethod
     def ride(self, session: Session, directory: Path) -> Ride:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from remora.core.tensors import fingerprint
 
 TensorRecord = Callable[[torch.Tensor], dict[str, Any]]
+ObjectRecord = Callable[[object], Any]
 
 _DEPTH = 2
 _ITEMS = 8
@@ -17,11 +18,20 @@ _TEXT = 64
 _PLAIN = (bool, int, float, type(None))
 
 
-def describe(value: object, tensor_record: TensorRecord, depth: int = _DEPTH) -> Any:
+def type_name(value: object) -> str:
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
+
+
+def describe(
+    value: object,
+    tensor_record: TensorRecord,
+    object_record: ObjectRecord = type_name,
+    depth: int = _DEPTH,
+) -> Any:
     """A record of ``value`` that JSON can hold.
 
     Tensors as ``tensor_record`` says, containers by their first items, strings by their first
-    characters, anything else by its type.
+    characters, anything else as ``object_record`` says.
     """
     if isinstance(value, torch.Tensor):
         return tensor_record(value)
@@ -30,11 +40,13 @@ def describe(value: object, tensor_record: TensorRecord, depth: int = _DEPTH) ->
     if isinstance(value, str):
         return value[:_TEXT]
     if isinstance(value, list | tuple) and depth:
-        return [describe(item, tensor_record, depth - 1) for item in value[:_ITEMS]]
+        return [describe(item, tensor_record, object_record, depth - 1) for item in value[:_ITEMS]]
     if isinstance(value, dict) and depth:
         items = list(value.items())[:_ITEMS]
-        return {str(key): describe(item, tensor_record, depth - 1) for key, item in items}
-    return _type_name(value)
+        return {
+            str(key): describe(item, tensor_record, object_record, depth - 1) for key, item in items
+        }
+    return object_record(value)
 
 
 def shape_and_type(tensor: torch.Tensor) -> dict[str, Any]:
@@ -53,18 +65,27 @@ def every_attribute(tensor: torch.Tensor) -> dict[str, Any]:
     This is what a full trace records: TrainCheck's published tracer turns each tensor into a
     dictionary of its attributes (596 reads a tensor), which is where nearly all its time goes.
     """
-    record: dict[str, Any] = {}
-    for name in dir(tensor):
-        if not name.startswith("_"):
-            try:
-                value = getattr(tensor, name)
-            except Exception:
-                continue
-            if not callable(value):
-                record[name] = _attribute(value)
+    record = {name: _attribute(value) for name, value in _attributes(tensor)}
     if tensor.layout is torch.strided and not tensor.is_meta:
         record["digest"] = fingerprint(tensor)
     return record
+
+
+def every_member(value: object) -> dict[str, Any]:
+    """An object as its type and all its public attributes, the ones that are plain by value."""
+    members = {name: describe(each, shape_and_type, depth=0) for name, each in _attributes(value)}
+    return {"type": type_name(value), **members}
+
+
+def _attributes(value: object) -> Iterator[tuple[str, Any]]:
+    for name in dir(value):
+        if not name.startswith("_"):
+            try:
+                attribute = getattr(value, name)
+            except Exception:
+                continue
+            if not callable(attribute):
+                yield name, attribute
 
 
 def _attribute(value: object) -> Any:
@@ -73,7 +94,3 @@ def _attribute(value: object) -> Any:
     if isinstance(value, _PLAIN):
         return value
     return str(value)[:_TEXT]
-
-
-def _type_name(value: object) -> str:
-    return f"<{type(value).__module__}.{type(value).__qualname__}>"

@@ -16,12 +16,16 @@ from remora.systems.gemini_like import GeminiLike
 from remora.systems.gpm_like import GpmLike
 from remora.systems.idle import Idle
 from remora.systems.native import Native
+from remora.systems.patch_everything import PatchEverything
+from remora.systems.remora_check import RemoraCheck
 from remora.systems.remora_checkpoint import RemoraCheckpoint
+from remora.systems.remora_record import RemoraRecord
 from remora.systems.safetensors_save import SafetensorsSave
 from remora.systems.torch_checkpointing import TorchCheckpointing
 from remora.systems.torch_save import TorchSave, TorchSaveNoSync
 from remora.systems.torchsnapshot import Torchsnapshot
 from remora.systems.tracing import DispatchMode, Settrace
+from remora.systems.traincheck_peer import Traincheck
 
 
 def _accept(name: str, loaded: object) -> type[System]:
@@ -31,7 +35,8 @@ def _accept(name: str, loaded: object) -> type[System]:
 
 
 _BUILTIN = (
-    *(Native, Idle, Settrace, DispatchMode),
+    *(Native, Idle, Settrace, DispatchMode, PatchEverything),
+    *(RemoraRecord, RemoraCheck, Traincheck),
     *(TorchSaveNoSync, TorchSave, SafetensorsSave, DcpSave, DcpAsync, DcpAsyncProcess),
     *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
     RemoraCheckpoint,
@@ -75,7 +80,8 @@ def missing(system: System) -> str | None:
     """Why ``system`` cannot run here, with the remedy; None when it can."""
     absent = [need for need in system.requires() if find_spec(need.package) is None]
     if not absent:
-        return None
+        reason = system.unavailable()
+        return None if reason is None else f"{system.name} cannot run: {reason}"
     packages = ", ".join(need.package for need in absent)
     remedies = " && ".join(dict.fromkeys(need.remedy for need in absent))
     return f"{system.name} needs {packages}; install with: {remedies}"

@@ -20,14 +20,14 @@ _MEGABYTE = 10**6
 
 
 class _Rest:
-    """What a session's state holds beside model and optimizer: its place in the data, say."""
+    """What a session's state holds beside model and optimizers: its place in the data, say."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def state_dict(self) -> dict[str, Any]:
-        state = self._session.state()
-        return {key: value for key, value in state.items() if key not in ("model", "optimizer")}
+        apart = {"model", *self._session.optimizers}
+        return {key: value for key, value in self._session.state().items() if key not in apart}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._session.load_state({**self._session.state(), **state})
@@ -41,10 +41,7 @@ class _RemoraRide(Ride):
         self.period = every
         self.saver = saver
         self.steps = 0
-        parts: dict[str, Any] = {"model": session.model, "session": _Rest(session)}
-        if session.optimizer is not None:
-            parts["optimizer"] = session.optimizer
-        saver.track(**parts)
+        saver.track(model=session.model, session=_Rest(session), **session.optimizers)
 
     def step(self) -> Outcome:
         outcome = self.session.step()

@@ -17,9 +17,10 @@ class TraceFile:
         self._file = path.open("wb", buffering=0)
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
-        self.bytes_written = 0
+        self.bytes_written = self.records = 0
 
     def write(self, record: Any) -> None:
+        self.records += 1
         self._buffer += self._encoder.encode(record)
         self._buffer += b"\n"
         if len(self._buffer) >= self._FLUSH_BYTES:

@@ -24,15 +24,23 @@ from remora.systems.trace_file import TraceFile
 from remora.workloads.contract import Outcome, Session
 
 
-class _TracingRide(Ride):
+class TracingRide(Ride):
     """Traces the session's step, and only that, into one file."""
 
     def __init__(self, session: Session, directory: Path) -> None:
         super().__init__(session)
-        self.trace = TraceFile(directory / "trace.jsonl")
+        self.trace, self.steps = TraceFile(directory / "trace.jsonl"), 0
+
+    def step(self) -> Outcome:
+        self.steps += 1
+        return self.traced_step()
 
     @abstractmethod
-    def step(self) -> Outcome: ...
+    def traced_step(self) -> Outcome:
+        """One step of the session's work, recorded."""
+
+    def counts(self) -> Mapping[str, float]:
+        return {"records_per_step": self.trace.records / max(1, self.steps)}
 
     def drain(self) -> None:
         self.trace.flush()
@@ -44,12 +52,12 @@ class _TracingRide(Ride):
         self.trace.close()
 
 
-class _SettraceRide(_TracingRide):
+class _SettraceRide(TracingRide):
     def __init__(self, session: Session, directory: Path, tensor_record: TensorRecord) -> None:
         super().__init__(session, directory)
         self.tensor_record = tensor_record
 
-    def step(self) -> Outcome:
+    def traced_step(self) -> Outcome:
         outer = sys.gettrace()
         sys.settrace(self._on_call)
         try:
@@ -105,8 +113,8 @@ class _RecordingMode(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-class _DispatchRide(_TracingRide):
-    def step(self) -> Outcome:
+class _DispatchRide(TracingRide):
+    def traced_step(self) -> Outcome:
         with _RecordingMode(self.trace):
             return self.session.step()
 

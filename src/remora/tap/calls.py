@@ -30,7 +30,7 @@ from __future__ import annotations
 import inspect
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -96,6 +96,19 @@ class Calls:
             raise
         return subscription
 
+    def sleep(self) -> None:
+        """Let every watch made here rest: its function stays wrapped and is called straight.
+
+        Calls that are under way end unheard of, unless that is after :meth:`wake`.
+        """
+        for request in self._requests:
+            request.watcher.sleep()
+
+    def wake(self) -> None:
+        """End what :meth:`sleep` began. A call that began asleep ends with None for its token."""
+        for request in self._requests:
+            request.watcher.wake()
+
     def _install(self, place: Place, watcher: Watcher) -> Callable[[], None]:
         if _is_optimizer_step(place):
             return self._watch_step(place, watcher)
@@ -133,14 +146,14 @@ class _Request:
     def __init__(
         self, calls: Calls, name: str, watcher: Watcher, undo: list[Callable[[], None]]
     ) -> None:
-        self._calls, self.name, self._watcher, self._undo = calls, name, watcher, undo
+        self._calls, self.name, self.watcher, self._undo = calls, name, watcher, undo
         self.met = False
 
     def resolve(self) -> None:
         found = find(self.name)
         if isinstance(found, Place):
             self.met = True
-            self._undo.append(self._calls._install(found, self._watcher))
+            self._undo.append(self._calls._install(found, self.watcher))
         elif found == "__main__":
             _MAIN.append(self)
             self._undo.append(lambda: _MAIN.remove(self) if self in _MAIN else None)
@@ -152,20 +165,29 @@ class _Request:
         """Something the name waited for is here. A name still unknown fails its subscription."""
         if self in _MAIN:
             _MAIN.remove(self)
-        if self._watcher.subscription.live:
+        if self.watcher.subscription.live:
             try:
                 self.resolve()
             except Exception as error:
-                self._watcher.subscription.fail(error)
+                self.watcher.subscription.fail(error)
 
 
 _MAIN: list[_Request] = []
 """Requests for names that ``__main__`` has not defined yet."""
 
 
+_EXPECTED: set[str] = set()
+"""Top-level names of ``__main__`` that somebody will wait for by the time it binds them."""
+
+
+def expect_in_main(functions: Iterable[str]) -> None:
+    """Say before the program is read which functions of ``__main__`` will be watched later on."""
+    _EXPECTED.update(name.split(".")[1] for name in functions if name.startswith("__main__."))
+
+
 def awaited_in_main() -> set[str]:
-    """The top-level names of ``__main__`` that somebody waits for."""
-    return {request.name.split(".")[1] for request in _MAIN}
+    """The top-level names of ``__main__`` that somebody waits for, or will."""
+    return _EXPECTED | {request.name.split(".")[1] for request in _MAIN}
 
 
 def resolve_in_main() -> None:

@@ -10,13 +10,12 @@ place before the first subscription or after the last.
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import threading
 import traceback
 from typing import TYPE_CHECKING, TextIO
 
 from remora.core.errors import BadValue, JobEnded, UserError
+from remora.core.saying import say
 from remora.tap.calls import Calls
 from remora.tap.forwards import RootForwards
 from remora.tap.imports import Imports, ImportWatch
@@ -185,12 +184,7 @@ class Crew:
             _remove(held)
 
     def _say(self, line: str) -> None:
-        stream = self._stderr or sys.stderr
-        if stream is None:
-            return
-        with contextlib.suppress(OSError, ValueError):  # closed, or nobody reads it any more
-            stream.write(f"remora: {line}\n")  # in one piece: ranks may share the stream
-            stream.flush()
+        say(f"remora: {line}", self._stderr)
 
 
 class _Admission:

@@ -33,7 +33,7 @@ _ABSENT = object()
 class Watcher:
     """The callbacks of one subscription."""
 
-    __slots__ = ("after", "before", "failed", "subscription")
+    __slots__ = ("_asleep", "after", "before", "failed", "subscription")
 
     def __init__(
         self,
@@ -44,6 +44,19 @@ class Watcher:
     ) -> None:
         self.before, self.after, self.failed = before, after, failed
         self.subscription = subscription
+        self._asleep: tuple[Before | None, After | None, Failed | None] | None = None
+
+    def sleep(self) -> None:
+        """Be told of nothing until :meth:`wake`: calls pass straight through."""
+        if self._asleep is None:
+            self._asleep = self.before, self.after, self.failed
+            self.before = self.after = self.failed = None
+
+    def wake(self) -> None:
+        """A call that is under way ends with an ``after`` or ``failed`` whose token is None."""
+        if self._asleep is not None:
+            self.before, self.after, self.failed = self._asleep
+            self._asleep = None
 
     def admit(self, where: str, remove: Callable[[Subscription], None]) -> Subscription:
         """A subscription to another tap on this one's behalf: its failures are this one's."""

@@ -80,23 +80,27 @@ class Session(ABC):
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer | None
+    """What trains the model; of several optimizers the last to step."""
     device: torch.device
     work: Work
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """All there are, by their names in :meth:`state`; a session with several overrides it."""
+        return {} if self.optimizer is None else {"optimizer": self.optimizer}
 
     @abstractmethod
     def step(self) -> Outcome:
         """Do one step of work. The n-th step of two sessions of one seed does equal work."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold: ``state_dict`` of the model and the optimizer.
+        """What a checkpoint must hold: ``state_dict`` of the model and the optimizers.
 
         A session whose next step depends on more (its place in the data, say) adds that. All values
         are tensors, numbers and strings, or dicts and lists of such.
         """
-        state: dict[str, Any] = {"model": self.model.state_dict()}
-        if self.optimizer is not None:
-            state["optimizer"] = self.optimizer.state_dict()
-        return state
+        trained = {name: one.state_dict() for name, one in self.optimizers.items()}
+        return {"model": self.model.state_dict(), **trained}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from ``state``, which a session of the same workload, scale and seed gave.
@@ -104,8 +108,8 @@ class Session(ABC):
         The next step then gives what that session's next step gave, bit for bit.
         """
         self.model.load_state_dict(state["model"])
-        if self.optimizer is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state[name])
 
     def close(self) -> None:  # noqa: B027  most sessions hold nothing but memory
         """Release what the session holds. Calling it twice does no harm."""

@@ -34,8 +34,13 @@ def sgd(lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> Optimize
     return OptimizerSpec("SGD", {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
 
-def adam(lr: float) -> OptimizerSpec:
-    return OptimizerSpec("Adam", {"lr": lr})
+def adam(
+    lr: float, betas: tuple[float, float] | None = None, weight_decay: float = 0.0
+) -> OptimizerSpec:
+    """What is left at torch's default is not shown."""
+    more = {"betas": betas, "weight_decay": weight_decay}
+    chosen = {name: value for name, value in more.items() if value}
+    return OptimizerSpec("Adam", {"lr": lr, **chosen})
 
 
 def adamw(lr: float, weight_decay: float = 0.01, **more: bool) -> OptimizerSpec:

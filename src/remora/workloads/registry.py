@@ -17,15 +17,26 @@ from remora.core.errors import BadValue, Unavailable
 from remora.core.plugins import Registry
 from remora.workloads import device_like, micro
 from remora.workloads.contract import Mode, Scale, Workload
-from remora.workloads.language import bert, bloom, gpt2, llama, opt, word_lm
+from remora.workloads.graph import gat, gcn
+from remora.workloads.language import (
+    bert,
+    bert_classification,
+    bloom,
+    gpt2,
+    llama,
+    opt,
+    t5,
+    word_lm,
+)
 from remora.workloads.language import transformer_xl_training as transformer_xl
 from remora.workloads.multimodal import clip, whisper
-from remora.workloads.vision import mnist, resnet, vgg
+from remora.workloads.vision import dcgan, mlp, mnist, resnet, siamese, vae, vgg, vit
 
 GROUP = "remora.workloads"
 
-_VISION = (vgg, resnet, mnist)
-_LANGUAGE = (word_lm, transformer_xl, bert, gpt2, opt, bloom, llama)
+_VISION = (vgg, resnet, mnist, mlp, dcgan, siamese, vae, vit)
+_GRAPH = (gcn, gat)
+_LANGUAGE = (word_lm, transformer_xl, bert, bert_classification, t5, gpt2, opt, bloom, llama)
 _MULTIMODAL = (clip, whisper)
 
 
@@ -97,7 +108,7 @@ def _description(workload: Workload, scale: Scale) -> Description:
 
 @lru_cache(maxsize=1)
 def _registry() -> Registry[Workload]:
-    families = (*_VISION, *_LANGUAGE, *_MULTIMODAL, micro, device_like)
+    families = (*_VISION, *_GRAPH, *_LANGUAGE, *_MULTIMODAL, micro, device_like)
     ours = {workload.name: workload for family in families for workload in family.workloads()}
     return Registry("workload", GROUP, ours, _accept)
 

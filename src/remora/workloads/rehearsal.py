@@ -46,13 +46,14 @@ def rehearse(workload: Workload, scale: Scale) -> Footprint:
         session = workload.build(scale, _META)
         meter.peak = meter.live
         session.step()
-        if session.optimizer:
+        if session.optimizers:
             session.step()
     parameters = list(session.model.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     weights = _bytes([*parameters, *session.model.buffers()])
-    gradients = _bytes(trained) if session.optimizer else 0
-    optimizer = _bytes(tree_iter(session.optimizer.state_dict())) if session.optimizer else 0
+    gradients = _bytes(trained) if session.optimizers else 0
+    states = [optimizer.state_dict() for optimizer in session.optimizers.values()]
+    optimizer = _bytes(tree_iter(states))
     return Footprint(
         parameters=sum(parameter.numel() for parameter in parameters),
         weights=weights,

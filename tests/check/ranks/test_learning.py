@@ -12,12 +12,11 @@ from tests.check.training import Program, ride
 from torch import nn
 
 from remora.check.checker import Checker, Finding
-from remora.check.invariants import Invariant, Invariants, read_invariants
+from remora.check.invariants import Invariant, Invariants, read_invariants, write_invariants
 from remora.check.learning import Learning
-from remora.check.offline import check_run, learn_from
+from remora.check.offline import check_run, learn_from, read_for_traces
 from remora.check.ranks.kept import KeptTrace
 from remora.check.ranks.meeting import Room
-from remora.check.report import Violation
 from remora.check.tee import Tee
 from remora.check.trace.recorder import Recorder
 
@@ -145,14 +144,16 @@ def comes_apart(at: int) -> Prepare:
 def test_recorded_ranks_are_checked_against_each_other(tmp_path: Path) -> None:
     learned = learn_from([recorded(tmp_path / "healthy", replica(0), replica(1))]).invariants
     broken = recorded(tmp_path / "broken", replica(0), replica(1, comes_apart(2)), replica(2))
-    announced: list[Violation] = []
+    write_invariants(tmp_path / "h.inv", learned)
+    reading, said = read_for_traces(tmp_path / "h.inv"), list[str]()
 
-    report, _ = check_run(learned, broken, announced.append)
+    report, _ = check_run(reading, broken, said.append)
 
-    [violation] = announced
+    [violation] = report.violations
+    assert "step 2 on rank 1: an invariant does not hold" in said[0]
     assert violation.seen == "net.whole.bias differs from rank 0's after step 2"
     assert (violation.step, violation.rank, violation.count) == (2, 1, STEPS - 2)
-    healthy, _ = check_run(learned, tmp_path / "healthy", announced.append)
+    healthy, _ = check_run(reading, tmp_path / "healthy", said.append)
     assert not healthy.violations
     assert set(report.triggered) == set(healthy.triggered)
 

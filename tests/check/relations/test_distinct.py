@@ -33,7 +33,7 @@ def test_memory_that_is_filled_twice_is_found() -> None:
         "no two calls of normal_ in a step have the same inputs when phase is 'start'"
     }
     [found] = checked(invariants, [[fill(1), fill(2), fill(1)]])
-    assert found.seen == "given the same as before in this step"
+    assert found.seen == "given the same as in an earlier call of this step"
     assert checked(invariants, [[fill(1), fill(1, 0.2)], [fill(1)]]) == []
 
 

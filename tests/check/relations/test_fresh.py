@@ -27,9 +27,11 @@ HEALTHY = [[batch(number)] for number in range(5)]
 def test_a_batch_that_comes_again_is_found() -> None:
     invariants = learned(HEALTHY)
 
-    assert said(invariants, "fresh") == {f"no two results of {NEXT} in one pass are equal"}
+    assert said(invariants, "fresh") == {
+        f"{NEXT} (a data loader) returns no batch twice in one pass"
+    }
     [found] = checked(invariants, [[batch(1)], [batch(2)], [batch(1)]])
-    assert (found.step, found.seen) == (2, "the same batch as before")
+    assert (found.step, found.seen) == (2, "a batch with the same contents as one before")
 
 
 def test_another_pass_may_be_the_same() -> None:
@@ -110,7 +112,7 @@ def test_workers_that_share_a_seed_are_found() -> None:
     assert found_in(partial(passes, own_seeds=True, times=3), invariants) == []
     findings = found_in(partial(passes, own_seeds=False, times=1), of("fresh", invariants))
     assert len(findings) == 3  # of six batches, every other one
-    assert {one.seen for one in findings} == {"the same batch as before"}
+    assert {one.seen for one in findings} == {"a batch with the same contents as one before"}
 
 
 def test_data_that_is_not_shuffled_is_fresh_in_every_epoch() -> None:

@@ -22,6 +22,15 @@ def test_a_missing_part_of_a_step_is_found_in_that_step(missing: str) -> None:
     assert checked(invariants, [HEALTHY] * 9) == []
 
 
+def test_what_is_missed_is_said_of_the_first_call_and_of_later_ones() -> None:
+    """GIVEN zero_grad before every step WHEN it is lost THEN it is said since when."""
+    found = checked(learned([HEALTHY] * 5), [HEALTHY[1:]] * 2)
+
+    seen = [one.seen for one in found if one.invariant.claim.words().startswith(BACKWARD)]
+    assert seen[0] == f"no call of {ZERO} before it"
+    assert f"no call of {ZERO} since the last call of {BACKWARD}" in seen
+
+
 def test_what_evaluation_does_is_told_from_training() -> None:
     healthy: list[Told | str] = [*HEALTHY]
     evaluation: list[Told | str] = [Told(FORWARD, context=EVAL), Told(FORWARD, context=EVAL)]

@@ -42,6 +42,12 @@ class Log(Sink):
         said = [(one._replace(properties={}), spelled_out(one.properties)) for one in observations]
         self.events.append(("changed", call.order, call.function, call.failed, said))
 
+    def measures(self, function: str) -> frozenset[str]:
+        return frozenset({"*"}) if function in LOOKED else frozenset()
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
+        self.events.append(("numbers", call.order, call.function, spelled_out(numbers)))
+
     def compared(self) -> frozenset[str]:
         return frozenset({"*"})
 

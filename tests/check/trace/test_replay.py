@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +159,34 @@ def test_what_was_seen_of_variables_is_seen_again(
     seen, result = played(tmp_path / "t")
     assert seen == live.events
     assert result.events == len(seen) == 30 * 8
+
+
+def test_what_was_measured_is_measured_again(tmp_path: Path) -> None:
+    live, record = Log(), recorder(tmp_path / "t")
+    both, orders = Tee(live, record), itertools.count()
+    for step in range(20):
+        call = stepped(both, orders, []).call
+        both.measured(call, {"norm": 0.1 * step, "odd": math.inf if step % 2 else -math.inf})
+        both.measured(call, {"norm": 1.0, "odd": math.nan})
+        both.step_ended(step)
+    record.close()
+
+    assert played(tmp_path / "t")[0] == live.events
+    assert (tmp_path / "t").read_text().count('"norm"') == 1
+
+
+@pytest.mark.parametrize(
+    "numbers", ["[0,0,[1]]", "[1,0,[1,2]]", '[0,0,[1,{"odd":"float","value":"x"}]]']
+)
+def test_numbers_of_nothing_are_refused(tmp_path: Path, numbers: str) -> None:
+    record, orders = recorder(tmp_path / "t"), itertools.count()
+    record.measured(stepped(record, orders, []).call, {"a": 1.0, "b": 2.0})
+    record.close()
+    with (tmp_path / "t").open("a") as file:
+        file.write(f'["numbers",{numbers[1:-1]}]\n')
+
+    with pytest.raises(TraceUnusable, match="line 10: "):
+        played(tmp_path / "t")
 
 
 def test_equal_observations_are_written_once(tmp_path: Path) -> None:

@@ -259,8 +259,9 @@ def test_what_no_running_job_meets_is_told_apart(tmp_path: Path) -> None:
     reading = read(tmp_path, _contains(when(step)), _contains(either))
 
     assert len(reading.invariants.invariants) == 2
+    name = reading.invariants.invariants[0].name
     assert reading.unmet == [
-        Remark(1, "APIContainRelation told", "no running job tells meta_vars.step")
+        Remark(1, "APIContainRelation told", "no running job tells meta_vars.step", (name,))
     ]
 
 

@@ -24,9 +24,14 @@ from remora.check.conditions import (
     Within,
 )
 from remora.check.invariants import Invariant
+from remora.check.relations.changes import Changes
 from remora.check.relations.contains import Contains
 from remora.check.relations.cover import Cover
 from remora.check.relations.lead import Lead
+from remora.check.relations.monotone import Monotone
+from remora.check.relations.periodic import Periodic
+from remora.check.relations.periodic_change import PeriodicChange
+from remora.check.relations.range import Range
 from remora.check.relations.registry import AnyClaim
 from remora.check.traincheck.reading import read_traincheck
 from remora.check.traincheck.writing import write_traincheck
@@ -179,6 +184,31 @@ def test_what_cannot_be_said_there_is_named_and_the_rest_written(tmp_path: Path)
         (on_input.name, "TrainCheck has no words for a condition on mode"),
     ]
     assert len((tmp_path / "their.json").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("claim", "what"),
+    [
+        (Range(STEP, "gradient norm", 0.1, 10.0), "the relation 'range'"),
+        (Monotone(STEP, "step", 1.0), "the relation 'monotone'"),
+        (Periodic(STEP, 2, "torch.Tensor.backward"), "the relation 'periodic'"),
+        (PeriodicChange("target", 4), "the relation 'periodic change'"),
+        (Changes(STEP, "optimizer state", "changed"), "that every optimizer state is changed"),
+    ],
+)
+def test_what_has_no_like_there_is_named(tmp_path: Path, claim: AnyClaim, what: str) -> None:
+    [unsaid] = write_traincheck(tmp_path / "their.json", [Invariant(claim=claim)])
+
+    assert unsaid.reason == f"TrainCheck has no words for {what}"
+
+
+def test_nor_has_a_warm_up(tmp_path: Path) -> None:
+    later = Condition(((Constant("warm_up", (False,)),),))
+    [unsaid] = write_traincheck(
+        tmp_path / "their.json", [Invariant(claim=Lead("app.a", "app.b"), when=later)]
+    )
+
+    assert unsaid.reason == "TrainCheck has no words for a condition on warm_up"
 
 
 def test_two_values_at_once_of_an_input_are_not_said_as_one(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""A digest of a batch of data, cheap beside loading it: what tells two batches apart.
+"""What is told of a batch of data: its rows, and a digest that tells it from others.
+
+A digest is cheap beside loading the batch.
 
 Every byte of a tensor of up to 1 MiB counts; of a larger one, 64 KiB at each of 16 places, evenly
 spread, which are of several of its samples. A batch of 154 MB then takes as long as one of 1 MiB.
@@ -33,6 +35,12 @@ def batch_digest(batch: Any) -> tuple[int] | None:
         for part in _parts(content):
             digest.update(part)
     return (digest.intdigest(),) if size >= FEWEST_BYTES else None
+
+
+def batch_rows(batch: Any) -> int | None:
+    """The first size of its tensors; None where they have none, or not the same."""
+    sizes = {tensor.shape[0] if tensor.dim() else None for tensor in _tensors_in(batch)}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -11,29 +10,36 @@ import xxhash
 if TYPE_CHECKING:
     from remora.check.observe.variable import Variable
 
+Parts = tuple[Any, ...]
+"""The type of the elements, then what stands for a sample, for all of them, or for each in turn."""
 
-def standing_for(variables: Iterable[Variable], *, exact: bool) -> dict[str, Hashable]:
+
+def standing_for(
+    variables: Iterable[Variable], *, sample: bool, whole: bool
+) -> dict[str, Hashable]:
     """By name; one tensor is read once, under however many names it goes.
 
     Those that lie on devices are fetched with one wait for each device.
+
+    Args:
+        sample: tell of a large tensor what stands for a sample.
+        whole: tell what stands for all elements.
     """
     by_name: dict[str, int] = {}
-    read: dict[int, Hashable] = {}
-    remote: dict[int, Any] = {}
+    read: dict[int, Parts | None] = {}
     for variable in variables:
         tensor = variable.value()
         if tensor is None:
             continue
         key = id(tensor)
-        if key not in read and key not in remote:
-            token = _token(variable, tensor, exact)
-            (remote if _is_remote(token) else read)[key] = token
+        if key not in read:
+            read[key] = _parts(variable, tensor, sample, whole)
         by_name[variable.name] = key
-    read.update(_fetched(remote))
-    return {name: read[key] for name, key in by_name.items() if read[key] is not None}
+    known = _fetched({key: parts for key, parts in read.items() if parts is not None})
+    return {name: known[key] for name, key in by_name.items() if key in known}
 
 
-def _token(variable: Variable, tensor: Any, exact: bool) -> Any:
+def _parts(variable: Variable, tensor: Any, sample: bool, whole: bool) -> Parts | None:
     from remora.check.digest import device_digest
     from remora.check.observe.contents import Contents
 
@@ -41,33 +47,32 @@ def _token(variable: Variable, tensor: Any, exact: bool) -> Any:
     token = reading.sample(tensor)
     if token is None or tensor.numel() < 2:
         return None
-    if exact and not reading.whole:
-        token = reading.full(tensor)
-    elif _is_remote(token):
-        token = device_digest(token)
-    if type(token) is bytes:
-        token = xxhash.xxh3_64_intdigest(token)
-    return token if _is_remote(token) else token ^ _of_dtype(tensor.dtype)
+    parts: list[Any] = []
+    if sample or reading.whole:
+        parts.append(device_digest(token) if _is_remote(token) else token)
+    if whole and not reading.whole:
+        parts.append(reading.full(tensor))
+    hashed = (xxhash.xxh3_64_intdigest(one) if type(one) is bytes else one for one in parts)
+    return (str(tensor.dtype), *hashed)
 
 
-@cache
-def _of_dtype(dtype: Any) -> int:
-    """Tells equal bytes of two dtypes apart; the same in every process."""
-    return xxhash.xxh3_64_intdigest(str(dtype).encode())
+def _is_remote(part: Any) -> bool:
+    return hasattr(part, "device")
 
 
-def _is_remote(token: Any) -> bool:
-    return token is not None and hasattr(token, "device")
-
-
-def _fetched(remote: dict[int, Any]) -> dict[int, Hashable]:
+def _fetched(read: dict[int, Parts]) -> dict[int, Parts]:
+    """``read``, with what lies on a device as numbers."""
     import torch
 
-    by_device: dict[Any, list[int]] = {}
-    for key, token in remote.items():
-        by_device.setdefault(token.device, []).append(key)
+    by_device: dict[Any, list[Any]] = {}
+    for parts in read.values():
+        for part in filter(_is_remote, parts):
+            by_device.setdefault(part.device, []).append(part)
+    numbers = {
+        id(part): number
+        for parts in by_device.values()
+        for part, number in zip(parts, torch.stack(parts).tolist(), strict=True)
+    }
     return {
-        key: value
-        for keys in by_device.values()
-        for key, value in zip(keys, torch.stack([remote[k] for k in keys]).tolist(), strict=True)
+        key: tuple(numbers.get(id(part), part) for part in parts) for key, parts in read.items()
     }

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ ELEMENTS_AT_A_PLACE = 64
 _LINE = 64
 """Bytes of a cache line: places begin with one where the tensor does."""
 _ZEROS = bytes(SMALL_BYTES)
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 _FLOATS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float16: np.dtype(np.float16),
     torch.float32: np.dtype(np.float32),
@@ -36,6 +39,13 @@ _FLOATS: dict[torch.dtype, np.dtype[Any]] = {
     torch.complex64: np.dtype(np.float32),
     torch.complex128: np.dtype(np.float64),
 }
+_SUMMED = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.float32: torch.float32,
+    torch.float64: torch.float64,
+}
+"""By dtype, in which to sum."""
 _BFLOAT16_EXPONENT = 0x7F80
 """The bits that are all 1 in a bfloat16, which numpy has not, if it is not finite."""
 
@@ -77,6 +87,8 @@ class Contents:
 
     def _meet(self, tensor: torch.Tensor) -> Token:
         self._read, self.whole, self.remote = None, True, False
+        if _is_plain(tensor):
+            return self._meet_plain(tensor)
         found = elements(tensor)
         if found is None:
             return None
@@ -86,9 +98,13 @@ class Contents:
         if not _lies_in_a_row(found):
             return digest(found)
         self.whole = found.nbytes <= SMALL_BYTES
-        read = _reader(found)
-        if found.data_ptr() == tensor.data_ptr():
-            self._pointer, self._size, self._read = found.data_ptr(), found.nbytes, read
+        return _reader(found)()
+
+    def _meet_plain(self, tensor: torch.Tensor) -> bytes:
+        """What most tensors are. A gradient is a new one at every step, so this is paid often."""
+        self._pointer, self._size = tensor.data_ptr(), tensor.nbytes
+        self.whole = self._size <= SMALL_BYTES
+        self._read = read = _reader(tensor)
         return read()
 
 
@@ -125,30 +141,33 @@ def differ(before: Token, after: Token) -> Fact:
     return _bits(before).ne(_bits(after)).any()
 
 
-def is_zero(tensor: torch.Tensor, contents: Contents, exact: bool) -> Fact:
-    """Whether every element is zero; of a large tensor, unless ``exact``, every one sampled."""
-    sample = None if exact else contents.sample(tensor)
-    if type(sample) is bytes and _ZEROS.startswith(sample):
+def is_zero(tensor: torch.Tensor, sample: Token) -> Fact:
+    """Whether every element is zero. ``sample`` is what was read of it."""
+    if type(sample) is bytes and len(sample) == tensor.nbytes and _ZEROS.startswith(sample):
         return True
+    found = _values(tensor)
+    return None if found is None else _settled((_comparable(found) == 0).all())
+
+
+def is_finite(tensor: torch.Tensor, sample: Token, whole: bool) -> Fact:
+    """Whether no element is infinite or NaN. ``sample`` was read of it, ``whole`` or in part."""
+    if tensor.dtype not in _FLOATS and not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    if whole and type(sample) is bytes:
+        known = _all_finite(sample, tensor.dtype)
+        if known is not None:
+            return known
     found = _values(tensor)
     if found is None:
         return None
-    if isinstance(sample, torch.Tensor):
-        found = sample
-    return _settled((_comparable(found) == 0).all())
-
-
-def is_finite(tensor: torch.Tensor, contents: Contents, exact: bool) -> Fact:
-    """Whether no element is infinite or NaN; of a large tensor, unless ``exact``, none sampled."""
-    if tensor.dtype not in _FLOATS and not (tensor.is_floating_point() or tensor.is_complex()):
+    if found.dtype in _SUMMED and is_on_host(found) and isfinite(_sum(found)):
         return True
-    sample = None if exact else contents.sample(tensor)
-    if type(sample) is bytes and (known := _all_finite(sample, tensor.dtype)) is not None:
-        return known
-    found = sample if isinstance(sample, torch.Tensor) else _values(tensor)
-    if found is None:
-        return None
     return _settled(torch.isfinite(_comparable(found)).all())
+
+
+def _sum(tensor: torch.Tensor) -> float:
+    """Not finite if an element is not, and read at memory's speed; it may overflow, too."""
+    return float(tensor.sum(dtype=_SUMMED[tensor.dtype]))
 
 
 def _all_finite(sample: bytes, dtype: torch.dtype) -> bool | None:
@@ -187,14 +206,27 @@ def _lies_in_a_row(tensor: torch.Tensor) -> bool:
     )
 
 
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether its elements are real and lie in a row on the host."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and not tensor.is_conj()
+        and (tensor.data_ptr() != 0 or not tensor.nbytes)
+    )
+
+
 def _reader(tensor: torch.Tensor) -> Callable[[], bytes]:
     """Copies the elements, or a sample of them, from where they lie now."""
     size = tensor.nbytes
     if not size:
         return bytes
-    memory: Any = (ctypes.c_char * size).from_address(tensor.data_ptr())
     if size <= SMALL_BYTES:
-        return np.ndarray((size,), dtype=np.uint8, buffer=memory).tobytes
+        return partial(ctypes.string_at, tensor.data_ptr(), size)
+    memory: Any = (ctypes.c_char * size).from_address(tensor.data_ptr())
     block = ELEMENTS_AT_A_PLACE * tensor.element_size()
     stride = (size - block) // (PLACES - 1) // _LINE * _LINE
     return np.ndarray((PLACES,), dtype=f"V{block}", buffer=memory, strides=(stride,)).tobytes

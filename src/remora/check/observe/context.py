@@ -1,4 +1,10 @@
-"""Where in a run a call is made: phase, gradient mode, autocast, rank."""
+"""Where in a run a call is made: phase, warm-up, gradient mode, autocast, rank.
+
+A job is *warming up* until at least :data:`WARM_UP_STEPS` steps are over and the last of them was
+made with no higher learning rate than the one before it: state of optimizers comes into being in
+the first step, lazy modules are made real, the first steps under a GradScaler may be skipped, and
+learning rates rise. Once it is over it does not come again.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +13,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from remora.check.calls import Known
+from remora.check.observe.readings import plain
+
 START, TRAIN, EVAL = "start", "train", "eval"
-PROPERTIES = frozenset({"phase", "grad", "autocast", "rank"})
+WARM_UP = "warm_up"
+WARM_UP_STEPS = 3
+PROPERTIES = frozenset({"phase", WARM_UP, "grad", "autocast", "rank"})
 
 
 class Context:
@@ -18,21 +29,34 @@ class Context:
         self.phase = START
         """Of the last root module whose forward began: its mode; ``start`` before the first."""
         self.step = 0
+        self.warm_up = True
+        self._rate: float | None = None
         self._rank = rank_of_process()
-        self._known: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        self._known: dict[tuple[Any, ...], Known] = {}
 
     def enter(self, module: Any) -> None:
         """The forward of root ``module`` begins."""
         self.phase = TRAIN if module.training else EVAL
 
+    def step_ended(self, steps: int, optimizer: Any) -> None:
+        """So many steps of the job are over, the last one by ``optimizer``."""
+        self.step = steps
+        if self.warm_up:
+            before, self._rate = self._rate, _highest_rate(optimizer)
+            rises = before is not None and self._rate is not None and self._rate > before
+            self.warm_up = steps < WARM_UP_STEPS or rises
+
     def now(self) -> Mapping[str, Any]:
         torch = sys.modules["torch"]
-        key = (self.phase, torch.is_grad_enabled(), _autocast(torch))
+        key = (self.phase, torch.is_grad_enabled(), _autocast(torch), self.warm_up)
         context = self._known.get(key)
         if context is None:
-            context = self._known[key] = {
-                "phase": self.phase, "grad": key[1], "autocast": key[2], "rank": self._rank,
-            }  # fmt: skip
+            context = self._known[key] = Known(
+                {
+                    "phase": self.phase, WARM_UP: self.warm_up, "grad": key[1], "autocast": key[2],
+                    "rank": self._rank,
+                }
+            )  # fmt: skip
         return context
 
 
@@ -42,6 +66,12 @@ def _autocast(torch: Any) -> str | None:
         if torch.is_autocast_enabled(device):
             return str(torch.get_autocast_dtype(device))
     return None
+
+
+def _highest_rate(optimizer: Any) -> float | None:
+    """Of its groups; None where it would have to be fetched from a device."""
+    rates = [plain(group.get("lr", 0.0)) for group in optimizer.param_groups]
+    return max(rates, default=0.0) if all(type(one) in (int, float) for one in rates) else None
 
 
 def rank_of_process() -> int:

@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterable, Mapping
 from threading import get_ident
 from typing import Any
 
-from remora.check.calls import MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call
+from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
 from remora.check.observation import Observation
 from remora.check.observe.around import Around, Unsettled, settled
-from remora.check.observe.context import PROPERTIES, Context
-from remora.check.observe.reading import Inputs, Outputs
-from remora.check.observe.subjects import subject_of
+from remora.check.observe.context import Context
+from remora.check.observe.elements import Elements
+from remora.check.observe.followed import Followed, FollowedSampled, function_called, of_mode
+from remora.check.observe.measuring import Measuring, losses_in
+from remora.check.observe.readings import Reading, numbers_of
+from remora.check.observe.sampling import EVERYTHING, AroundSampled, Sampling, Watching
 from remora.check.observe.variables import Variables
-from remora.check.sink import Sink, Wanted
+from remora.check.sink import Handler, Sink
 from remora.core.errors import UserError
 from remora.tap.forwards import Forward
 from remora.tap.job import Job
-from remora.tap.names import Place, find
+from remora.tap.names import find
 from remora.tap.steps import Step
 
 SEEN_BY_HOOKS = frozenset({OPTIMIZER_STEP, MODEL_FORWARD})
@@ -26,19 +29,33 @@ SEEN_BY_HOOKS = frozenset({OPTIMIZER_STEP, MODEL_FORWARD})
 
 
 class LiveCalls:
-    """Follows each thread's stack of watched calls."""
+    """Follows each thread's stack of watched calls.
 
-    def __init__(self, job: Job, sink: Sink) -> None:
-        self._job, self._sink = job, sink
+    Args:
+        every: watch one step in so many (:mod:`remora.check.observe.sampling`).
+    """
+
+    def __init__(self, job: Job, sink: Sink, *, every: int = 1) -> None:
+        self._job, self.sink = job, sink
+        self._sampling = Sampling(every, remembers=sink.remembers)
+        self.watching = EVERYTHING
+        """Of the step that is under way."""
         self.context = Context()
         self.unknown: dict[str, str] = {}
         """Functions that cannot be watched, and why."""
-        self._innermost: dict[int, Call | None] = {}
+        self.innermost: dict[int, Call | None] = {}
+        """By thread, the watched call that is under way and in which no other is."""
         self._order = itertools.count()
         self.variables = Variables(job)
+        self.elements = Elements()
         self._compared = sink.compared()
+        self._comparisons = 0
         self._sees_variables = bool(self._compared)
         self._unsettled: list[tuple[Call, list[Observation | Unsettled]]] = []
+        self.losses: dict[str, Any] = {}
+        """By function, the loss it returned last, where that is wanted."""
+        self.keeps_losses = losses_in(sink.measures(OPTIMIZER_STEP))
+        self._unmeasured: list[tuple[Call, list[Reading]]] = []
 
     def find(self, names: Iterable[str]) -> None:
         """Keep those of ``names`` that are no function to watch in :attr:`unknown`."""
@@ -59,155 +76,143 @@ class LiveCalls:
     def follow_steps(self, *, forwards: bool) -> None:
         """Watch optimizers' steps and, with ``forwards``, root modules' forwards."""
         if forwards:
-            forward = _Followed(self, MODEL_FORWARD, None)
+            forward = self._followed(MODEL_FORWARD, None)
             self._job.steps.subscribe_forward(
                 before=lambda one: self._before_forward(forward, one),
                 after=lambda one: forward.leave_for(one.module, one.output),
             )
-        step = _Followed(self, OPTIMIZER_STEP, None)
+        step = self._followed(OPTIMIZER_STEP, None)
         self._job.steps.subscribe(
-            before=lambda one: step.enter_for(one.optimizer, _of_optimizer(one)),
+            before=lambda one: self._before_step(step, one),
             after=lambda one: self._after_step(step, one),
         )
 
+    def _followed(self, name: str, function: Any) -> Followed:
+        return (Followed if self._sampling.every == 1 else FollowedSampled)(self, name, function)
+
     def _watch_one(self, name: str) -> None:
         try:
-            followed = _Followed(self, name, _function(name))
-            self._job.calls.watch(
-                name, before=followed.enter, after=followed.leave, failed=followed.fell
-            )
+            followed = self._followed(name, function := function_called(name))
+            enter = followed.enter if function is not None else followed.enter_late
+            self._job.calls.watch(name, before=enter, after=followed.leave, failed=followed.fell)
         except UserError as error:
             self.unknown[name] = str(error)
 
-    def _before_forward(self, followed: _Followed, forward: Forward) -> None:
+    def _before_forward(self, followed: Followed, forward: Forward) -> None:
         self.context.enter(forward.module)
+        if not self.watching.calls:
+            return
         if self._sees_variables:
             self.variables.ran(forward.module)
-        followed.enter_for(forward.module, {"self.training": forward.module.training})
+        followed.enter_for(forward.module, of_mode(forward.module.training))
 
-    def _after_step(self, followed: _Followed, step: Step) -> None:
+    def _before_step(self, followed: Followed, step: Step) -> None:
+        if self.watching.calls:
+            followed.enter_for(step.optimizer, followed.of_optimizer(step.optimizer))
+
+    def _after_step(self, followed: Followed, step: Step) -> None:
         followed.leave_for(step.optimizer, None)
-        if step.advances:
+        if not step.advances:
+            return
+        if self.watching.calls:
             self._settle()
-            self._sink.step_ended(self.context.step)
-            self.context.step = step.total
+            self.sink.step_ended(self.context.step)
+        self.context.step_ended(step.total, step.optimizer)
+        if self._sampling.every > 1:
+            self._turn_to(self._sampling.of(step.total))
+
+    def _turn_to(self, watching: Watching) -> None:
+        """A step begins of which this is watched. What is under way has not been seen whole."""
+        before, self.watching = self.watching, watching
+        if before.calls and not watching.calls:
+            self._job.calls.sleep()
+            self._abandon()
+        elif watching.calls and not before.calls:
+            self._abandon()
+            self.sink.missed()
+            self._job.calls.wake()
+
+    def _abandon(self) -> None:
+        """The calls that are open count as failed: nothing can be said of what they lack."""
+        open_now = list(self.innermost.values())
+        self.innermost.clear()
+        for call in open_now:
+            while call is not None:
+                call.failed = True
+                call = call.parent
 
     # ------------------------------------------------------------ variables
 
     def around(self, function: str) -> Around | None:
         """What looks at variables around ``function``; None if nobody wants to know."""
-        looks = self._sink.looks(function)
-        if looks:
-            self._sees_variables = True
-        return Around(self.variables, looks) if looks else None
+        looks = self.sink.looks(function)
+        if not looks:
+            return None
+        self._sees_variables = True
+        if self._sampling.every > 1:
+            return AroundSampled(self.variables, looks, self)
+        return Around(self.variables, looks)
 
     def observed(self, call: Call, seen: list[Observation | Unsettled]) -> None:
         if Unsettled in map(type, seen):
             self._unsettled.append((call, seen))
         elif seen:
-            self._sink.changed(call, seen)  # type: ignore[arg-type]
+            self.sink.changed(call, seen)  # type: ignore[arg-type]
+
+    def measuring(self, function: str) -> Measuring | None:
+        """What measures at calls of ``function``; None if nobody wants to know."""
+        wanted = self.sink.measures(function)
+        if not wanted:
+            return None
+        measuring = Measuring(function, wanted, self.variables, self.losses)
+        self._sees_variables = self._sees_variables or measuring.asks_by_module
+        return measuring
+
+    def measured(self, call: Call, readings: list[Reading]) -> None:
+        if any(one.remote for one in readings):
+            self._unmeasured.append((call, readings))
+        elif numbers := numbers_of(readings):
+            self.sink.measured(call, numbers)
 
     def _settle(self) -> None:
         """The step ends: fetch what is on devices, once, and compare contents if asked to."""
+        if self._unmeasured:
+            unmeasured, self._unmeasured = self._unmeasured, []
+            for call, readings in unmeasured:
+                if numbers := numbers_of(readings):
+                    self.sink.measured(call, numbers)
         if self._unsettled:
             waiting, self._unsettled = self._unsettled, []
             whole = iter(settled([one for _, seen in waiting for one in seen]))
             for call, seen in waiting:
-                self._sink.changed(call, [next(whole) for _ in seen])
-        if self._compared:
+                self.sink.changed(call, [next(whole) for _ in seen])
+        if self._compared and self.watching.variables:
             self.variables.meet(None)
-            contents = self.variables.contents(self._compared, self.context.step)
-            self._sink.compare(self.context.step, contents)
+            contents = self.variables.contents(self._compared, self._comparisons)
+            self._comparisons += 1
+            self.sink.compare(self.context.step, contents)
         if self._sees_variables:
             self.variables.step_ended()
 
     # ------------------------------------------------------------ the stack
 
-    def begin(self, function: str, inputs: Mapping[str, Any], context: Mapping[str, Any]) -> Call:
-        thread = get_ident()
-        innermost = self._innermost
-        call = Call(
-            function, next(self._order), thread, innermost.get(thread), self.context.step,
-            inputs, context,
-        )  # fmt: skip
-        innermost[thread] = call
-        return call
+    def beginning(
+        self, function: str, now: Callable[[], Mapping[str, Any]], handlers: tuple[Handler, ...]
+    ) -> Callable[[Mapping[str, Any]], Call]:
+        """What begins a call of ``function``: it goes on its thread's stack, and is told of."""
+        innermost, order, context = self.innermost, self._order.__next__, self.context
+
+        def begin(inputs: Mapping[str, Any]) -> Call:
+            thread = get_ident()
+            call = Call(
+                function, order(), thread, innermost.get(thread), context.step, inputs, now()
+            )
+            innermost[thread] = call
+            for handle in handlers:
+                handle(call)
+            return call
+
+        return begin
 
     def end(self, call: Call) -> None:
-        self._innermost[call.thread] = call.parent
-
-
-class _Followed:
-    """One watched function."""
-
-    def __init__(self, live: LiveCalls, name: str, function: Any) -> None:
-        wanted: Wanted = live._sink.wanted(name)
-        self._live, self._name = live, name
-        everything = "*" in wanted.inputs
-        self._inputs = Inputs(function, wanted.inputs - PROPERTIES)
-        self._outputs = Outputs(wanted.outputs)
-        self._now: Callable[[], Mapping[str, Any]] = (
-            live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
-        )
-        self._begin, self._end = live._sink.handlers(name)
-        self._around = live.around(name)
-        self._open: dict[int, Call] = {}
-
-    def enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        call = self.enter_properties(self._inputs.read(args, kwargs))
-        if self._around is not None:
-            self._around.begin(call, subject_of(self._name, args, kwargs))
-        return call
-
-    def enter_properties(self, inputs: Mapping[str, Any]) -> Call:
-        call = self._live.begin(self._name, inputs, self._now())
-        for handle in self._begin:
-            handle(call)
-        return call
-
-    def leave(self, call: Call, result: Any) -> None:
-        self._live.end(call)
-        seen = self._around.end(call) if self._around is not None else None
-        call.outputs = self._outputs.read(result)
-        for handle in self._end:
-            handle(call)
-        if seen:
-            self._live.observed(call, seen)
-
-    def enter_for(self, thing: object, inputs: Mapping[str, Any]) -> None:
-        """For hooks, which hand no token from the begin to the end: ``thing`` stands for one.
-
-        A call of it that is open still has raised, which hooks do not tell.
-        """
-        if (dead := self._open.pop(id(thing), None)) is not None:
-            self._live.end(dead)
-        call = self._open[id(thing)] = self.enter_properties(inputs)
-        if self._around is not None:
-            self._around.begin(call, thing)
-
-    def leave_for(self, thing: object, result: Any) -> None:
-        if (call := self._open.pop(id(thing), None)) is not None:
-            self.leave(call, result)
-
-    def fell(self, call: Call, error: BaseException) -> None:
-        self._live.end(call)
-        call.failed = True
-        for handle in self._end:
-            handle(call)
-
-
-def _nothing() -> Mapping[str, Any]:
-    return NOTHING
-
-
-def _function(name: str) -> Any:
-    """The function behind ``name``, if it is there already."""
-    found = find(name)
-    if not isinstance(found, Place):
-        return None
-    raw = found.raw
-    return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
-
-
-def _of_optimizer(step: Step) -> Mapping[str, Any]:
-    return {"self.kind": type(step.optimizer).__name__}
+        self.innermost[call.thread] = call.parent

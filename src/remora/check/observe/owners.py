@@ -83,8 +83,11 @@ class KnownOptimizer:
                 name = f"{self.name}.param_groups[{group}].params[{place}]"
                 yield name, _group_entry(self.optimizer, group, place)
 
-    def state_entries(self, names: dict[int, str]) -> Iterator[tuple[str, str, Get]]:
-        """(name, key, how to get it) of the tensors in its state, ``names`` by parameter's id."""
+    def state_entries(self, names: dict[int, str]) -> Iterator[tuple[str, str, Get, Get]]:
+        """(name, key, how to get it and its parameter) of the tensors in its state.
+
+        ``names`` are those of parameters, by id.
+        """
         for own_name, get in self.entries():
             optimizer, parameter = self.optimizer(), get()
             if optimizer is None or parameter not in optimizer.state:
@@ -96,6 +99,7 @@ class KnownOptimizer:
                         f"{self.name}.{key}[{name}]",
                         str(key),
                         _state_entry(self.optimizer, get, key),
+                        get,
                     )
 
 

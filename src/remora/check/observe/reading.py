@@ -9,12 +9,13 @@ from typing import Any
 
 from remora.check.calls import NOTHING
 from remora.check.conditions import ABSENT
-from remora.check.observe.selecting import ALL, everything, readers
+from remora.check.observe.selecting import ALL, below, everything, readers
+from remora.check.observe.signature import KnownProperties, Sign, signing
 from remora.check.values import is_torch_constant, properties
 
 _PLAIN = (bool, int, float, str, type(None))
 RESULT = "result"
-DIGEST = f"{RESULT}.digest"
+DIGEST, ROWS = f"{RESULT}.digest", f"{RESULT}.rows"
 
 
 class Inputs:
@@ -31,6 +32,8 @@ class Inputs:
             (self._position(name), name, read, self._defaults.get(name, ABSENT))
             for name, read in ({} if self._all else readers(wanted)).items()
         ]
+        self._signs: list[Sign] = [signing(rests) for rests in below(wanted).values()]
+        self._known = KnownProperties()
 
     def _position(self, name: str) -> float:
         """Where it can be passed by position; infinity where it cannot."""
@@ -43,15 +46,24 @@ class Inputs:
             return NOTHING
         if self._all:
             return self._read_all(args, kwargs)
-        found: dict[str, Any] = {}
+        values, signature, signed = [], [], True
         given = len(args)
-        for position, name, read, default in self._wanted:
-            if position < given:
-                read(args[position], found)  # type: ignore[call-overload]
-            elif name in kwargs:
-                read(kwargs[name], found)
-            elif default is not ABSENT:
-                read(default, found)
+        for (position, name, _, default), sign in zip(self._wanted, self._signs, strict=True):
+            value = args[position] if position < given else kwargs.get(name, default)  # type: ignore[call-overload]
+            values.append(value)
+            signature.append(told := sign(value) if value is not ABSENT else ABSENT)
+            signed = signed and told is not None
+        if not signed:
+            return self._read_of(values)
+        key = tuple(signature)
+        known = self._known.get(key)
+        return known if known is not None else self._known.meet(key, self._read_of(values))
+
+    def _read_of(self, values: list[Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for (*_, read, _), value in zip(self._wanted, values, strict=True):
+            if value is not ABSENT:
+                read(value, found)
         return found
 
     def _read_all(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -69,20 +81,33 @@ class Inputs:
 class Outputs:
     """Reads what was asked for of one function's result, as ``result`` and below.
 
-    ``result.digest``, of its tensors' contents, is read only if asked for by name.
+    ``result.digest``, of its tensors' contents, and ``result.rows``, their first size, are read
+    only if asked for by name.
     """
 
     def __init__(self, wanted: frozenset[str]) -> None:
         self._read = everything(RESULT) if ALL in wanted else readers(wanted).get(RESULT)
-        self._digest = DIGEST in wanted
+        self._digest, self._rows = DIGEST in wanted, ROWS in wanted
+        asked = None if ALL in wanted or self._digest or self._rows else below(wanted).get(RESULT)
+        self._sign = signing(asked) if asked is not None else None
+        self._known = KnownProperties()
 
     def read(self, result: Any) -> Mapping[str, Any]:
         if self._read is None:
             return NOTHING
+        if self._sign is not None and (signature := self._sign(result)) is not None:
+            known = self._known.get(signature)
+            return known if known is not None else self._known.meet(signature, self._found(result))
+        return self._found(result)
+
+    def _found(self, result: Any) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        self._read(result, found)
+        if self._read is not None:
+            self._read(result, found)
         if self._digest:
             _digest(result, found)
+        if self._rows:
+            _rows(result, found)
         return found
 
 
@@ -91,6 +116,13 @@ def _digest(result: Any, into: dict[str, Any]) -> None:
 
     if (digest := batch_digest(result)) is not None:
         into[DIGEST] = digest
+
+
+def _rows(result: Any, into: dict[str, Any]) -> None:
+    from remora.check.observe.batches import batch_rows
+
+    if (rows := batch_rows(result)) is not None:
+        into[ROWS] = rows
 
 
 def _parameters(function: Any) -> tuple[list[str], dict[str, Any]]:

@@ -36,11 +36,16 @@ ALL = "*"
 
 def readers(wanted: Iterable[str]) -> dict[str, Reader]:
     """By parameter, what reads the wanted properties of it."""
-    below: dict[str, set[str]] = defaultdict(set)
+    return {root: reader(root, frozenset(rests)) for root, rests in below(wanted).items()}
+
+
+def below(wanted: Iterable[str]) -> dict[str, set[str]]:
+    """By parameter, what is wanted of it: ``dtype``, ``0.shape``; empty for the value itself."""
+    found: dict[str, set[str]] = defaultdict(set)
     for name in wanted:
         root, _, rest = name.partition(".")
-        below[root].add(rest)
-    return {root: reader(root, frozenset(rests)) for root, rests in below.items()}
+        found[root].add(rest)
+    return found
 
 
 def everything(name: str) -> Reader:

@@ -12,7 +12,7 @@ variable.requires_grad of the parameter
 variable.has_grad      whether the parameter's gradient is not None
 variable.trained       some optimizer has it (its parameter)
 variable.own           it is of the module, optimizer or tensors that the call is made on
-variable.still         the learning rate it is trained with is 0
+variable.still         the learning rate it (its parameter) is trained with is 0
 variable.training      mode of the module, for buffers
 =====================  ========================================================================
 """
@@ -37,7 +37,7 @@ _STATE = {
     PARAMETER: _OF_PARAMETERS,
     GRADIENT: _OF_PARAMETERS,
     BUFFER: ("variable.own", "variable.training"),
-    STATE: ("variable.own",),
+    STATE: ("variable.own", "variable.has_grad", "variable.still"),
 }
 """The properties that may be others at every call."""
 _Get = Callable[[], Any]
@@ -46,11 +46,13 @@ _Get = Callable[[], Any]
 class Variable:
     """One variable.
 
-    ``get`` gives its tensor now, for a gradient that of the parameter; None if it is gone.
+    ``get`` gives its tensor now, for a gradient that of the parameter; None if it is gone. An entry
+    of an optimizer's state also has a ``parameter``.
     """
 
     __slots__ = (
-        "_about", "_base", "_known", "_owner", "fixed", "get", "in_use", "kind", "name", "reading",
+        "_about", "_base", "_known", "_owner", "_parameter", "fixed", "get", "in_use", "kind",
+        "name", "reading",
     )  # fmt: skip
 
     def __init__(
@@ -61,7 +63,9 @@ class Variable:
         get: _Get,
         owned_by: weakref.ref[Any] | None,
         attribute: str | None,
+        parameter: _Get | None = None,
     ) -> None:
+        self._parameter = parameter
         self._about, self.kind, self.name, self.get = about, kind, name, get
         self._owner = owned_by
         owner = owned_by() if owned_by is not None else None
@@ -98,6 +102,9 @@ class Variable:
             )  # fmt: skip
         elif self.kind == BUFFER:
             state = (is_own, owner.training if owner is not None else None)
+        elif self._parameter is not None:
+            of = self._parameter()
+            state = (is_own, of is not None and of.grad is not None, id(of) in about.still)
         known = self._known.get(state)
         if known is None:
             known = self._known[state] = about.shared((*self._base, *_named(self.kind, state)))

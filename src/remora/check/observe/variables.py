@@ -20,7 +20,7 @@ from collections.abc import Collection, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from remora.check.conditions import Properties
-from remora.check.observation import BUFFER, PARAMETER, STATE, is_below
+from remora.check.observation import BUFFER, PARAMETER, STATE, places_of
 from remora.check.observe.compared import standing_for
 from remora.check.observe.owners import KnownModel, KnownOptimizer, is_optimizer, own_of
 from remora.check.observe.variable import Variable
@@ -134,10 +134,10 @@ class Variables:
 
     # ------------------------------------------------------------ contents
 
-    def contents(self, names: frozenset[str], step: int) -> dict[str, Hashable]:
+    def contents(self, names: frozenset[str], number: int) -> dict[str, Hashable]:
         """What stands for the content of each variable in ``names``, or of all (``{"*"}``).
 
-        The name of a module stands for all that is below it.
+        ``number`` counts the times that this is asked. A module's name is all variables in it.
 
         Tensors of one element are left out: counters are all equal, and say nothing.
         """
@@ -148,9 +148,10 @@ class Variables:
                 one
                 for kind in (PARAMETER, BUFFER, STATE)
                 for one in (self._of_states() if kind == STATE else self.places(kind))
-                if everything or any(is_below(one.name, name) for name in names)
+                if everything or not names.isdisjoint(places_of(one.name))
             ]
-        return standing_for(self._compared, exact=everything or step % WHOLE_EVERY == 0)
+        whole = everything or number % WHOLE_EVERY == 0
+        return standing_for(self._compared, sample=not everything, whole=whole)
 
     # ------------------------------------------------------------ listing
 
@@ -180,8 +181,8 @@ class Variables:
     def _of_states(self) -> Iterator[Variable]:
         names = {id(one.get()): one.name for one in self.places(PARAMETER)}
         for optimizer in self._counted():
-            for name, key, get in optimizer.state_entries(names):
-                yield Variable(self, STATE, name, get, optimizer.optimizer, key)
+            for name, key, get, of in optimizer.state_entries(names):
+                yield Variable(self, STATE, name, get, optimizer.optimizer, key, of)
 
     def _counted(self) -> list[KnownOptimizer]:
         return [one for one in self._optimizers.values() if one.is_named or one.met]

@@ -25,7 +25,6 @@ from remora.check.observe.variable import Variable
 
 LONGEST_WAIT = 64
 _NEVER = -1
-_new = tuple.__new__
 
 
 class Needs(NamedTuple):
@@ -35,6 +34,8 @@ class Needs(NamedTuple):
     zero: bool
     finite: bool
     exact: bool
+    reads: bool
+    """Whether anything is read of its elements."""
 
 
 Before = tuple[Properties, Needs, Any]
@@ -46,7 +47,7 @@ class Watched:
 
     __slots__ = (
         "_contents", "_fixed", "_gap", "_get", "_is_gradient", "_looks", "_needs", "_none",
-        "_variable", "_wait", "always",
+        "_seen", "_variable", "_wait", "always",
     )  # fmt: skip
 
     def __init__(self, variable: Variable, looks: Sequence[Look]) -> None:
@@ -54,6 +55,8 @@ class Watched:
         self._is_gradient = variable.kind == GRADIENT
         self._contents = Contents()
         self._needs: dict[int, Needs | None] = {}
+        self._seen: dict[tuple[Any, ...], Observation] = {}
+        """By the id of its properties and the facts."""
         reads = any(look.exact or look.concerns is not None for look in looks)
         self._fixed = None if reads else variable.fixed
         """Its properties, where nobody asks for those that change."""
@@ -104,18 +107,29 @@ class Watched:
             return None
         if self._is_gradient and (value := value.grad) is None and self._none is not None:
             return self._none
-        sampled = full = zero = finite = None
+        contents = self._contents
+        sampled = full = zero = finite = sample = None
+        if value is not None and needs.reads:
+            sample = contents.sample(value)
+            zero = is_zero(value, sample) if needs.zero else None
+            finite = is_finite(value, sample, contents.whole) if needs.finite else None
         if needs.content:
-            sampled, full = self._differences(before, value)
-        if value is not None and (needs.zero or needs.finite):
-            zero = is_zero(value, self._contents, needs.exact) if needs.zero else None
-            finite = is_finite(value, self._contents, needs.exact) if needs.finite else None
+            sampled, full = self._differences(before, value, sample)
         variable = self._variable
-        seen = (variable.name, properties, variable.in_use, value is None)
-        if self._contents.remote:
+        none, in_use = value is None, variable.in_use
+        if contents.remote:
+            seen = variable.name, properties, in_use, none
             return Unsettled(*seen, sampled, full, zero, finite, self)
         changed = self.conclude(sampled, full)
-        return _new(Observation, (*seen, changed, zero, finite))
+        facts = id(properties), in_use, none, changed, zero, finite
+        known = self._seen.get(facts)
+        return known if known is not None else self._meet(properties, facts)
+
+    def _meet(self, properties: Properties, facts: tuple[Any, ...]) -> Observation:
+        """Equal observations are one object, so that what was made of one can be looked up."""
+        known = Observation(self._variable.name, properties, *facts[1:])
+        self._seen[facts] = known
+        return known
 
     def _needed(self, properties: Properties) -> Needs | None:
         looks = [one for one in self._looks if one.concerns is None or one.concerns(properties)]
@@ -125,18 +139,18 @@ class Watched:
             zero=ZERO_OR_NONE in asked,
             finite=FINITE in asked,
             exact=any(look.exact for look in looks),
+            reads=not asked.isdisjoint((CHANGED, KEPT, ZERO_OR_NONE, FINITE)),
         ) if looks else None  # fmt: skip
         self._needs[id(properties)] = needs
         return needs
 
     # ------------------------------------------------------------ contents
 
-    def _differences(self, before: tuple[Any, Any] | None, value: Any) -> tuple[Any, Any]:
+    def _differences(self, before: tuple[Any, Any] | None, value: Any, now: Any) -> tuple[Any, Any]:
         """Whether the samples differ, and whether the digests do where there is one."""
         if before is None or value is None:
             return (before is None) is not (value is None), None
         sample, full = before
-        now = self._contents.sample(value)
         sampled = sample != now if type(sample) is type(now) is bytes else differ(sample, now)
         if full is None or sampled is True:
             return sampled, None

@@ -27,10 +27,10 @@ TrainCheck's APIContain with a change of a variable as the child (OSDI'25, table
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
-from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
+from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call, Known
 from remora.check.conditions import Properties
 from remora.check.examples import Found, Occasions
 from remora.check.observation import (
@@ -41,6 +41,7 @@ from remora.check.observation import (
     KEPT,
     PARAMETER,
     SET,
+    STATE,
     ZERO_OR_NONE,
     Look,
     Observation,
@@ -50,8 +51,10 @@ from remora.check.relations.judge import Judge
 from remora.check.relations.modules import largest_modules
 
 CONTENT = "content"
+MOST_KNOWN = 64
+"""Calls that were judged right, and are remembered with all that was seen at them."""
 LEARNED: dict[str, dict[str, tuple[str, ...]]] = {
-    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE)},
+    OPTIMIZER_STEP: {PARAMETER: (CHANGED, KEPT, FINITE), STATE: (CHANGED,)},
     "torch.optim.Optimizer.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.nn.Module.zero_grad": {GRADIENT: (ZERO_OR_NONE,)},
     "torch.Tensor.backward": {GRADIENT: (SET, CHANGED, KEPT, FINITE)},
@@ -173,11 +176,16 @@ def _learned(subject: Subject, one: Found[str], *, every: bool = True) -> Learne
 
 
 class ChangesMachine(Machine):
-    """Judges every rule on what a call did. Verdicts on equal properties are remembered."""
+    """Judges every rule on what a call did.
+
+    A call that did to the same variables what one before it did, and was found right, is not judged
+    again: what was judged of that one is counted.
+    """
 
     claims = Changes
 
     def __init__(self, rules: Sequence[Rule]) -> None:
+        self._known: dict[Hashable, tuple[list[Rule], object]] = {}
         self._by_function: dict[str, list[Judge]] = defaultdict(list)
         for rule in rules:
             self._by_function[rule.claim.function].append(Judge(rule))
@@ -195,5 +203,22 @@ class ChangesMachine(Machine):
         }
 
     def changed(self, call: Call, observations: Sequence[Observation]) -> None:
-        for judge in self._by_function[call.function]:
-            judge(call, observations)
+        context, inputs = call.context, call.inputs
+        if not type(context) is type(inputs) is Known:
+            self._judge(call, observations)
+            return
+        key = (call.function, id(context), id(inputs), *map(id, observations))
+        if (found := self._known.get(key)) is not None:
+            for rule in found[0]:
+                rule.triggered += 1
+        elif (right := self._judge(call, observations)) is not None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = right, (context, inputs, observations)
+
+    def _judge(self, call: Call, observations: Sequence[Observation]) -> list[Rule] | None:
+        """The rules that were judged; None if one of them does not hold."""
+        verdicts = [(one.rule, one(call, observations)) for one in self._by_function[call.function]]
+        if any(held is False for _, held in verdicts):
+            return None
+        return [rule for rule, held in verdicts if held]

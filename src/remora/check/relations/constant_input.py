@@ -99,5 +99,9 @@ class ConstantInputMachine(EachCall):
         return judge
 
     @staticmethod
+    def beside(call: Call) -> bool:
+        return _is_within_forward(call)
+
+    @staticmethod
     def seen(claim: ConstantInput, call: Call) -> str:
         return f"{claim.property} is {call.inputs[claim.property]!r}"

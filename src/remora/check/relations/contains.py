@@ -44,6 +44,9 @@ class Contains(Claim, frozen=True, tag="contains", omit_defaults=True):
     def functions(self) -> tuple[str, ...]:
         return (self.parent, self.child)
 
+    def missing(self) -> str | None:
+        return self.child
+
     def inputs(self) -> dict[str, frozenset[str]]:
         return {self.child: frozenset(self.child_inputs)}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import msgspec
 
-from remora.check.calls import Call
+from remora.check.calls import Call, Known
 from remora.check.conditions import ALWAYS, Condition
 from remora.check.observation import Look, Observation
 from remora.check.ranks.meeting import Meeting
@@ -36,6 +36,10 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def outputs(self) -> dict[str, frozenset[str]]:
         """By function, the properties of its result that have to be read."""
         return {}
+
+    def missing(self) -> str | None:
+        """The function whose call is missed where the claim does not hold, if it is one."""
+        return None
 
     def judged(self) -> str | None:
         """The function whose calls its condition is about; None where it is about no call."""
@@ -65,6 +69,13 @@ class Learner(ABC):
     def changed(self, call: Call, observations: Sequence[Observation]) -> None:  # noqa: B027
         """What a call has done to variables."""
 
+    def measures(self, function: str) -> frozenset[str]:
+        """The numbers it learns from at calls of ``function``."""
+        return frozenset()
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:  # noqa: B027
+        """What was measured at a call."""
+
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027
         """What stands for the content of each variable as a step ends."""
 
@@ -87,6 +98,9 @@ class Learned:
     against: int = 0
 
 
+MOST_VERDICTS = 1024
+"""So many verdicts are kept of one rule, or of one function; then they are found again."""
+
 Report = Callable[[str, Call | None], None]
 """``report(seen, call)``: the invariant did not hold; ``call`` is where that showed."""
 
@@ -100,6 +114,10 @@ class Rule:
     report: Report
     triggered: int = 0
     condition: Condition = ALWAYS
+    _verdicts: dict[tuple[int, int], tuple[bool, Any, Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """By the ids of context and inputs; both are kept, so that no other takes its id."""
 
     def judge(self, holds: bool, call: Call, seen: Callable[[], str]) -> None:
         self.triggered += 1
@@ -107,19 +125,39 @@ class Rule:
             self.report(seen(), call)
 
     def concerns(self, call: Call) -> bool:
-        return self.when is None or self.when((call.properties(),))
+        """Whether the condition is met; a verdict on properties that are known is kept."""
+        if self.when is None:
+            return True
+        context, inputs = call.context, call.inputs
+        if type(context) is not Known or type(inputs) is not Known:
+            return self.when((call.properties(),))
+        found = self._verdicts.get((id(context), id(inputs)))
+        return found[0] if found is not None else self._keep(self.when, call)
+
+    def _keep(self, when: Callable[[Any], bool], call: Call) -> bool:
+        verdict = when((call.properties(),))
+        if len(self._verdicts) >= MOST_VERDICTS:
+            self._verdicts.clear()
+        key = id(call.context), id(call.inputs)
+        self._verdicts[key] = verdict, call.context, call.inputs
+        return verdict
 
 
 class Machine(ABC):
     """Checks every invariant of one relation at once, over the same events as a learner's."""
 
     claims: ClassVar[type[Claim]]
+    remembers: ClassVar[bool] = False
+    """Whether a verdict rests on calls of an earlier step too."""
 
     @abstractmethod
     def __init__(self, rules: Sequence[Rule]) -> None: ...
 
     def join(self, meeting: Meeting) -> None:  # noqa: B027
         """The run is one rank of a job of several, which meet there; called before all else."""
+
+    def missed(self) -> None:  # noqa: B027
+        """Steps went by unseen: what was before them says nothing of what comes now."""
 
     @abstractmethod
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
@@ -136,8 +174,15 @@ class Machine(ABC):
     def changed(self, call: Call, observations: Sequence[Observation]) -> None:  # noqa: B027
         """What a call of one of these functions has done."""
 
+    def measures(self) -> dict[str, frozenset[str]]:
+        """By function, the numbers wanted at its calls."""
+        return {}
+
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:  # noqa: B027
+        """What was measured at a call of one of these functions."""
+
     def compared(self) -> frozenset[str]:
-        """The variables whose contents are wanted at each step's end."""
+        """The variables, or the modules of those, whose contents are wanted at each step's end."""
         return frozenset()
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:  # noqa: B027

@@ -28,6 +28,9 @@ class Cover(Claim, frozen=True, tag="cover"):
     def functions(self) -> tuple[str, ...]:
         return (self.then, self.first)
 
+    def missing(self) -> str | None:
+        return self.first
+
 
 class CoverLearner(OrderLearner):
     def begin(self, call: Call) -> None:
@@ -43,6 +46,7 @@ class CoverMachine(Machine):
     """Remembers, for each function and thread, the order of its last call."""
 
     claims = Cover
+    remembers = True
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._last: dict[str, dict[int, int]] = {
@@ -51,6 +55,13 @@ class CoverMachine(Machine):
         self._by_then: dict[str, list[Rule]] = defaultdict(list)
         for rule in rules:
             self._by_then[rule.claim.then].append(rule)
+        self._has_missed = False
+
+    def missed(self) -> None:
+        """What the next call of B would need may lie in what went by: it is not judged."""
+        self._has_missed = True
+        for last in self._last.values():
+            last.clear()
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         return {name: self._follower(name) for name in self._last}
@@ -62,12 +73,16 @@ class CoverMachine(Machine):
         def begin(call: Call) -> None:
             thread = call.thread
             previous = own.get(thread, -1)
+            if previous < 0 and self._has_missed:
+                own[thread] = call.order
+                return
             for rule, last in needed:
                 if rule.when is not None and not rule.concerns(call):
                     continue
                 rule.triggered += 1
                 if last.get(thread, -1) <= previous:
-                    rule.report(f"no call of {rule.claim.first} since the last one", call)
+                    since = f"since the last call of {name}" if previous >= 0 else "before it"
+                    rule.report(f"no call of {rule.claim.first} {since}", call)
             own[thread] = call.order
 
         return begin

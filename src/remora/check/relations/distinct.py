@@ -140,7 +140,7 @@ def _ending(judged: list[tuple[Rule, set[Hashable]]]) -> Callable[[Call], None]:
                 continue
             rule.triggered += 1
             if seen in met:
-                rule.report("given the same as before in this step", call)
+                rule.report("given the same as in an earlier call of this step", call)
             met.add(seen)
 
     return end

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from remora.check.calls import Call
+from remora.check.calls import Call, Known
 from remora.check.conditions import Clause, Condition, Constant
 from remora.check.deduction import MOST_STRINGS
-from remora.check.relations.contract import Machine, Rule
+from remora.check.relations.contract import MOST_VERDICTS, Machine, Rule
 
 Verdict = Callable[[Call], bool | None]
 """Whether a claim holds of a call; None where the call lacks what it is about."""
@@ -69,7 +69,11 @@ def _joined(clauses: Sequence[Clause], added: Sequence[Constant]) -> tuple[Claus
 
 
 class EachCall(Machine):
-    """Judges every call of the functions that claims are about, as it ends."""
+    """Judges every call of the functions that claims are about, as it ends.
+
+    Calls of which all is known (:class:`~remora.check.calls.Known`) and that were found right are
+    not judged again: what was judged of the first is counted for the others.
+    """
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._by_function: dict[str, list[tuple[Rule, Verdict]]] = defaultdict(list)
@@ -86,6 +90,11 @@ class EachCall(Machine):
     def seen(claim: Any, call: Call) -> str:
         """What is told of a call that ``claim`` does not hold of."""
 
+    @staticmethod
+    def beside(call: Call) -> Hashable:
+        """What else of ``call``, but for its properties, verdicts depend on."""
+        return None
+
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         return {}
 
@@ -93,22 +102,44 @@ class EachCall(Machine):
         return {name: self._ending(judged) for name, judged in self._by_function.items()}
 
     def _ending(self, judged: list[tuple[Rule, Verdict]]) -> Callable[[Call], None]:
-        seen = self.seen
+        beside = None if type(self).beside is EachCall.beside else self.beside
+        known: dict[Hashable, tuple[list[Rule], object]] = {}
 
         def end(call: Call) -> None:
             if call.failed:
                 return
-            example = None
-            for rule, verdict in judged:
-                if (when := rule.when) is not None:
-                    if example is None:
-                        example = (call.properties(),)
-                    if not when(example):
-                        continue
-                if (holds := verdict(call)) is None:
-                    continue
-                rule.triggered += 1
-                if not holds:
-                    rule.report(seen(rule.claim, call), call)
+            context, inputs, outputs = call.context, call.inputs, call.outputs
+            if not type(inputs) is type(outputs) is type(context) is Known:
+                self._judge(judged, call)
+                return
+            key = (
+                (id(context), id(inputs), id(outputs)) if beside is None
+                else (id(context), id(inputs), id(outputs), beside(call))
+            )  # fmt: skip
+            if (found := known.get(key)) is not None:
+                for rule in found[0]:
+                    rule.triggered += 1
+            elif (right := self._judge(judged, call)) is not None:
+                if len(known) >= MOST_VERDICTS:
+                    known.clear()
+                known[key] = right, _alike(call)
 
         return end
+
+    def _judge(self, judged: list[tuple[Rule, Verdict]], call: Call) -> list[Rule] | None:
+        """The rules that were judged; None if one of them does not hold."""
+        right, wrong = [], False
+        for rule, verdict in judged:
+            if not rule.concerns(call) or (holds := verdict(call)) is None:
+                continue
+            rule.triggered += 1
+            right.append(rule)
+            if not holds:
+                wrong = True
+                rule.report(self.seen(rule.claim, call), call)
+        return None if wrong else right
+
+
+def _alike(call: Call) -> tuple[object, ...]:
+    """What the key of ``call`` is made of, kept so that nothing else takes its id."""
+    return call.context, call.inputs, call.outputs

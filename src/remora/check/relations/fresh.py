@@ -36,7 +36,7 @@ class Fresh(Claim, frozen=True, tag="fresh"):
     function: str
 
     def words(self) -> str:
-        return f"no two results of {self.function} in one pass are equal"
+        return f"{self.function} (a data loader) returns no batch twice in one pass"
 
     def functions(self) -> tuple[str, ...]:
         return (self.function,)
@@ -124,6 +124,6 @@ def _ending(judged: list[tuple[Rule, Recent]]) -> Callable[[Call], None]:
                 continue
             rule.triggered += 1
             if before:
-                rule.report("the same batch as before", call)
+                rule.report("a batch with the same contents as one before", call)
 
     return end

@@ -35,7 +35,7 @@ class Judge:
     """One rule. Verdicts on equal properties are remembered."""
 
     def __init__(self, rule: Rule) -> None:
-        self._rule, claim = rule, rule.claim
+        self.rule, claim = rule, rule.claim
         self._kind, self._to, self._module = claim.variables, claim.to, claim.module
         self._every = claim.every
         self._of_call = sorted(
@@ -48,12 +48,13 @@ class Judge:
         """Those properties, so that no other takes their id."""
 
     def look(self) -> Look:
-        condition = self._rule.condition
+        condition = self.rule.condition
         reads = any(name.startswith(_OF_VARIABLES) for name in condition.properties())
         concerns = partial(may_hold, condition) if reads else None
         return Look(self._kind, self._to, self._module, concerns)
 
-    def __call__(self, call: Call, observations: Sequence[Observation]) -> None:
+    def __call__(self, call: Call, observations: Sequence[Observation]) -> bool | None:
+        """Whether the rule holds of ``call``; None if that is not judged."""
         holds = self._holds
         seen = [(one, holds(one)) for one in self._concerned(call, observations)]
         wrong = [one for one, held in seen if held is False]
@@ -63,10 +64,12 @@ class Judge:
             judged, wrong = True, []
         else:
             judged = bool(wrong) and len(wrong) == len(seen)  # else an undecided one may be it
-        if judged:
-            self._rule.triggered += 1
-            if wrong:
-                self._rule.report(_named(wrong, _SEEN[self._to]), call)
+        if not judged:
+            return None
+        self.rule.triggered += 1
+        if wrong:
+            self.rule.report(_named(wrong, _SEEN[self._to]), call)
+        return not wrong
 
     def _concerned(self, call: Call, observations: Sequence[Observation]) -> list[Observation]:
         """The observations that the rule is about."""
@@ -82,7 +85,7 @@ class Judge:
         return found if self._every else [one for one in found if one.in_use]
 
     def _decide(self, call: Call, of_call: Hashable, one: Observation) -> bool:
-        rule, properties = self._rule, one.properties
+        rule, properties = self.rule, one.properties
         verdict = properties["variable.kind"] == self._kind and (
             rule.when is None or rule.when(({**call.properties(), **properties},))
         )

@@ -29,6 +29,9 @@ class Lead(Claim, frozen=True, tag="lead"):
     def functions(self) -> tuple[str, ...]:
         return (self.first, self.then)
 
+    def missing(self) -> str | None:
+        return self.then
+
 
 class LeadLearner(OrderLearner):
     def begin(self, call: Call) -> None:
@@ -46,6 +49,7 @@ class LeadMachine(Machine):
     """Remembers, for each function and thread, its last call."""
 
     claims = Lead
+    remembers = True
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._last: dict[str, dict[int, Call]] = {
@@ -54,6 +58,11 @@ class LeadMachine(Machine):
         self._by_first: dict[str, list[Rule]] = defaultdict(list)
         for rule in rules:
             self._by_first[rule.claim.first].append(rule)
+
+    def missed(self) -> None:
+        """The next call of A is judged as the first one of the run: not at all."""
+        for last in self._last.values():
+            last.clear()
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
         return {name: self._follower(name) for name in self._last}

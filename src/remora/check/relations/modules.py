@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
-_DOT = re.compile(r"\.(?![^\[]*\])")
-"""Not those of a name in brackets: ``optimizer.exp_avg[model.weight]``."""
+from remora.check.observation import places_of
 
 
 def largest_modules(names: Iterable[str], held: Collection[str]) -> Iterator[tuple[str, list[str]]]:
@@ -18,15 +16,9 @@ def largest_modules(names: Iterable[str], held: Collection[str]) -> Iterator[tup
     """
     below: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        for module in _modules_around(name):
+        for module in places_of(name):
             below[module].append(name)
     whole = {module for module, all_of in below.items() if all(one in held for one in all_of)}
     for module in sorted(whole):
-        if not any(around in whole for around in _modules_around(module) if around != module):
+        if not any(around in whole for around in places_of(module) if around != module):
             yield module, below[module]
-
-
-def _modules_around(name: str) -> Iterator[str]:
-    """``a.b.c``: ``a``, then ``a.b``, then itself."""
-    parts = _DOT.split(name)
-    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))

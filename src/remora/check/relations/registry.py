@@ -26,12 +26,21 @@ from remora.check.relations.contract import Claim, Learner, Machine
 from remora.check.relations.cover import Cover, CoverLearner, CoverMachine
 from remora.check.relations.distinct import Distinct, DistinctLearner, DistinctMachine
 from remora.check.relations.fresh import Fresh, FreshLearner, FreshMachine
+from remora.check.relations.full_batch import FullBatch, FullBatchLearner, FullBatchMachine
 from remora.check.relations.input_output import (
     InputOutput,
     InputOutputLearner,
     InputOutputMachine,
 )
 from remora.check.relations.lead import Lead, LeadLearner, LeadMachine
+from remora.check.relations.monotone import Monotone, MonotoneLearner, MonotoneMachine
+from remora.check.relations.periodic import Periodic, PeriodicLearner, PeriodicMachine
+from remora.check.relations.periodic_change import (
+    PeriodicChange,
+    PeriodicChangeLearner,
+    PeriodicChangeMachine,
+)
+from remora.check.relations.range import Range, RangeLearner, RangeMachine
 from remora.check.relations.threshold import Threshold, ThresholdLearner, ThresholdMachine
 
 
@@ -55,7 +64,12 @@ RELATIONS = (
     Relation("input-output", InputOutput, InputOutputLearner, InputOutputMachine),
     Relation("distinct", Distinct, DistinctLearner, DistinctMachine),
     Relation("fresh", Fresh, FreshLearner, FreshMachine),
+    Relation("full batch", FullBatch, FullBatchLearner, FullBatchMachine),
     Relation("threshold", Threshold, ThresholdLearner, ThresholdMachine),
+    Relation("range", Range, RangeLearner, RangeMachine),
+    Relation("monotone", Monotone, MonotoneLearner, MonotoneMachine),
+    Relation("periodic", Periodic, PeriodicLearner, PeriodicMachine),
+    Relation("periodic change", PeriodicChange, PeriodicChangeLearner, PeriodicChangeMachine),
 )
 AnyClaim = (
     Contains
@@ -69,7 +83,12 @@ AnyClaim = (
     | InputOutput
     | Distinct
     | Fresh
+    | FullBatch
     | Threshold
+    | Range
+    | Monotone
+    | Periodic
+    | PeriodicChange
 )
 
 

@@ -14,10 +14,11 @@ thread       number, the thread's own number
 properties   number, ``{property: value}``
 observations number, and of each variable its name, properties, whether it is in use and None, and
              whether it changed, is zero and is finite
-names        number, names of variables
+names        number, names of variables or of what is measured
 begin        function, order, thread, parent's order, step, inputs, context, identities
 end          order of the call, outputs, whether it failed, identities
 changed      order of the call, observations
+numbers      order of the call, names, the number of each
 compare      step, names, what stands for the content of each
 step         number of the step that is over
 ended        exit code of the program, null where nobody told
@@ -153,6 +154,14 @@ class Changed(
     observations: int
 
 
+class Measured(
+    msgspec.Struct, frozen=True, array_like=True, tag="numbers", forbid_unknown_fields=True
+):
+    order: int
+    names: int
+    values: tuple[float | Odd, ...]
+
+
 class Compare(
     msgspec.Struct, frozen=True, array_like=True, tag="compare", forbid_unknown_fields=True
 ):
@@ -182,6 +191,7 @@ Event = (
     | Begin
     | End
     | Changed
+    | Measured
     | Compare
     | StepEnded
     | RunEnded
@@ -201,6 +211,10 @@ def unspelled(values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: it gives none such.
     """
     return {name: _unspell(value) for name, value in values.items()}
+
+
+def spelled_number(value: float) -> float | Odd:
+    return value if math.isfinite(value) else Odd(str(value))
 
 
 def is_odd(values: tuple[Any, ...]) -> bool:

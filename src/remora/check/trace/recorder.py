@@ -29,6 +29,7 @@ from remora.check.trace.events import (
     FunctionName,
     Header,
     Identity,
+    Measured,
     NameList,
     ObservationList,
     PropertiesOf,
@@ -38,6 +39,7 @@ from remora.check.trace.events import (
     ThreadNumber,
     is_odd,
     spelled,
+    spelled_number,
 )
 from remora.check.trace.numbers import Identities, Numbers
 
@@ -102,6 +104,11 @@ class Recorder(Broad):
             self._make_room(len(observations))
             self._add(Changed(call.order, self._observed(observations)))
 
+    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
+        with self._lock:
+            values = tuple(map(spelled_number, numbers.values()))
+            self._add(Measured(call.order, self._names_of(tuple(numbers)), values))
+
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
         with self._lock:
             numbers = tuple(map(number_of, contents.values()))
@@ -162,7 +169,8 @@ class Recorder(Broad):
     def _function(self, name: str) -> int:
         if (number := self._functions.known.get(name)) is None:
             number = self._functions.take(name)
-            self._add(FunctionName(number, name, bool(self.looks(name))))
+            looked = bool(self.looks(name) or self.measures(name))
+            self._add(FunctionName(number, name, looked))
         return number
 
     def _thread(self, thread: int) -> int:

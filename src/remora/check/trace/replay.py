@@ -31,8 +31,10 @@ from remora.check.trace.events import (
     FunctionName,
     Header,
     Identity,
+    Measured,
     NameList,
     ObservationList,
+    Odd,
     PropertiesOf,
     RunEnded,
     StepEnded,
@@ -40,6 +42,7 @@ from remora.check.trace.events import (
     unspelled,
 )
 from remora.core.errors import TraceUnusable
+from remora.core.files import UNDECODABLE
 
 LONGEST_LINE = 16 << 20
 """A list of a hundred thousand variables fits."""
@@ -112,6 +115,7 @@ class _Replay:
             Begin: self._begin,
             End: self._end,
             Changed: self._changed,
+            Measured: self._measured,
             Compare: self._compare,
             StepEnded: self._step_ended,
             RunEnded: self._run_ended,
@@ -132,12 +136,7 @@ class _Replay:
                 try:
                     event = decode(line)
                     on[type(event)](event)
-                except (
-                    msgspec.MsgspecError,
-                    UnicodeDecodeError,
-                    RecursionError,
-                    _Unknown,
-                ) as error:
+                except (*UNDECODABLE, _Unknown) as error:
                     raise self._damaged(str(error)) from None
         return self._replayed(header, cut)
 
@@ -149,7 +148,7 @@ class _Replay:
     def _header(self, line: bytes) -> Header:
         try:
             header = msgspec.json.decode(line, type=Header)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             raise TraceUnusable(f"{self._name}, line 1: no trace ({error})") from None
         if header.format != FORMAT or header.version != VERSION:
             raise TraceUnusable(
@@ -262,6 +261,17 @@ class _Replay:
             raise _unknown(error) from None
         self._events += 1
         self._sink.changed(call, observations)
+
+    def _measured(self, event: Measured) -> None:
+        call, names = self._looked.get(event.order), self._names.get(event.names)
+        if call is None or names is None or len(names) != len(event.values):
+            raise _Unknown(f"{len(event.values)} numbers of no call, or of others")
+        try:
+            values = [float(one.value) if isinstance(one, Odd) else one for one in event.values]
+        except ValueError as error:
+            raise _Unknown(str(error)) from None
+        self._events += 1
+        self._sink.measured(call, dict(zip(names, values, strict=True)))
 
     def _compare(self, event: Compare) -> None:
         names = self._names.get(event.names)

@@ -7,7 +7,7 @@ trace, is :attr:`Reading.unmet`. Each names its line and why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,10 @@ from remora.check.invariants import (
     Invariants,
     Source,
     read_invariants,
+    read_lines,
 )
 from remora.check.relations.registry import RELATIONS, AnyClaim
+from remora.check.report import NotChecked
 from remora.check.traincheck.arguments import CannotSay
 from remora.check.traincheck.claims import Said, said_by
 from remora.check.traincheck.clauses import (
@@ -36,6 +38,7 @@ from remora.check.traincheck.clauses import (
 )
 from remora.check.traincheck.lines import InvariantLine, Param
 from remora.core.errors import InvariantsUnusable
+from remora.core.files import UNDECODABLE
 
 _JUDGED_ON = {"APIContainRelation": "parent_func_call_pre", "ConsistencyRelation": None}
 """By relation, the one group whose condition we judge; any group where a relation has but one."""
@@ -49,6 +52,15 @@ class Remark(NamedTuple):
     text: str
     """Its own description."""
     reason: str
+    names: tuple[str, ...] = ()
+    """Of the invariants of ours that it is."""
+
+    def not_checked(self) -> list[NotChecked]:
+        """As a report tells it; a line that is no invariant of ours has its number for a name."""
+        return [
+            NotChecked(invariant=name, expected=self.text, reason=self.reason)
+            for name in self.names or (f"line {self.line}",)
+        ]
 
 
 @dataclass
@@ -62,6 +74,16 @@ class Reading:
     """Lines of which a part is not checked."""
     unmet: list[Remark] = field(default_factory=list)
     """Lines whose condition no running job meets: they are checked on traces only."""
+    traincheck: bool = False
+    """Whether it is TrainCheck's."""
+
+    def not_checked(self, *, live: bool) -> list[NotChecked]:
+        """What of the file is judged by nothing: in a running job, or on a trace."""
+        remarks = [*self.unread, *(self.unmet if live else ())]
+        return [one for remark in remarks for one in remark.not_checked()]
+
+    def checked_in_part(self) -> list[NotChecked]:
+        return [one for remark in self.loosened for one in remark.not_checked()]
 
 
 def read_any(path: Path) -> Reading:
@@ -85,7 +107,7 @@ def read_traincheck(path: Path) -> Reading:
         InvariantsUnusable: it cannot be read, or a line of it is damaged.
     """
     found: list[Invariant] = []
-    reading = Reading(Invariants(header=Header(sources=()), invariants=()))
+    reading = Reading(Invariants(header=Header(sources=()), invariants=()), traincheck=True)
     for number, line in _lines_of(path):
         found += _Line(number, _decoded(path, number, line), reading).invariants()
     header = Header(sources=(Source(program=path.name, steps=0),))
@@ -110,15 +132,15 @@ class _Line:
             self._remark(self._reading.unread, f"Remora has no words for {reason}")
             return []
         if lost := list(dict.fromkeys(part for one in said for part in one.lost)):
-            self._remark(self._reading.loosened, f"not checked: {', '.join(lost)}")
+            self._remark(self._reading.loosened, f"not checked: {', '.join(lost)}", found)
         if unmet_live(condition):
-            self._remark(
-                self._reading.unmet, f"no running job tells {', '.join(foreign(condition))}"
-            )
+            untold = f"no running job tells {', '.join(foreign(condition))}"
+            self._remark(self._reading.unmet, untold, found)
         return found
 
-    def _remark(self, remarks: list[Remark], reason: str) -> None:
-        remarks.append(Remark(self._number, self._text, reason))
+    def _remark(self, remarks: list[Remark], reason: str, found: Sequence[Invariant] = ()) -> None:
+        names = tuple(one.name for one in found)
+        remarks.append(Remark(self._number, self._text, reason, names))
 
     def _condition(self) -> Condition:
         trivial = _TRIVIAL.get(self._line.relation, IN_EVERY_CALL)
@@ -152,7 +174,7 @@ def _claim(fields: Mapping[str, Any]) -> AnyClaim:
         raise CannotSay(f"the relation {fields['type']!r}")
     try:
         claim: AnyClaim = msgspec.convert(fields, AnyClaim)
-    except msgspec.ValidationError as error:
+    except UNDECODABLE as error:
         raise CannotSay(f"what it asks ({error})") from None
     return claim
 
@@ -174,7 +196,7 @@ def _params_of(params: Sequence[msgspec.Raw]) -> list[Param]:
 def _decoded_part(raw: msgspec.Raw, kind: Any) -> Any:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
+    except UNDECODABLE as error:
         raise CannotSay(f"what it asks ({error})") from None
 
 
@@ -186,24 +208,21 @@ def _is_traincheck(path: Path) -> bool:
     first = next((line for _, line in _lines_of(path)), b"")
     try:
         found = msgspec.json.decode(first)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return b'"relation"' in first and f'"{FORMAT}"'.encode() not in first
     return isinstance(found, dict) and "relation" in found and "format" not in found
 
 
 def _lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines that are not blank, by number."""
-    try:
-        lines: Iterable[bytes] = path.read_bytes().splitlines()
-    except OSError as error:
-        raise InvariantsUnusable(f"{path} cannot be read: {error.strerror}") from None
-    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    lines = enumerate(read_lines(path), start=1)
+    return ((number, line) for number, line in lines if line.strip())
 
 
 def _decoded(path: Path, number: int, line: bytes) -> InvariantLine:
     try:
         return msgspec.json.decode(line, type=InvariantLine)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise InvariantsUnusable(
             f"{path}, line {number}: {error}; TrainCheck's invariants are one JSON object a line"
         ) from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from heapq import merge
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import msgspec
 
 from remora.core.errors import TraceUnusable
+from remora.core.files import UNDECODABLE
 
 _PATTERNS = ("trace_API_*", "trace_VAR_*", "*proxy_log.json")
 
@@ -117,11 +119,26 @@ class Records:
             return decoder.decode(line)
         except msgspec.ValidationError as error:
             raise _damaged(path, number, error) from None
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             if line.endswith(b"\n"):
                 raise _damaged(path, number, error) from None
             self.warnings.append(f"{path}, line {number}: the last line is cut short, passed over")
             return None
+
+
+def is_trace(path: Path) -> bool:
+    """Whether ``path`` is named, or holds files that are named, as TrainCheck names its traces."""
+    if path.is_dir():
+        return bool(_named(path))
+    return path.is_file() and any(fnmatch(path.name, pattern) for pattern in _PATTERNS)
+
+
+def _named(folder: Path) -> list[Path]:
+    try:
+        names = sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError:
+        return []
+    return [file for file in names if any(fnmatch(file.name, one) for one in _PATTERNS)]
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -129,7 +146,7 @@ def _files_of(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise TraceUnusable(f"{path} is not there; give the folder that TrainCheck's collect wrote")
-    found = sorted({file for pattern in _PATTERNS for file in path.glob(pattern)})
+    found = _named(path)
     if not found:
         raise TraceUnusable(f"{path} holds no trace: no file is named {', '.join(_PATTERNS)}")
     return found

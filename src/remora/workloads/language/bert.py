@@ -32,6 +32,21 @@ class BertSizes:
     positions: int = 512
 
 
+def bert(kind: str, sizes: BertSizes, **more: int) -> torch.nn.Module:
+    """BERT with the head that the class ``kind`` of transformers puts on it."""
+    config = {
+        "num_hidden_layers": sizes.layers,
+        "hidden_size": sizes.width,
+        "num_attention_heads": sizes.heads,
+        "intermediate_size": 4 * sizes.width,
+        "vocab_size": sizes.vocabulary,
+        "max_position_embeddings": sizes.positions,
+        "pad_token_id": None,
+        **more,
+    }
+    return from_config("BertConfig", kind, config)
+
+
 @dataclass(eq=False)
 class BertWorkload(ModelWorkload[BertSizes]):
     """Masked-word training (the loss), or encoding: hidden states (batch, sequence, width).
@@ -43,17 +58,7 @@ class BertWorkload(ModelWorkload[BertSizes]):
     weight_std: float | None = WEIGHT_STD
 
     def network(self, sizes: BertSizes) -> torch.nn.Module:
-        config = {
-            "num_hidden_layers": sizes.layers,
-            "hidden_size": sizes.width,
-            "num_attention_heads": sizes.heads,
-            "intermediate_size": 4 * sizes.width,
-            "vocab_size": sizes.vocabulary,
-            "max_position_embeddings": sizes.positions,
-            "pad_token_id": None,
-        }
-        kind = "BertForMaskedLM" if self.mode == "train" else "BertModel"
-        return from_config("BertConfig", kind, config)
+        return bert("BertForMaskedLM" if self.mode == "train" else "BertModel", sizes)
 
     def batches(
         self, sizes: BertSizes, device: torch.device, seed: int, data: Path | None

@@ -1,0 +1,1 @@
+"""The services that `remora run` takes along: the options of each, and the service they ask for."""

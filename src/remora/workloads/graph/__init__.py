@@ -1,0 +1,1 @@
+"""Networks on graphs, stepped on the whole graph at once, in plain PyTorch."""
