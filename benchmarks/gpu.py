@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import statistics
 import subprocess
@@ -20,7 +21,10 @@ from benchmarks.page import machine, replace_section, table
 from benchmarks.workloads import measure
 from remora.lab.folder import Folder
 from remora.lab.results import Analysis
+from remora.tap.job import Job
+from remora.tap.service import Service
 from remora.workloads import registry as workloads
+from remora.workloads.contract import Session
 
 BUDGET_S = 470.0
 """Everything ends within so many seconds: a check gets what is left, and is killed at its end."""
@@ -51,6 +55,7 @@ def checks() -> Iterator[tuple[str, Check]]:
         yield f"workload {name}, CPU and CUDA agree", lambda name=name: _agrees(name)  # type: ignore[misc]
     yield "workload step times at standard scale", _step_times
     yield "checkpoints of a state on the device", _checkpoints
+    yield "invariants checked on the device", _checking
     yield "bench quick on cuda", _bench
 
 
@@ -138,6 +143,54 @@ def _run_for(step: Callable[[], object], steps: int = 40) -> float:
         step()
     torch.cuda.synchronize()
     return time.perf_counter() - began
+
+
+def _checking() -> str:
+    """Learn from GPT-2 on the device, check it there, and let a gradient become infinite."""
+    from remora.check.services import CheckService, LearnService
+
+    quiet = io.StringIO()
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "healthy.inv")
+        _ride(LearnService(path, stderr=quiet), _gpt2(seed=1).step, steps=12)
+        session = _gpt2(seed=0)
+        alone_s = _run_for(session.step, steps=30) / 30
+        checking = CheckService(path, stderr=quiet)
+        checked_s = _ride(checking, session.step, steps=30)
+        if checking.found_any:
+            raise RuntimeError(f"a healthy run: {checking.findings.violations[0]}")
+        faulty, broken = CheckService(path, stderr=quiet), _gpt2(seed=0)
+        weight = next(broken.model.parameters())
+        weight.register_hook(lambda gradient: gradient * float("inf"))
+        _ride(faulty, broken.step, steps=3)
+        if not any(one.step == 0 for one in faulty.findings.violations):
+            raise RuntimeError("an infinite gradient was not found in its step")
+        triggered = len(checking.report().triggered)
+    return (
+        f"{triggered} invariants triggered; step {checked_s / alone_s:.3f} × native; "
+        "an infinite gradient was found in its step"
+    )
+
+
+def _gpt2(seed: int) -> Session:
+    return workloads.get("gpt2-train").build("standard", torch.device("cuda"), seed=seed)
+
+
+def _ride(service: Service, step: Callable[[], object], steps: int) -> float:
+    """Seconds a step with ``service`` riding along, its first few left out."""
+    job = Job()
+    job.attach(service)
+    try:
+        for _ in range(5):
+            step()
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        for _ in range(steps):
+            step()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - began) / steps
+    finally:
+        job.finish()
 
 
 def _bench() -> str:

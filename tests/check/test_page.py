@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from remora.check.page import page
-from remora.check.report import CheckReport, Violation
+from remora.check.report import CheckReport, NotChecked, Violation
 from remora.check.report_files import check_report_name
 from remora.core.errors import BadValue
 
@@ -29,6 +30,8 @@ def report(*violations: Violation) -> CheckReport:
         program="train.py", steps=10, invariants=3, violations=list(violations),
         triggered=triggered, passed=[name for name in triggered if name not in violated],
         not_triggered=["cccc3333"], not_watched={"torch.gone": "unknown function"},
+        not_checked=[NotChecked(invariant="dddd4444", expected="torch.gone <calls> f",
+                                reason="unknown function 'torch.gone'")],
     )  # fmt: skip
 
 
@@ -51,11 +54,23 @@ def test_every_invariant_is_there_with_its_state() -> None:
     assert ">not triggered<" in states["cccc3333"]
 
 
+def test_what_has_one_cause_lies_together() -> None:
+    same = msgspec.structs.replace(FOUND, invariant="bbbb2222", group="aaaa1111")
+    first = msgspec.structs.replace(FOUND, group="aaaa1111")
+    text = page(report(first, same), WORDS)
+
+    assert text.count("<article>") == 1
+    assert "1 more invariant of the same cause" in text
+    assert text.index("aaaa1111</code></h3>") < text.index("<details>")
+    assert text.index("<details>") < text.index("bbbb2222</code></h3>")
+
+
 def test_what_programs_say_is_text() -> None:
     text = page(report(FOUND), WORDS)
 
     assert "<b>at all" not in text
     assert "<lambda>" not in text
+    assert "<calls>" not in text
 
 
 def test_a_run_that_is_well_says_so() -> None:

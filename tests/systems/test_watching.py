@@ -144,8 +144,9 @@ def test_a_failing_service_does_not_pass_for_a_cheap_one(
 
 
 def test_everything_patched_is_recorded_before_and_after_and_put_back(tmp_path: Path) -> None:
+    session = TinySession()
     before = {(id(s.owner), s.attribute): s.function for s in patch_everything.sites()}
-    ride = registry.create("patch-everything").ride(TinySession(), tmp_path)
+    ride = registry.create("patch-everything").ride(session, tmp_path)
     counts = _run(ride, steps=2)
     after = {(id(s.owner), s.attribute): s.function for s in patch_everything.sites()}
     assert all(after[place] is function for place, function in before.items())
@@ -158,6 +159,19 @@ def test_everything_patched_is_recorded_before_and_after_and_put_back(tmp_path: 
     assert len(weight["digest"]) == 16
     steps = [one for one in records if one[1].endswith("SGD.step")]
     assert steps[0][2][0][0]["type"] == "<torch.optim.sgd.SGD>"
+
+
+def test_a_module_made_in_a_step_is_recorded_before_it_is_whole(tmp_path: Path) -> None:
+    class Maker(TinySession):
+        def step(self) -> Outcome:
+            torch.nn.MSELoss()
+            return super().step()
+
+    ride = registry.create("patch-everything").ride(Maker(), tmp_path)
+    assert _run(ride, steps=1)["records_per_step"] > 0
+    records = [json.loads(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()]
+    made = next(one for one in records if one[1].endswith("loss._Loss.__init__"))
+    assert made[2][0] == [{"type": "<torch.nn.modules.loss.MSELoss>"}]
 
 
 def test_the_published_tool_asks_for_itself() -> None:

@@ -97,6 +97,7 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A disjunction of conjunctions of clauses; with ``inverted``, its negation."""
 
     any_of: tuple[tuple[Clause, ...], ...] = ((),)
+    """Without any it is never met."""
     inverted: bool = False
 
     @property
@@ -118,7 +119,9 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.unconditional:
             return ""
         each = [" and ".join(clause.words() for clause in clauses) for clauses in self.any_of]
-        joined = " or ".join(f"({words})" for words in each) if len(each) > 1 else each[0]
+        joined = " or ".join(each if len(each) == 1 else (f"({words})" for words in each))
+        if not joined:
+            return "always" if self.inverted else "never"
         return f"{'unless' if self.inverted else 'when'} {joined}"
 
 
@@ -133,7 +136,7 @@ def compiled(condition: Condition) -> Callable[[Example], bool] | None:
     """
     if condition.unconditional:
         return None
-    if condition.inverted or len(condition.any_of) > 1:
+    if condition.inverted or len(condition.any_of) != 1:
         return condition.holds
     return _looked_up(condition.any_of[0]) or condition.holds
 

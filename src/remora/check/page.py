@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from remora.check.invariants import counted
 from remora.check.report import CheckReport, Violation
 from remora.core.colours import DARK, LIGHT, css_variables
 from remora.core.files import write_atomically
@@ -33,6 +34,9 @@ h2 { font-size: 1.5rem; margin: 2.5rem 0 .75rem; }
 .facts b { color: var(--ink); font-weight: 600; }
 article { background: var(--wash); border-radius: 10px; padding: 1rem 1.25rem; margin: 0 0 1rem;
   border-inline-start: 4px solid var(--worse); }
+article details { margin-top: .75rem; }
+article details h3 { margin-top: 1rem; }
+summary { cursor: pointer; color: var(--muted); }
 article h3 { margin: 0 0 .5rem; font-size: 1rem; display: flex; flex-wrap: wrap; gap: .5rem 1rem; }
 dl { display: grid; grid-template-columns: 6rem 1fr; gap: .25rem 1rem; margin: 0; }
 dt { color: var(--muted); }
@@ -71,7 +75,7 @@ def page(report: CheckReport, words: Words) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(_headline(report))}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"{_masthead(report)}<main>\n{_violations(report)}{_not_watched(report)}"
+        f"{_masthead(report)}<main>\n{_violations(report)}{_not_checked(report)}"
         f"{_table(report, words)}</main>\n</body>\n</html>\n"
     )
 
@@ -84,11 +88,15 @@ def _headline(report: CheckReport) -> str:
 
 
 def _masthead(report: CheckReport) -> str:
-    facts = (
+    facts = [
         ("program", report.program or "–"), ("steps", f"{report.steps:,}"),
         ("invariants", f"{report.invariants:,}"), ("passed", f"{len(report.passed):,}"),
         ("not triggered", f"{len(report.not_triggered):,}"),
-    )  # fmt: skip
+    ]  # fmt: skip
+    if report.not_checked:
+        facts.append(("not checked", f"{len(report.not_checked):,}"))
+    if report.every > 1:
+        facts.insert(2, ("watched", f"1 step in {report.every:,}"))
     items = "".join(f"<li>{name} <b>{escape(value)}</b></li>" for name, value in facts)
     return (
         f'<header>\n<p class="eyebrow">Remora check</p>\n<h1>{escape(_headline(report))}</h1>\n'
@@ -97,10 +105,24 @@ def _masthead(report: CheckReport) -> str:
 
 
 def _violations(report: CheckReport) -> str:
+    """By cause, in the order of their first steps: the first of each whole, the others below it."""
     if not report.violations:
         return ""
-    in_order = sorted(report.violations, key=lambda one: one.step)
-    return "<h2>What did not hold</h2>\n" + "".join(map(_violation, in_order))
+    causes: dict[str, list[Violation]] = {}
+    for one in sorted(report.violations, key=lambda one: one.step):
+        causes.setdefault(one.group or one.invariant, []).append(one)
+    return "<h2>What did not hold</h2>\n" + "".join(map(_cause, causes.values()))
+
+
+def _cause(violations: Sequence[Violation]) -> str:
+    first, *others = violations
+    return f"<article>\n{_violation(first)}{_others(others) if others else ''}</article>\n"
+
+
+def _others(violations: Sequence[Violation]) -> str:
+    number = counted(len(violations), "more invariant")
+    each = "".join(map(_violation, violations))
+    return f"<details><summary>{number} of the same cause</summary>\n{each}</details>\n"
 
 
 def _violation(one: Violation) -> str:
@@ -112,21 +134,24 @@ def _violation(one: Violation) -> str:
     rows.append(("how often", often))
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return (
-        f'<article>\n<h3>Step {one.step:,}{rank} <span class="chip worse">{escape(one.relation)}'
-        f"</span> <code>{escape(one.invariant)}</code></h3>\n<dl>{listed}</dl>\n</article>\n"
+        f'<h3>Step {one.step:,}{rank} <span class="chip worse">{escape(one.relation)}'
+        f"</span> <code>{escape(one.invariant)}</code></h3>\n<dl>{listed}</dl>\n"
     )
 
 
-def _not_watched(report: CheckReport) -> str:
-    if not report.not_watched:
+def _not_checked(report: CheckReport) -> str:
+    """What is judged by nothing, whole or in part, and why."""
+    rows = "".join(
+        f"<tr><td><code>{escape(one.invariant)}</code></td><td>{escape(one.expected)}</td>"
+        f"<td>{escape(one.reason)}</td></tr>\n"
+        for one in (*report.not_checked, *report.checked_in_part)
+    )
+    if not rows:
         return ""
-    items = "".join(
-        f"<tr><td><code>{escape(name)}</code></td><td>{escape(why)}</td></tr>"
-        for name, why in sorted(report.not_watched.items())
-    )
     return (
-        "<h2>What could not be watched</h2>\n<p>Invariants about these functions were not judged."
-        f'</p>\n<div class="scroll"><table>{items}</table></div>\n'
+        '<h2>What could not be checked</h2>\n<div class="scroll"><table>\n<thead><tr>'
+        "<th>invariant</th><th>what it says</th><th>why</th></tr></thead>\n"
+        f"<tbody>\n{rows}</tbody></table></div>\n"
     )
 
 
@@ -136,6 +161,7 @@ def _table(report: CheckReport, words: Words) -> str:
         *((name, "violated", "worse") for name in report.triggered if name in violated),
         *((name, "passed", "same") for name in report.passed),
         *((name, "not triggered", "unsure") for name in report.not_triggered),
+        *((one.invariant, "not checked", "unsure") for one in report.not_checked),
     ]
     return (
         '<h2>Every invariant</h2>\n<div class="scroll"><table>\n<thead><tr><th>invariant</th>'
@@ -145,8 +171,10 @@ def _table(report: CheckReport, words: Words) -> str:
 
 
 def _rows(states: Iterable[tuple[str, str, str]], words: Words) -> str:
+    """One that is none of ours has no words here; what could not be checked tells of it."""
     return "".join(
         f"<tr><td><code>{escape(name)}</code></td><td>{escape(words[name][0])}</td>"
         f'<td>{escape(words[name][1])}</td><td><span class="chip {tone}">{state}</span></td></tr>\n'
         for name, state, tone in states
+        if name in words
     )

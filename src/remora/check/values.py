@@ -44,8 +44,9 @@ _CONSTANTS = frozenset(
 )  # fmt: skip
 _PLAIN = (bool, int, float, str, type(None))
 
-PLAIN, TENSOR, SEQUENCE, MAPPING, MODULE, CONSTANT, OTHER = range(7)
-"""Sorts of value, each with its own properties."""
+PLAIN, TENSOR, SEQUENCE, MAPPING, MODULE, CONSTANT, OTHER, TAKES_OVER = range(8)
+"""Sorts of value, each with its own properties. The last are tensors of classes that are told of
+whatever is asked of them (``__torch_function__``)."""
 
 
 def properties(name: str, value: Any, into: dict[str, Any], depth: int = 0) -> None:
@@ -75,7 +76,7 @@ def _sort_of(kind: type) -> int:
     if kind in _PLAIN:
         return PLAIN
     if is_tensor(kind):
-        return TENSOR
+        return TAKES_OVER if _takes_over(kind) else TENSOR
     if kind is list or issubclass(kind, tuple):
         return SEQUENCE
     if issubclass(kind, Mapping):
@@ -98,6 +99,14 @@ class_name: Callable[[type], str] = lru_cache(maxsize=1024)(_class_name)
 def is_tensor(kind: type) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and issubclass(kind, torch.Tensor)
+
+
+def _takes_over(kind: Any) -> bool:
+    torch: Any = sys.modules["torch"]
+    return kind.__torch_function__ not in (
+        torch.Tensor.__torch_function__,
+        torch._C._disabled_torch_function_impl,
+    )
 
 
 def is_module(kind: type) -> bool:
@@ -165,7 +174,7 @@ def identity(value: Any) -> tuple[Any, ...] | None:
     A tensor's storage is referred to weakly: once it is freed, a new one at the same address has
     another identity. None for what cannot be told: an object without weak references or a hash.
     """
-    if sort_of(type(value)) == TENSOR:
+    if sort_of(type(value)) in (TENSOR, TAKES_OVER):
         try:
             storage = value.untyped_storage()
             place = value.storage_offset(), tuple(value.shape)
@@ -201,6 +210,21 @@ def _ranks(value: Any) -> tuple[int, ...] | None:
 
 
 Getter = Callable[[Any], Any]
+
+
+def _unseen(get: Getter) -> Getter:
+    """``get``, of which the tensor's class is not told. Sizes that are symbols are left out."""
+
+    def unseen(tensor: Any) -> Any:
+        with sys.modules["torch"]._C.DisableTorchFunctionSubclass():
+            found = get(tensor)
+        if type(found) is tuple and get is not identity:
+            return tuple(one if type(one) is int else None for one in found)
+        return found
+
+    return unseen
+
+
 GETTERS: dict[int, tuple[tuple[str, Getter], ...]] = {
     TENSOR: (
         ("kind", _kind),
@@ -220,3 +244,4 @@ GETTERS: dict[int, tuple[tuple[str, Getter], ...]] = {
     ),
 }
 """By sort, its properties. One that gives None is not there."""
+GETTERS[TAKES_OVER] = tuple((suffix, _unseen(get)) for suffix, get in GETTERS[TENSOR])

@@ -12,10 +12,11 @@ from remora.lab.design import Chosen, Design, Effort
 from remora.systems.invariant_sets import DEPLOYED, LEARNED, VARIABLES
 
 _WORKLOADS = (
-    *("mlp-train", "word-lm-train", "mnist-cnn-train", "resnet18-train"),
-    *("bert-base-train",),
+    *("mlp-train", "word-lm-train", "mnist-cnn-train"),
+    *("bert-classification-train", "dcgan-train", "gat-train", "gcn-train", "resnet18-train"),
+    *("siamese-train", "vit-train", "t5-base-train", "vae-train"),
 )
-"""First the three whose steps take under a millisecond, tens of them, and near a hundred."""
+"""A step of well under a millisecond, the earlier transformer, and the published ones."""
 _SYSTEMS: tuple[Chosen, ...] = (
     ("native", {}),
     ("settrace", {}),
@@ -37,7 +38,7 @@ DESIGN = Design(
     systems=dict.fromkeys(("quick", "standard", "paper"), _SYSTEMS),
     efforts={
         "quick": Effort(
-            seconds=0.8, min_steps=3, blocks=6, budget_s=900, timeout_s=120, executor="forkserver"
+            seconds=1.2, min_steps=3, blocks=6, budget_s=900, timeout_s=120, executor="forkserver"
         ),
         "standard": Effort(seconds=10, min_steps=8, max_steps=5000, blocks=10, timeout_s=1800),
         "paper": Effort(seconds=30, min_steps=8, max_steps=20000, blocks=10, timeout_s=7200),

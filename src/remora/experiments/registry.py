@@ -43,8 +43,12 @@ def get(name: str) -> Design:
 
 def figures(name: str) -> tuple[Figure, ...]:
     """What the report of the experiment ``name`` shows beside what every report does."""
-    if name != checkpoint_goodput.DESIGN.name:
-        return ()
-    from remora.experiments.goodput_report import figure
+    if name == checkpoint_goodput.DESIGN.name:
+        from remora.experiments import goodput_report
 
-    return (figure(),)
+        return (goodput_report.figure(),)
+    if name == check_overhead.DESIGN.name:
+        from remora.experiments import check_overhead_report
+
+        return (check_overhead_report.figure(),)
+    return ()

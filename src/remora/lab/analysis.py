@@ -46,12 +46,13 @@ _COSTS: dict[str, Callable[[Measured], float | None]] = {
     "gpu_peak_mib": lambda s: _over(s.costs.gpu_peak_bytes, _MIB),
 }
 P95 = "p95 step time"
+CPU = "CPU time a step"
 THROUGHPUT = "throughput"
 """Work a second, the final drain included: its ratio to native is "× no checkpointing"."""
 _COMPARED_COSTS: dict[str, Callable[[Measured], float]] = {
     P95: lambda s: float(np.quantile(s.counted_ns, 0.95)),
     THROUGHPUT: lambda s: s.throughput,
-    "CPU time a step": lambda s: s.cpu_ns_per_step,
+    CPU: lambda s: s.cpu_ns_per_step,
     "peak RSS": lambda s: float(s.costs.peak_rss_bytes),
     "start-up": lambda s: float(s.start_up_ns),
 }

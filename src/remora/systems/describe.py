@@ -78,7 +78,12 @@ def every_member(value: object) -> dict[str, Any]:
 
 
 def _attributes(value: object) -> Iterator[tuple[str, Any]]:
-    for name in dir(value):
+    """None of an object that cannot tell yet, as a module whose ``__init__`` is not over."""
+    try:
+        names = dir(value)
+    except Exception:
+        names = []
+    for name in names:
         if not name.startswith("_"):
             try:
                 attribute = getattr(value, name)

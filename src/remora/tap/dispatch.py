@@ -40,7 +40,7 @@ class Dispatched:
         return get_ident() in self._inside and self._was_taken_over(sys._getframe(2))
 
     def _was_taken_over(self, frame: FrameType | None) -> bool:
-        ours = Dispatched.__call__.__code__
+        ours = type(self).__call__.__code__
         taken_over = False
         while frame is not None:
             if frame.f_code is ours and frame.f_locals.get("self") is self:
@@ -50,14 +50,43 @@ class Dispatched:
         return False
 
 
-def may_come_back(function: Any, owner: Any) -> bool:
-    """Whether torch may look ``function`` up where its wrapper stands, in ``owner``.
+class HandsOver(Dispatched):
+    """A function that is built into torch: it hands itself to whoever takes its calls over.
 
-    Not so for ``torch.add`` and the like: torch looks those up in a class of its own.
+    But that is not what its name finds while it is watched, and those who take a call over ask by
+    name which it is. So they are handed the wrapper, as by torch's functions in Python.
     """
-    where = owner.__module__ if isinstance(owner, type) else getattr(owner, "__name__", "")
-    if where.partition(".")[0] != "torch":
-        return False
-    return not isinstance(function, BuiltinFunctionType) or isinstance(
-        function.__self__, ModuleType
-    )
+
+    __slots__ = ("_hand", "_plain", "_would_hand", "wrapper")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        torch = sys.modules["torch"]
+        self.wrapper = function
+        self._plain, self._hand = torch.Tensor, torch.overrides.handle_torch_function
+        self._would_hand = torch._C._has_torch_function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        given = (*args, *kwargs.values())
+        if not self._would_hand(given):
+            return self._function(*args, **kwargs)
+        ident = get_ident()
+        is_first = ident not in self._inside
+        self._inside.add(ident)
+        try:
+            theirs = tuple(one for one in given if type(one) is not self._plain)
+            return self._hand(self.wrapper, theirs, *args, **kwargs)
+        finally:
+            if is_first:
+                self._inside.discard(ident)
+
+
+def dispatched(function: Any, owner: Any) -> Dispatched | None:
+    """``function`` of ``owner`` as its wrapper calls it; None if no call of it comes back."""
+    home = getattr(function, "__self__", None)
+    where = home if isinstance(home, ModuleType) else owner
+    name = where.__module__ if isinstance(where, type) else getattr(where, "__name__", "")
+    if name.partition(".")[0] != "torch":
+        return None
+    is_built_in = isinstance(function, BuiltinFunctionType)
+    return HandsOver(function) if is_built_in else Dispatched(function)

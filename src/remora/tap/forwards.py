@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from remora.tap.imports import ImportWatch
 from remora.tap.names import Place, find
 from remora.tap.subscription import Admit, Subscription, in_callback
+from remora.tap.undisturbed import modes_are_on, undisturbed
 from remora.tap.wrap import Site, Watcher, unwatch, watch
 
 if TYPE_CHECKING:
@@ -188,7 +189,10 @@ class RootForwards:
             for callback, subscription in watchers:
                 if subscription.live:
                     try:
-                        callback(forward)
+                        if modes_are_on():
+                            undisturbed(callback, forward)
+                        else:
+                            callback(forward)
                     except Exception as error:
                         subscription.fail(error)
         finally:
@@ -234,7 +238,7 @@ class _Hook:
 
     def __init__(self, call: Callable[..., None], module: weakref.ref[Any]) -> None:
         self._call, self._module = call, module
-        self._is_compiling = sys.modules["torch.compiler"].is_compiling
+        self._is_compiling = _compiling
         self._call_impl = _call_impl()
         self._backward_id = sys.modules["torch"]._C._current_graph_task_id
 
@@ -303,7 +307,10 @@ def _call_impl() -> CodeType:
 
 
 def _compiling() -> bool:
-    """A graph compiler is tracing: it takes this for a constant and leaves our hooks out."""
+    """A graph compiler is tracing: it takes this for a constant and leaves our hooks out.
+
+    So is ``torch.jit.trace``, which sees what hooks ask of tensors.
+    """
     import torch
 
-    return torch.compiler.is_compiling()
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None

@@ -19,6 +19,7 @@ from types import (
 from typing import Any
 
 from remora.core.errors import BadValue, UnknownName
+from remora.tap.shapes import BuiltIn
 
 _INTERCEPTABLE = (
     FunctionType,
@@ -29,6 +30,7 @@ _INTERCEPTABLE = (
     MethodType,
     staticmethod,
     classmethod,
+    BuiltIn,
 )
 
 

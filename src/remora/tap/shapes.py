@@ -4,13 +4,30 @@
 by their answer how to call it. So around a coroutine function stands a coroutine function, around a
 generator function a generator function; each passes on whatever is sent and thrown into it. What it
 wraps is then called when it begins to run, not when it is called.
+
+Around a function of a module that is built in stands what, like it, binds to no instance where a
+class holds it.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncIterator, Callable, Generator
+from types import BuiltinFunctionType
 from typing import Any
+
+
+class BuiltIn(functools.partial[Any]):
+    """Binds to no instance. Pickled by its name, as what it stands for is."""
+
+    __qualname__: str
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<built-in function {self.__qualname__}>"
 
 
 def shaped(like: Any, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,7 +38,7 @@ def shaped(like: Any, call: Callable[..., Any]) -> Callable[..., Any]:
         return _generator(call)
     if inspect.isasyncgenfunction(like):
         return _async_generator(call)
-    return call
+    return BuiltIn(call) if isinstance(like, BuiltinFunctionType) else call
 
 
 def _coroutine(call: Callable[..., Any]) -> Callable[..., Any]:

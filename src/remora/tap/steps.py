@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from remora.tap.forwards import Forward, RootForwards
 from remora.tap.imports import ImportWatch
 from remora.tap.subscription import Admit, Subscription, in_callback
+from remora.tap.undisturbed import modes_are_on, undisturbed
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -175,7 +176,10 @@ class OptimizerSteps:
             for callback, subscription in self._before:
                 if subscription.live:
                     try:
-                        callback(step)
+                        if modes_are_on():
+                            undisturbed(callback, step)
+                        else:
+                            callback(step)
                     except Exception as error:
                         subscription.fail(error)
         finally:
@@ -197,7 +201,10 @@ class OptimizerSteps:
             for callback, subscription in self._after:
                 if subscription.live:
                     try:
-                        callback(step)
+                        if modes_are_on():
+                            undisturbed(callback, step)
+                        else:
+                            callback(step)
                     except Exception as error:
                         subscription.fail(error)
         finally:

@@ -8,7 +8,6 @@ either order.
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,10 +17,12 @@ from types import BuiltinFunctionType, MethodType, ModuleType
 from typing import Any
 
 from remora.core.errors import BadValue
-from remora.tap.dispatch import Dispatched, may_come_back
+from remora.tap.defaults import swap_in_defaults
 from remora.tap.names import Place
-from remora.tap.shapes import shaped
+from remora.tap.scripting import guards
 from remora.tap.subscription import Subscription, in_callback
+from remora.tap.undisturbed import modes_are_on, undisturbed
+from remora.tap.wrapper import wrapper_of
 
 Before = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 After = Callable[[Any, Any], object]
@@ -67,6 +68,8 @@ class Watcher:
             return None
         with _Inside():
             try:
+                if modes_are_on():
+                    return undisturbed(self.before, args, kwargs)
                 return self.before(args, kwargs)
             except Exception as error:
                 self.subscription.fail(error)
@@ -85,7 +88,10 @@ class Watcher:
             return
         with _Inside():
             try:
-                callback(token, what)
+                if modes_are_on():
+                    undisturbed(callback, token, what)
+                else:
+                    callback(token, what)
             except Exception as error:
                 self.subscription.fail(error)
 
@@ -126,6 +132,9 @@ _sites: dict[tuple[int, str], Site] = {}
 _lock = threading.RLock()
 _postponed: dict[int, tuple[Any, Any]] | None = None
 """By the id of what is there: it and what is to come, while swaps are collected."""
+_is_put_back = False
+_guarded: list[tuple[Any, Any]] = []
+"""The compilers of ``torch.jit``, each with what stands in its place."""
 
 
 def watch(place: Place, watcher: Watcher) -> Site:
@@ -138,10 +147,11 @@ def watch(place: Place, watcher: Watcher) -> Site:
         site = _find_site(place)
         if site is None:
             site = Site(place, _function_of(place))
-            site.wrapper = _wrap(site)
+            site.wrapper = wrapper_of(site)
             site.set_watchers((watcher,))
             _install(site)
             _sites[_key(place)] = site
+            _guard_scripting()
         else:
             site.set_watchers((*site.watchers, watcher))
         return site
@@ -174,6 +184,7 @@ def unwatch(site: Site, watcher: Watcher) -> None:
         if not site.watchers and _sites.get(_key(site.place)) is site:
             del _sites[_key(site.place)]
             _restore(site)
+            _guard_scripting()
 
 
 def _key(place: Place) -> tuple[int, str]:
@@ -201,71 +212,6 @@ def _function_of(place: Place) -> Any:
     return raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
 
 
-def _wrap(site: Site) -> Any:
-    """The wrapper. Written out rather than composed: every call in it is paid by the program."""
-    original, busy, ident_of = site.original, in_callback, get_ident
-    mark, unmark = busy.add, busy.discard
-    compiling = _compiling_check()
-    dispatched = Dispatched(original) if may_come_back(original, site.place.owner) else None
-    call = dispatched or original
-
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        if (
-            compiling()
-            or (ident := ident_of()) in busy
-            or (dispatched is not None and dispatched.is_coming_back())
-        ):
-            return original(*args, **kwargs)
-        if (only := site.only) is None:
-            return _call_watched(site.watchers, call, args, kwargs)
-        token = None
-        if (before := only.before) is not None:
-            mark(ident)
-            try:
-                token = before(args, kwargs)
-            except Exception as error:
-                only.subscription.fail(error)
-            finally:
-                unmark(ident)
-        try:
-            result = call(*args, **kwargs) if kwargs else call(*args)  # torch takes none faster
-        except BaseException as error:
-            only.fell(token, error)
-            raise
-        if (after := only.after) is not None and only.subscription.live:
-            mark(ident)
-            try:
-                after(token, result)
-            except Exception as error:
-                only.subscription.fail(error)
-            finally:
-                unmark(ident)
-        return result
-
-    return functools.wraps(original)(shaped(original, watched))
-
-
-def _call_watched(
-    watchers: tuple[Watcher, ...], original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    tokens = [watcher.enter(args, kwargs) for watcher in watchers]
-    try:
-        result = original(*args, **kwargs)
-    except BaseException as error:
-        for watcher, token in zip(reversed(watchers), reversed(tokens), strict=True):
-            watcher.fell(token, error)
-        raise
-    for watcher, token in zip(reversed(watchers), reversed(tokens), strict=True):
-        watcher.leave(token, result)
-    return result
-
-
-def _compiling_check() -> Callable[[], bool]:
-    """Tells a graph compiler, which traces the wrapper, to see only the function in it."""
-    torch_compiler = sys.modules.get("torch.compiler")
-    return torch_compiler.is_dynamo_compiling if torch_compiler is not None else lambda: False
-
-
 def _install(site: Site) -> None:
     owner, attribute = site.place.owner, site.place.attribute
     if not isinstance(owner, type):
@@ -287,18 +233,52 @@ def _binding_like(raw: Any) -> Callable[[Any], Any]:
     return lambda function: function
 
 
-def _restore(site: Site) -> None:
+def _restore(site: Site) -> bool:
+    """Put the function back, unless the program has put something of its own there."""
     owner, attribute = site.place.owner, site.place.attribute
     if not isinstance(owner, type):
         replace_in_modules(site.wrapper, site.original)
-        return
+        return True
     now = vars(owner).get(attribute)
     if (now.__func__ if isinstance(now, staticmethod | classmethod) else now) is not site.wrapper:
-        return  # the program has put something else there, which is its own
+        return False
     if site.before_us is _ABSENT:
         delattr(owner, attribute)
     else:
         setattr(owner, attribute, site.before_us)
+    return True
+
+
+@contextlib.contextmanager
+def put_back() -> Iterator[None]:
+    """Within it nothing is wrapped."""
+    global _is_put_back
+    with _lock:
+        if _is_put_back:
+            yield
+            return
+        _is_put_back = True
+        with together():
+            restored = [site for site in _sites.values() if _restore(site)]
+        try:
+            yield
+        finally:
+            with together():
+                for site in restored:
+                    _install(site)
+            _is_put_back = False
+
+
+def _guard_scripting() -> None:
+    """Guard ``torch.jit``'s compilers as long as anything is watched."""
+    if _sites and not _guarded:
+        _guarded.extend(guards(put_back))
+        for function, guard in _guarded:
+            replace_in_modules(function, guard)
+    elif not _sites:
+        while _guarded:
+            function, guard = _guarded.pop()
+            replace_in_modules(guard, function)
 
 
 def replace_in_modules(old: Any, new: Any) -> None:
@@ -314,6 +294,7 @@ def replace_in_modules(old: Any, new: Any) -> None:
 
 
 def _swap_in_modules(swaps: dict[int, tuple[Any, Any]]) -> None:
+    swap_in_defaults(swaps)
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "remora" or not issubclass(type(module), ModuleType):
             continue

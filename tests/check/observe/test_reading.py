@@ -99,3 +99,7 @@ def test_what_has_no_storage_is_one_as_an_object() -> None:
     assert of_sparse(sparse) == of_sparse(sparse) != of_sparse(torch.eye(2).to_sparse())
     assert of_sparse([1, 2]) == {}
     assert Outputs(ALL).read(type("Slots", (), {"__slots__": ()})()).keys() == {"result.kind"}
+
+
+def test_an_input_may_be_asked_for_by_its_position_though_it_has_a_name() -> None:
+    assert Inputs(lambda x, y: None, frozenset({"1"})).read((5, 6), {}) == {"1": 6}

@@ -19,6 +19,7 @@ from remora.check.relations.constant_output import ConstantOutput
 from remora.check.relations.contains import Contains
 from remora.check.relations.cover import Cover
 from remora.check.relations.lead import Lead
+from remora.check.relations.periodic_change import PeriodicChange
 from remora.check.report import CheckReport
 from remora.core.errors import BadValue
 
@@ -161,8 +162,28 @@ def learned() -> list[Invariant]:
 def test_all_that_is_learned_holds_of_a_sampled_healthy_run(
     learned: list[Invariant], every: int, tmp_path: Path
 ) -> None:
-    report = checked(tmp_path, *(one.claim for one in learned if one.when.unconditional),
-                     every=every)  # fmt: skip
+    path = tmp_path / "healthy.inv"
+    write_invariants(path, Invariants(header=Header(), invariants=tuple(learned)))
+    with remora.check.watch(path, every=every) as service:
+        train(30)
+        report = service.report()
 
     assert report.violations == []
     assert len(report.passed) > 10
+
+
+@pytest.mark.parametrize("every", [2, 3, 4])
+def test_what_changes_every_so_many_steps_is_not_taken_to_be_early(
+    every: int, tmp_path: Path
+) -> None:
+    path = file_of(tmp_path, PeriodicChange("target", 3), Cover(ZERO, BACKWARD))
+    target = nn.Linear(30, 20)
+    with remora.check.watch(path, every=every) as service:
+        for step in epoch(range(26)):
+            target(torch.ones(1, 30))
+            if step % 3 == 1:  # of the next step
+                with torch.no_grad():
+                    target.weight.add_(1)
+                    target.bias.add_(1)
+
+    assert service.report().violations == []

@@ -110,3 +110,13 @@ def test_inputs_are_written_as_they_are_read(inputs: dict[str, Any]) -> None:
 def test_inputs_that_cannot_be_written_so_are_refused(inputs: dict[str, Any]) -> None:
     with pytest.raises(CannotSay):
         arguments_of(inputs)
+
+
+@pytest.mark.parametrize("shape", [None, 3, {"a": 1}, [{}], "x"])
+def test_what_is_no_shape_is_none(shape: object) -> None:
+    found: dict[str, object] = {}
+    tensor = {"torch.FloatTensor": {"shape": shape, "_TRAINCHECK_data_ID": 5}}
+    properties_of("x", tensor, found)
+
+    assert hash(tuple(found.values())) is not None
+    assert found["x.identity"] == (5, ())

@@ -125,7 +125,7 @@ def elements(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def is_on_host(tensor: torch.Tensor) -> bool:
-    return tensor.device.type == "cpu"
+    return bool(tensor.is_cpu)
 
 
 def differ(before: Token, after: Token) -> Fact:
@@ -210,7 +210,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     """Whether its elements are real and lie in a row on the host."""
     return (
         type(tensor) in _PLAIN
-        and tensor.is_cpu
+        and is_on_host(tensor)
         and tensor.layout is torch.strided
         and tensor.is_contiguous()
         and not tensor.is_neg()

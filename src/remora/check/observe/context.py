@@ -62,6 +62,9 @@ class Context:
 
 def _autocast(torch: Any) -> str | None:
     """The dtype of the autocast that is on, on whichever device."""
+    any_is_on = getattr(torch._C, "_is_any_autocast_enabled", None)  # asking it is the cheapest
+    if any_is_on is not None and not any_is_on():
+        return None
     for device in ("cpu", "cuda"):
         if torch.is_autocast_enabled(device):
             return str(torch.get_autocast_dtype(device))

@@ -13,6 +13,7 @@ from remora.check.observe.reading import Inputs, Outputs
 from remora.check.observe.subjects import subject_of
 from remora.check.sink import Wanted
 from remora.tap.names import Place, find
+from remora.tap.undisturbed import unseen
 
 if TYPE_CHECKING:
     from remora.check.observe.live import LiveCalls
@@ -70,8 +71,8 @@ class Followed:
                 handle(call)
 
         def look_and_leave(call: Call, result: Any) -> None:
-            seen = self._around.end(call) if self._around is not None else None
-            readings = self._measuring.end(call) if self._measuring is not None else None
+            seen = unseen(self._around.end, call) if self._around is not None else None
+            readings = unseen(self._measuring.end, call) if self._measuring is not None else None
             leave(call, result)
             if seen:
                 live.observed(call, seen)
@@ -86,9 +87,9 @@ class Followed:
     def _look(self, call: Call, subject: Any) -> None:
         """What is known before the call of what it may change."""
         if self._around is not None:
-            self._around.begin(call, subject)
+            unseen(self._around.begin, call, subject)
         if self._measuring is not None:
-            self._measuring.begin(call, subject)
+            unseen(self._measuring.begin, call, subject)
 
     def enter_late(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """For a function that was not there yet: its parameters get their names now."""

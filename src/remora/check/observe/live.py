@@ -23,6 +23,7 @@ from remora.tap.forwards import Forward
 from remora.tap.job import Job
 from remora.tap.names import find
 from remora.tap.steps import Step
+from remora.tap.undisturbed import unseen
 
 SEEN_BY_HOOKS = frozenset({OPTIMIZER_STEP, MODEL_FORWARD})
 """Functions that stand for the same method of every class; torch's hooks tell of them."""
@@ -103,7 +104,7 @@ class LiveCalls:
         if not self.watching.calls:
             return
         if self._sees_variables:
-            self.variables.ran(forward.module)
+            unseen(self.variables.ran, forward.module)
         followed.enter_for(forward.module, of_mode(forward.module.training))
 
     def _before_step(self, followed: Followed, step: Step) -> None:
@@ -115,7 +116,7 @@ class LiveCalls:
         if not step.advances:
             return
         if self.watching.calls:
-            self._settle()
+            unseen(self._settle)
             self.sink.step_ended(self.context.step)
         self.context.step_ended(step.total, step.optimizer)
         if self._sampling.every > 1:
@@ -186,7 +187,7 @@ class LiveCalls:
             whole = iter(settled([one for _, seen in waiting for one in seen]))
             for call, seen in waiting:
                 self.sink.changed(call, [next(whole) for _ in seen])
-        if self._compared and self.watching.variables:
+        if self._compared:
             self.variables.meet(None)
             contents = self.variables.contents(self._compared, self._comparisons)
             self._comparisons += 1

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from math import inf
 from typing import Any
 
 from remora.check.calls import NOTHING
 from remora.check.conditions import ABSENT
+from remora.check.observe.parameters import parameters_of
 from remora.check.observe.selecting import ALL, below, everything, readers
-from remora.check.observe.signature import KnownProperties, Sign, signing
-from remora.check.values import is_torch_constant, properties
+from remora.check.observe.signature import KnownProperties, signing
+from remora.check.values import properties
 
-_PLAIN = (bool, int, float, str, type(None))
 RESULT = "result"
 DIGEST, ROWS = f"{RESULT}.digest", f"{RESULT}.rows"
 
@@ -26,42 +25,42 @@ class Inputs:
     """
 
     def __init__(self, function: Any, wanted: frozenset[str]) -> None:
-        self._names, self._defaults = _parameters(function)
+        self._names, self._defaults = parameters_of(function)
         self._all, self._nothing = ALL in wanted, not wanted
+        asked = {} if self._all else below(wanted)
         self._wanted = [
-            (self._position(name), name, read, self._defaults.get(name, ABSENT))
-            for name, read in ({} if self._all else readers(wanted)).items()
+            (self._position(name), name, self._defaults.get(name, ABSENT), signing(rests))
+            for name, rests in asked.items()
         ]
-        self._signs: list[Sign] = [signing(rests) for rests in below(wanted).values()]
+        self._readers = list(({} if self._all else readers(wanted)).values())
         self._known = KnownProperties()
 
     def _position(self, name: str) -> float:
         """Where it can be passed by position; infinity where it cannot."""
         if name in self._names:
             return self._names.index(name)
-        return int(name) if name.isdecimal() and int(name) >= len(self._names) else inf
+        return int(name) if name.isdecimal() else inf
 
     def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._nothing:
             return NOTHING
         if self._all:
             return self._read_all(args, kwargs)
-        values, signature, signed = [], [], True
-        given = len(args)
-        for (position, name, _, default), sign in zip(self._wanted, self._signs, strict=True):
-            value = args[position] if position < given else kwargs.get(name, default)  # type: ignore[call-overload]
-            values.append(value)
-            signature.append(told := sign(value) if value is not ABSENT else ABSENT)
-            signed = signed and told is not None
-        if not signed:
-            return self._read_of(values)
+        given, signature = len(args), []
+        for position, name, default, sign in self._wanted:
+            signature.append(
+                sign(args[position] if position < given else kwargs.get(name, default))  # type: ignore[call-overload]
+            )
         key = tuple(signature)
-        known = self._known.get(key)
-        return known if known is not None else self._known.meet(key, self._read_of(values))
+        if (known := self._known.get(key)) is not None:
+            return known
+        found = self._read_wanted(args, kwargs)
+        return found if None in signature else self._known.meet(key, found)
 
-    def _read_of(self, values: list[Any]) -> dict[str, Any]:
+    def _read_wanted(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for (*_, read, _), value in zip(self._wanted, values, strict=True):
+        for (position, name, default, _), read in zip(self._wanted, self._readers, strict=True):
+            value = args[position] if position < len(args) else kwargs.get(name, default)  # type: ignore[call-overload]
             if value is not ABSENT:
                 read(value, found)
         return found
@@ -123,21 +122,3 @@ def _rows(result: Any, into: dict[str, Any]) -> None:
 
     if (rows := batch_rows(result)) is not None:
         into[ROWS] = rows
-
-
-def _parameters(function: Any) -> tuple[list[str], dict[str, Any]]:
-    """Names of the positional parameters, and the defaults that are plain values."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return [], {}
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = signature.parameters.values()
-    return (
-        [one.name for one in parameters if one.kind in positional],
-        {one.name: one.default for one in parameters if _is_plain(type(one.default))},
-    )
-
-
-def _is_plain(kind: type) -> bool:
-    return kind in _PLAIN or is_torch_constant(kind)

@@ -2,7 +2,8 @@
 
 What comes after what reaches over the end of a step: that the gradients of step 10 were cleared
 after the backward of step 9 is only known to who saw both. Where an invariant asks for that, the
-calls of the step before a watched one are followed as well, though nothing of variables is read.
+calls of the step before a watched one are followed as well, though no variables are read around
+them; at the end of any step that is followed contents are compared.
 In between, wrapped functions are called straight, and relations are told that they missed steps.
 """
 

@@ -16,9 +16,7 @@ from remora.check.values import (
     GETTERS,
     LONGEST_TEXT,
     MAPPING,
-    MODULE,
     MOST_ITEMS,
-    OTHER,
     PLAIN,
     SEQUENCE,
     TENSOR,
@@ -96,8 +94,8 @@ class _Reader:
 
     def read(self, value: Any, into: dict[str, Any]) -> None:
         sort = sort_of(type(value))
-        if sort in (TENSOR, MODULE, OTHER):
-            for full, get in self._getters[sort]:
+        if (getters := self._getters.get(sort)) is not None:
+            for full, get in getters:
                 if (found := get(value)) is not None:
                     into[full] = found
         else:

@@ -11,22 +11,25 @@ from operator import attrgetter
 from typing import Any
 
 from remora.check.calls import Known
-from remora.check.values import CONSTANT, MODULE, OTHER, PLAIN, TENSOR, sort_of
+from remora.check.conditions import ABSENT
+from remora.check.values import CONSTANT, GETTERS, MODULE, OTHER, PLAIN, TENSOR, sort_of
 
 MOST_KNOWN = 1024
 """So many different properties of one function's calls are kept; then it begins anew."""
 
 Sign = Callable[[Any], Hashable | None]
 """The signature of a value; None where it has none, and its properties have to be read."""
-_OF_ONE = ("identity", "ranks")
-"""What two things of a kind differ in, and no signature tells."""
 _OF_TENSORS = ("dtype", "ndim", "shape", "requires_grad")
+_ITS_OWN = frozenset(suffix for suffix, _ in GETTERS[OTHER]) - {"kind"}
+"""Properties that follow from no more than the value itself, now."""
 
 
 def signing(wanted: Iterable[str]) -> Sign:
     """What signs values of which ``wanted`` is read: suffixes, or empty for the value itself."""
     suffixes = frozenset(wanted)
     by_kind: dict[type, Callable[[Any], Any] | None] = {}
+    if not suffixes & _ITS_OWN:
+        by_kind[type(ABSENT)] = _is_absent
 
     def sign(value: Any) -> Hashable | None:
         kind = type(value)
@@ -43,12 +46,16 @@ def _getter(kind: type, suffixes: frozenset[str]) -> Callable[[Any], Any] | None
     sort = sort_of(kind)
     if sort in (PLAIN, CONSTANT):
         return _itself
-    if sort not in (TENSOR, MODULE, OTHER) or not suffixes.isdisjoint(_OF_ONE):
+    if sort not in (TENSOR, MODULE, OTHER) or suffixes & _ITS_OWN:
         return None
     told = [name for name in _OF_TENSORS if name in suffixes] if sort == TENSOR else []
     if told:
         return attrgetter(*told)
     return _training if sort == MODULE and "training" in suffixes else _nothing
+
+
+def _is_absent(value: Any) -> bool:
+    return value is ABSENT
 
 
 def _itself(value: Any) -> Any:

@@ -36,6 +36,7 @@ from remora.check.examples import Found, Occasions
 from remora.check.observation import (
     BUFFER,
     CHANGED,
+    FACTS,
     FINITE,
     GRADIENT,
     KEPT,
@@ -79,6 +80,10 @@ class Changes(Claim, frozen=True, tag="changes"):
     every: bool = True
     module: str = ""
     """Only variables of the module of this name, such as ``model.encoder``, or this variable."""
+
+    def __post_init__(self) -> None:
+        if self.to not in FACTS:
+            raise ValueError(f"{self.to!r} is nothing that becomes of a variable")
 
     def words(self) -> str:
         which = f"{'every' if self.every else 'some'} {self.variables}"

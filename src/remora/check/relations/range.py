@@ -6,11 +6,12 @@ that is how they go wrong: a loss that is summed instead of averaged, gradients 
 unscaled, a layer without any. Another seed or batch size moves them by a factor of two.
 
 Learned from: :data:`FEWEST_NUMBERS` values or more. The bounds are the powers of ten at least half
-a decade beyond the smallest and the largest (:data:`TOLERANCE`); of a share, the next quarter at
-least a quarter above. Each is kept only if the bound that the first half of the run gives holds in
-the second half, in every run: what drifts has none. Losses and shares have no lower bound, and the
-scale of a GradScaler has no upper one, since it may double for as long as a run goes on. The first
-steps are left out where they lie beyond, and the condition then says ``warm_up is False``.
+a decade above the largest and one and a half below the smallest (:data:`ABOVE`, :data:`BELOW`),
+since gradients and learning rates fall as a run goes on; of a share, the next quarter at least a
+quarter above. Each is kept only if in every run the second half goes no further than half a decade
+(:data:`DRIFT`) beyond the first: what drifts has none. Losses and shares have no lower bound, and
+the scale of a GradScaler has no upper one, since it may double for as long as a run goes on. The
+first steps are left out where they lie beyond, and the condition then says ``warm_up is False``.
 
 How large a norm is says nothing of another program. Therefore the condition names how many elements
 the parameters of the optimizer have.
@@ -36,7 +37,7 @@ from remora.check.relations.contract import ALL, Claim, Learned, Learner, Machin
 from remora.check.relations.series import Series
 
 FEWEST_NUMBERS = 16
-TOLERANCE = math.sqrt(10)
+ABOVE, BELOW, DRIFT = 10**0.5, 10**1.5, 10**0.5
 _QUARTER = 0.25
 
 
@@ -124,19 +125,18 @@ def _claim(subject: _Subject, runs: Sequence[Series]) -> Range:
 
 def _low_lasts(series: Series) -> bool:
     first, rest = series.halves()
-    low = _low(first.low)
-    return low is not None and rest.low >= low
+    return series.count == 1 or rest.low >= first.low / DRIFT
 
 
 def _high_lasts(kind: str, series: Series) -> bool:
     first, rest = series.halves()
-    high = _high(kind, first.high)
-    return high is not None and rest.high <= high
+    most = first.high + _QUARTER if kind == ZERO_GRADIENTS else first.high * DRIFT
+    return series.count == 1 or rest.high <= most
 
 
 def _low(value: float) -> float | None:
     """None where there is no bound above zero."""
-    return _power(math.floor(math.log10(value / TOLERANCE))) if value > 0 else None
+    return _power(math.floor(math.log10(value / BELOW))) if value > 0 else None
 
 
 def _high(kind: str, value: float) -> float | None:
@@ -144,7 +144,7 @@ def _high(kind: str, value: float) -> float | None:
     if kind == ZERO_GRADIENTS:
         high = math.ceil((value + _QUARTER) / _QUARTER) * _QUARTER
         return high if high < 1 else None
-    return _power(math.ceil(math.log10(value * TOLERANCE))) if value > 0 else None
+    return _power(math.ceil(math.log10(value * ABOVE))) if value > 0 else None
 
 
 def _power(exponent: int) -> float:

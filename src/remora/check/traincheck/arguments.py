@@ -99,13 +99,21 @@ def _of_object(name: str, kind: str, attributes: Any, into: dict[str, Any]) -> l
     else:
         lost.append(f"that {name} is a {kind}")
     for attribute, value in attributes.items() if isinstance(attributes, Mapping) else ():
-        if attribute in ATTRIBUTES and not isinstance(value, Mapping):
+        if attribute in ATTRIBUTES and _is_flat(value):
             into[f"{name}.{attribute}"] = tuple(value) if isinstance(value, list) else value
-        elif attribute.endswith(_ID) and _is_tensor(kind):
-            into[f"{name}.identity"] = (value, tuple(attributes.get("shape", ())))
+        elif attribute.endswith(_ID) and _is_tensor(kind) and isinstance(value, int):
+            shape = attributes.get("shape")
+            same = tuple(shape) if isinstance(shape, list) and _is_flat(shape) else ()
+            into[f"{name}.identity"] = (value, same)
         else:
             lost.append(f"{name}.{attribute}")
     return lost
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it is plain, or a list of what is plain."""
+    each = value if isinstance(value, list) else [value]
+    return all(isinstance(one, tuple(_PLAIN.values())) for one in each)
 
 
 def _our_kind(kind: str) -> str | None:

@@ -211,8 +211,10 @@ def _function(param: Param) -> _Function:
     named = ours(param.api_full_name)
     arguments = {} if param.arguments is UNSET else dict(param.arguments)
     arguments.pop("func_name", None)
-    given = {**arguments.pop("args", {}), **arguments.pop("kwargs", {})}
-    inputs, lost = pattern_of(given)
+    given = [arguments.pop(kind, {}) for kind in ("args", "kwargs")]
+    if not all(isinstance(each, dict) for each in given):
+        raise CannotSay(f"arguments {given!r}")
+    inputs, lost = pattern_of({**given[0], **given[1]})
     return _Function(named.function, {**inputs, **named.inputs}, lost + list(arguments))
 
 

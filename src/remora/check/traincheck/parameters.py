@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-
+from remora.check.observe.parameters import parameters_of
 from remora.core.errors import UserError
 from remora.tap.names import Place, find
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def parameter_names(function: str) -> tuple[str, ...]:
@@ -25,8 +22,4 @@ def parameter_names(function: str) -> tuple[str, ...]:
 def _names(place: Place) -> tuple[str, ...]:
     raw = place.raw
     function = raw.__func__ if isinstance(raw, staticmethod | classmethod) else raw
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return ()
-    return tuple(one.name for one in parameters if one.kind in _POSITIONAL)
+    return tuple(parameters_of(function)[0])

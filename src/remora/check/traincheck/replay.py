@@ -20,6 +20,7 @@ from typing import Any
 
 from remora.check.calls import NOTHING, OPTIMIZER_STEP, Call
 from remora.check.conditions import ABSENT
+from remora.check.observation import Look
 from remora.check.observe.reading import RESULT
 from remora.check.sink import Handler, Sink, Wanted
 from remora.check.traincheck.arguments import properties_of
@@ -27,6 +28,7 @@ from remora.check.traincheck.clauses import phase_of
 from remora.check.traincheck.names import ours
 from remora.check.traincheck.parameters import parameter_names
 from remora.check.traincheck.records import Begin, End, Raised, Records, State
+from remora.check.traincheck.states import States, Told
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class _Function:
     wanted: Wanted
     begin: tuple[Handler, ...]
     end: tuple[Handler, ...]
+    looks: tuple[Look, ...]
 
 
 @dataclass
@@ -100,6 +103,9 @@ class _Open:
     id: str
     function: _Function
     call: Call | None
+    process: int = 0
+    before: Told | None = None
+    """What the variables were as it began, where somebody asks what it does to them."""
 
 
 class _Run:
@@ -108,6 +114,7 @@ class _Run:
     def __init__(self, sink: Sink, variables: Callable[[VariableState], object] | None) -> None:
         self._sink, self._variables = sink, variables
         self.replayed = Replayed()
+        self._states = States()
         self._step: int | None = None
         self._order = itertools.count()
         self._functions: dict[str, _Function] = {}
@@ -140,13 +147,15 @@ class _Run:
         self.replayed.calls += 1
         function = self._function(record.function)
         call = None
-        if function.begin or function.end:
+        if function.begin or function.end or function.looks:
             parent = next((one.call for one in reversed(stack) if one.call is not None), None)
             call = Call(
                 function.name, next(self._order), thread, parent, self._step or 0,
                 _inputs(record, function), _context(record, function.wanted),
             )  # fmt: skip
-        stack.append(_Open(record.func_call_id, function, call))
+        process = record.process_id
+        before = self._states.of(process) if function.looks else None
+        stack.append(_Open(record.func_call_id, function, call, process, before))
         for handle in function.begin:
             if call is not None:
                 handle(call)
@@ -166,6 +175,15 @@ class _Run:
             elif ended.function.wanted.outputs:
                 ended.call.outputs = _outputs(record)
             _handle(ended)
+            self._look(ended, ended.call)
+
+    def _look(self, ended: _Open, call: Call) -> None:
+        """Tell what a call that has returned did to variables."""
+        if ended.before and not call.failed:
+            looks = ended.function.looks
+            seen = list(self._states.since(ended.before, ended.process, looks))
+            if seen:
+                self._sink.changed(call, seen)
 
     def _abandon(self, stack: list[_Open], depth: int) -> None:
         """The calls deeper than ``depth`` never ended."""
@@ -183,11 +201,13 @@ class _Run:
             known = self._functions[name] = _Function(
                 named.function, named.inputs, parameter_names(named.function),
                 self._sink.wanted(named.function), *self._sink.handlers(named.function),
+                self._sink.looks(named.function),
             )  # fmt: skip
         return known
 
     def _state(self, record: State, time: int) -> None:
         self.replayed.states += 1
+        self._states.put(record.process_id, record.var_name, record.var_type, record.attributes)
         if self._variables is not None:
             state = VariableState(
                 record.var_name, record.var_type, record.attributes, time,

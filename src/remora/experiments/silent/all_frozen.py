@@ -10,7 +10,7 @@ from torch import nn, optim
 from remora.experiments.silent.common import classifier, loader, options
 
 given = options()
-model, data = classifier(), loader()
+model, data = classifier(hidden=given.hidden), loader()
 for parameter in (model if given.broken else model[0]).parameters():
     parameter.requires_grad_(False)
 optimizer = optim.Adam(model.parameters(), lr=0.01)

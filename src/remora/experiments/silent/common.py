@@ -11,11 +11,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def options() -> argparse.Namespace:
-    """``--broken``, ``--seed`` and ``--steps``; the seed is set."""
+    """``--broken``, ``--seed``, ``--steps`` and ``--hidden``; the seed is set."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--broken", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--hidden", type=int, default=32, help="the size of the model")
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     return given

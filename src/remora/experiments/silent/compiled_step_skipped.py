@@ -8,7 +8,7 @@ from torch import nn, optim
 from remora.experiments.silent.common import classifier, loader, options
 
 given = options()
-model, data = classifier(), loader()
+model, data = classifier(hidden=given.hidden), loader()
 optimizer = optim.Adam(model.parameters(), lr=0.01)
 compiled: dict[str, torch.Tensor] = {}
 

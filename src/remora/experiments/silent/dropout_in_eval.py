@@ -14,12 +14,14 @@ given = options()
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.query, self.key, self.value = (nn.Linear(4, 8) for _ in range(3))
-        self.out = nn.Linear(32, 4)
+        self.query, self.key, self.value = (nn.Linear(4, given.hidden // 4) for _ in range(3))
+        self.out = nn.Linear(given.hidden, 4)
 
     def forward(self, x):  # type: ignore[no-untyped-def]
         x = x.view(-1, 4, 4)
-        weights = torch.softmax(self.query(x) @ self.key(x).mT / 8**0.5, dim=-1)
+        weights = torch.softmax(
+            self.query(x) @ self.key(x).mT / self.query.out_features**0.5, dim=-1
+        )
         training = True if given.broken else self.training
         weights = functional.dropout(weights, 0.2, training=training)
         return self.out((weights @ self.value(x)).flatten(1))

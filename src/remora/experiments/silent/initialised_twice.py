@@ -7,6 +7,7 @@ from torch import nn, optim
 from remora.experiments.silent.common import loader, options
 
 given = options()
+width = given.hidden // 2
 
 
 def initialise(module: nn.Module) -> None:
@@ -16,7 +17,9 @@ def initialise(module: nn.Module) -> None:
 
 
 model = nn.Sequential(
-    *(nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(4)), nn.Linear(16, 4)
+    nn.Sequential(nn.Linear(16, width), nn.ReLU()),
+    *(nn.Sequential(nn.Linear(width, width), nn.ReLU()) for _ in range(3)),
+    nn.Linear(width, 4),
 )
 model.apply(initialise)
 if given.broken:

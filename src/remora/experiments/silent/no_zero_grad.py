@@ -7,7 +7,7 @@ from torch import nn, optim
 from remora.experiments.silent.common import classifier, loader, options
 
 given = options()
-model, data = classifier(), loader()
+model, data = classifier(hidden=given.hidden), loader()
 optimizer = optim.SGD(model.parameters(), lr=0.05)
 for _ in range(max(1, given.steps // len(data))):
     for x, y in data:

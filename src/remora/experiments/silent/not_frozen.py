@@ -14,8 +14,10 @@ given = options()
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU())
-        self.head = nn.Linear(32, 4)
+        self.stem = nn.Sequential(
+            nn.Linear(16, given.hidden), nn.BatchNorm1d(given.hidden), nn.ReLU()
+        )
+        self.head = nn.Linear(given.hidden, 4)
 
     def freeze_stages(self) -> None:
         self.stem.eval()

@@ -11,7 +11,7 @@ from torch import nn, optim
 from remora.experiments.silent.common import classifier, loader, options
 
 given = options()
-model, data = classifier(), loader()
+model, data = classifier(hidden=given.hidden), loader()
 optimizer = optim.AdamW(model.parameters(), lr=0.01)
 prepared = copy.deepcopy(model) if given.broken else model
 for _ in range(max(1, given.steps // len(data))):

@@ -11,7 +11,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from remora.experiments.silent.common import loader, options
 
 given = options()
-model = nn.Sequential(spectral_norm(nn.Linear(16, 32)), nn.ReLU(), spectral_norm(nn.Linear(32, 4)))
+model = nn.Sequential(
+    spectral_norm(nn.Linear(16, given.hidden)), nn.ReLU(), spectral_norm(nn.Linear(given.hidden, 4))
+)
 data = loader()
 optimizer = optim.SGD(model.parameters(), lr=0.05)
 

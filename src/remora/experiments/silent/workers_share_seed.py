@@ -27,7 +27,7 @@ def seed_worker(worker: int) -> None:
 
 
 if __name__ == "__main__":
-    model = classifier()
+    model = classifier(hidden=given.hidden)
     data = DataLoader(Augmented(), 16, num_workers=2, worker_init_fn=seed_worker)
     optimizer = optim.SGD(model.parameters(), lr=0.05)
     for _ in range(max(1, given.steps // len(data))):

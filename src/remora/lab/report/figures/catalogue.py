@@ -10,6 +10,7 @@ from remora.lab.report.figures import curves, distributions, overhead, stalls, w
 from remora.lab.report.figures.canvas import VARIANTS, Format, Sheet, Variant, saved, settings
 from remora.lab.report.figures.inline import embedded, standalone
 from remora.lab.report.palette import SENTINEL
+from remora.lab.report.tables import TextTable
 from remora.lab.results import Analysis, Curve, Trial
 
 Draw = Callable[[Analysis, Sequence[Trial], Palette, Variant], Sheet]
@@ -29,6 +30,8 @@ class Figure:
     """The CSV of its numbers, where it has one of its own."""
     table: Callable[[Analysis, Sequence[Trial]], str] | None = None
     """What is in ``data``, where nothing else writes it."""
+    shown: Callable[[Analysis, Sequence[Trial]], tuple[TextTable, ...]] | None = None
+    """Tables that the page has under the drawing."""
 
     def drawn(self, analysis: Analysis, trials: Sequence[Trial]) -> Drawn:
         """The figure in every form. Same data, same bytes."""
@@ -48,6 +51,7 @@ class Figure:
             },
             wide=embedded(wide, f"{self.name}-wide", self.alternative),
             narrow=embedded(narrow, f"{self.name}-narrow", self.alternative),
+            tables=self.shown(analysis, trials) if self.shown is not None else (),
         )
 
 
@@ -59,6 +63,7 @@ class Drawn:
     files: Mapping[Format, bytes]
     wide: str
     narrow: str
+    tables: tuple[TextTable, ...] = ()
 
 
 FIGURES = (

@@ -1,0 +1,178 @@
+"""Bars on a logarithmic axis: groups of them, each with its interval and a reference of others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from remora.core.colours import Palette
+from remora.lab.report.figures.canvas import Sheet, Variant, sheet
+from remora.lab.report.figures.legend import MIDDLE_OF_LEGEND, Key, draw_legend, legend_height
+from remora.lab.report.figures.rows import shortened
+
+_COLUMNS = {"wide": 6, "narrow": 2}
+_ROW_PX, _NAMES_PX, _GAP_PX = 210.0, 42.0, 18.0
+_LEFT_PX, _TOP_PX = 46.0, 8.0
+_BAR = 0.8
+"""Of the room of a bar, how much it fills."""
+_BETWEEN = 1.0
+"""Between two groups, in bars."""
+_LETTER_PX = 8.0
+_FAR = 3.0
+_TONES = ("muted", "worse", "unsure", "ink", "better", "void", "accent")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One value, all of them ratios. None is a bar that could not be measured."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reference: float | None = None
+    """What others have given for it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Bars under one name, one for each of the chart's kinds, in their order."""
+
+    name: str
+    bars: Sequence[Bar]
+    floor: float = 0.0
+    """Within 1 ± this nothing is claimed."""
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """``kinds`` are the words of the bars of every group, ``reference`` those of their marks."""
+
+    kinds: Sequence[str]
+    reference: str
+    groups: Sequence[Group]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+
+def draw_bars(chart: BarChart, palette: Palette, variant: Variant) -> Sheet:
+    """The groups in reading order, as many in a row as there is room for; one axis for all."""
+    legend = _legend(chart, palette)
+    columns = min(_COLUMNS[variant], len(chart.groups))
+    rows = [chart.groups[at : at + columns] for at in range(0, len(chart.groups), columns)]
+    pitch = _TOP_PX + _ROW_PX + _NAMES_PX + _GAP_PX
+    top = legend_height(legend, variant)
+    drawn = sheet(palette, variant, top + len(rows) * pitch - _GAP_PX)
+    draw_legend(drawn, legend)
+    axis = _axis(chart)
+    for index, groups in enumerate(rows):
+        _row(drawn, groups, axis, columns, top + index * pitch + _TOP_PX)
+    return drawn
+
+
+def _axis(chart: BarChart) -> _Axis:
+    """Powers of ten, or of two where there are few of those, around everything that is shown."""
+    shown = [1.0, 1.5, *(value for group in chart.groups for value in _values(group))]
+    low, high = min(shown) / 1.15, max(shown) * 1.25
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps: tuple[int, ...] = (1,) if high / low > 100 else (1, 2, 5)
+    ticks = tuple(m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high)
+    return _Axis(low, high, ticks)
+
+
+def _values(group: Group) -> Iterator[float]:
+    """Bounds far beyond their value are cut: they say only that little is known."""
+    for bar in group.bars:
+        if bar.reference is not None:
+            yield bar.reference
+        if bar.value is not None:
+            yield bar.value
+            yield max(bar.low or bar.value, bar.value / _FAR)
+            yield min(bar.high or bar.value, bar.value * _FAR)
+
+
+def _row(drawn: Sheet, groups: Sequence[Group], axis: _Axis, columns: int, top: float) -> None:
+    width = drawn.width - _LEFT_PX
+    axes = drawn.axes(_LEFT_PX, top, width, _ROW_PX)
+    pitch = len(groups[0].bars) + _BETWEEN
+    axes.set_xlim(0, columns * pitch)
+    axes.set_xticks([])
+    axes.set_yscale("log")
+    axes.set_ylim(axis.low, axis.high)
+    axes.set_yticks(axis.ticks, [f"{tick:g}×" for tick in axis.ticks])
+    axes.set_yticks([], minor=True)
+    axes.hlines(axis.ticks, 0, len(groups) * pitch, colors=drawn.palette["grid"], lw=1, zorder=0.5)
+    for place, group in enumerate(groups):
+        left = place * pitch + _BETWEEN / 2
+        _group(axes, group, left, drawn.palette)
+        bar_px = width / (columns * pitch)
+        _names(drawn, group, (_LEFT_PX + left * bar_px, top + _ROW_PX), bar_px)
+
+
+def _group(axes: Any, group: Group, left: float, palette: Palette) -> None:
+    right = left + len(group.bars)
+    axes.fill_between([left, right], max(1e-3, 1 - group.floor), 1 + group.floor,
+                      color=palette["noise"], lw=0, zorder=0.4)  # fmt: skip
+    axes.hlines([1.0], left, right, colors=palette["muted"], lw=1, zorder=5)
+    for index, bar in enumerate(group.bars):
+        _bar(axes, bar, left + index + 0.5, palette[_tone(index)], palette)
+
+
+def _bar(axes: Any, bar: Bar, middle: float, colour: str, palette: Palette) -> None:
+    if bar.value is not None:
+        axes.bar([middle], [bar.value - 1], bottom=1, width=_BAR, color=colour, lw=0, zorder=2)
+    if bar.low is not None and bar.high is not None:
+        low = max(bar.low, axes.get_ylim()[0])
+        axes.plot([middle] * 2, [low, bar.high], color=palette["paper"], lw=4, zorder=3)
+        axes.plot([middle] * 2, [low, bar.high], color=palette["ink"], lw=1.5, zorder=3.1)
+    if bar.reference is not None:
+        axes.plot([middle], [bar.reference], ls="none", marker="D", ms=6.5, mew=1.6,
+                  color=palette["paper"], mec=palette["ink"], zorder=6, clip_on=False)  # fmt: skip
+
+
+def _names(drawn: Sheet, group: Group, corner: tuple[float, float], bar_px: float) -> None:
+    """A letter under each bar, a dash under one that is missing; below them the group's name."""
+    left, top = corner
+    for index, bar in enumerate(group.bars):
+        words = letter(index) if bar.value is not None else "–"
+        drawn.text(left + (index + 0.5) * bar_px, top + 14, words, "muted", ha="center")
+    room = len(group.bars) * bar_px
+    name = shortened(group.name, max(8, int((room + bar_px) / _LETTER_PX)))
+    drawn.text(left + room / 2, top + 32, name, weight="bold", ha="center")
+
+
+def letter(index: int) -> str:
+    """What stands for the kind number ``index``, so that bars are not told by colour alone."""
+    return chr(ord("a") + index)
+
+
+def _tone(index: int) -> str:
+    return _TONES[index % len(_TONES)]
+
+
+def _legend(chart: BarChart, palette: Palette) -> list[Key]:
+    keys = [
+        _key(f"{letter(index)}  {words}", palette[_tone(index)], "s", palette)
+        for index, words in enumerate(chart.kinds)
+    ]
+    if any(bar.reference is not None for group in chart.groups for bar in group.bars):
+        keys.append(_key(chart.reference, palette["paper"], "D", palette))
+    if any(group.floor for group in chart.groups):
+        keys.append(_key("noise floor", palette["noise"], "s", palette))
+    return keys
+
+
+def _key(words: str, colour: str, marker: str, palette: Palette) -> Key:
+    edge = palette["ink"] if marker == "D" else palette["line"]
+
+    def paint(axes: Any, x: float) -> None:
+        axes.plot([x], [MIDDLE_OF_LEGEND], ls="none", marker=marker, color=colour, mec=edge,
+                  ms=7 if marker == "D" else 11, mew=1.6 if marker == "D" else 1)  # fmt: skip
+
+    return Key(words, paint)
