@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 from remora.check.observation import is_below
 from remora.check.ranks.contents import Compared, RankContents, number_of
@@ -87,7 +88,7 @@ class Replicas:
         names = self._names(list(contents))
         if not names:
             return
-        seen = self._ranks.compare(step, names, [number_of(contents[name]) for name in names])
+        seen = self._ranks.compare(step, names, [_number(contents[name]) for name in names])
         if seen is not None:
             self._judge(step, seen)
 
@@ -115,6 +116,13 @@ class Replicas:
             ]
             found = self._below[names] = [one for one in by_rule if one[1]]
         return found
+
+
+def _number(content: Any) -> int:
+    """As :func:`number_of`, faster for what is seen live at most steps: a dtype and a digest."""
+    if type(content) is tuple and len(content) == 2 and type(content[1]) is int:
+        return int(content[1])
+    return number_of(content)
 
 
 def _some(names: Sequence[str]) -> str:
