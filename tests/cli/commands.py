@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
@@ -12,14 +15,16 @@ Command = Callable[..., tuple[int, str, str]]
 """Arguments to exit code, output, errors."""
 
 
-def in_process(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.setenv("COLUMNS", "90")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
+def call(*arguments: object) -> tuple[int, str, str]:
+    """What ``remora run`` leaves to the program it has run is put back as it was."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setenv("COLUMNS", "90")
+        patch.setattr(sys, "argv", [*sys.argv])
+        patch.setattr(sys, "path", [*sys.path])
+        patch.setattr(sys, "excepthook", sys.excepthook)
+        patch.setitem(sys.modules, "__main__", sys.modules["__main__"])
         with pytest.raises(SystemExit) as exited:
             main([*map(str, arguments)])
-        shown = capsys.readouterr()
-        assert isinstance(exited.value.code, int)
-        return exited.value.code, shown.out, shown.err
-
-    return call
+    assert isinstance(exited.value.code, int)
+    return exited.value.code, out.getvalue(), err.getvalue()

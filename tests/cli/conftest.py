@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.cli.commands import Command, in_process
+from tests.cli.commands import Command, call
 
 
 @pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+def command() -> Command:
     """Run ``remora …`` in this process: exit code, output, errors."""
-    return in_process(capsys, monkeypatch)
+    return call

@@ -6,11 +6,11 @@ import json
 import shutil
 import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.check.traincheck.lines import api, line
-from tests.cli.commands import Command
-from tests.cli.shell import run
+from tests.cli.commands import Command, call
 
 from remora.check.invariants import (
     Header,
@@ -39,10 +39,11 @@ TRAINING = textwrap.dedent("""
         adam.step()
 """)
 FORGOTTEN = """\
-step 3: an invariant does not hold [e490a630]
-  expected: torch.Tensor.backward is called only after torch.optim.Optimizer.zero_grad, each time \
-anew
-  seen:     no call of torch.optim.Optimizer.zero_grad since the last call of torch.Tensor.backward
+step 3: an invariant does not hold [7e490a2b]
+  expected: torch.nn.Module.forward is called only after torch.optim.Optimizer.zero_grad, each \
+time anew
+  seen:     no call of torch.optim.Optimizer.zero_grad since the last call of \
+torch.nn.Module.forward
 """
 
 
@@ -59,6 +60,19 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = run(where, *command)
         assert done.returncode == 0, done.stderr
     return where
+
+
+def run(folder: Path, *arguments: str) -> Done:
+    """``remora ARGUMENTS`` in ``folder``."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return Done(*call(*arguments))
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from remora.check.calls import Call
 from remora.check.conditions import compiled
@@ -16,8 +16,7 @@ from remora.check.relations.registry import RELATIONS
 from remora.check.sink import Handler, Sink, Wanted
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One time an invariant did not hold."""
 
     invariant: Invariant

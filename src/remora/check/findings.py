@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from remora.check.checker import Finding
 from remora.check.grouping import Groups
+from remora.check.invariants import Invariant
 from remora.check.report import Violation
 from remora.check.where import user_frame
 
@@ -32,6 +33,8 @@ class Findings:
         self.rank = rank
         """Of what is added from now on."""
         self._by_invariant: dict[str, Violation] = {}
+        self._met: dict[int, tuple[Invariant, Violation]] = {}
+        """By the id of the invariant: to name one costs more than all else here."""
         self._groups = Groups()
         self._lock = threading.Lock()
 
@@ -40,15 +43,17 @@ class Findings:
         return list(self._by_invariant.values())
 
     def add(self, finding: Finding) -> None:
-        name = finding.invariant.name
+        invariant = finding.invariant
         with self._lock:
-            known = self._by_invariant.get(name)
+            met = self._met.get(id(invariant))
+            known = met[1] if met is not None else self._by_invariant.get(name := invariant.name)
             if known is not None:
                 known.count += 1
                 known.last_step = finding.step
                 return
-            violation = self._by_invariant[name] = self._violation(name, finding)
-        self._announce(violation)
+            known = self._by_invariant[name] = self._violation(name, finding)
+            self._met[id(invariant)] = invariant, known
+        self._announce(known)
 
     def _violation(self, name: str, finding: Finding) -> Violation:
         return Violation(

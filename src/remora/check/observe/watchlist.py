@@ -72,7 +72,9 @@ def _public(module: ModuleType) -> list[str]:
     return [name for name in names if not name.startswith("_") and hasattr(module, name)]
 
 
-def _is_own_function(function: Any, module: ModuleType) -> bool:
+def _is_own_function(found: Any, module: ModuleType) -> bool:
+    """One that another service watches is still what it was."""
+    function = inspect.getattr_static(found, "__wrapped__", found)  # which asks nothing of it
     if not issubclass(type(function), FunctionType | BuiltinFunctionType):
         return False
     home = getattr(function, "__module__", None) or ""
