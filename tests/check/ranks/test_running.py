@@ -28,11 +28,12 @@ from remora.check.report import CheckReport
 
 TRAINING = """
 import os, sys, time, torch
+from datetime import timedelta
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 fault = sys.argv[1] if len(sys.argv) > 1 else ""
-distributed.init_process_group("gloo")
+distributed.init_process_group("gloo", timeout=timedelta(seconds=10))
 rank = distributed.get_rank()
 torch.manual_seed(0)
 inner = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
