@@ -25,10 +25,10 @@ WATCHED = (
 OF_VARIABLES = ("changes", "consistent")
 
 
-def ride(sink: Sink, program: Program) -> None:
+def ride(sink: Sink, program: Program, every: int = 1) -> None:
     """Run ``program`` with the calls that may change variables watched for ``sink``."""
     job = Job(strict=True, stderr=io.StringIO())
-    live = LiveCalls(job, sink)
+    live = LiveCalls(job, sink, every=every)
     live.watch(WATCHED)
     live.follow_steps(forwards=True)
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from remora.check.conditions import Condition, Within
 from remora.check.observe.context import WARM_UP_STEPS, Context
 
 Schedule = Callable[[int], float]
@@ -53,3 +55,25 @@ def test_rates_of_several_groups_and_as_tensors() -> None:
     assert context.warm_up
     context.step_ended(WARM_UP_STEPS + 1, optimizer)
     assert not context.warm_up
+
+
+@pytest.mark.parametrize(
+    ("enter", "manager"),
+    [
+        (torch.inference_mode, "torch.inference_mode"),
+        (torch.autograd.detect_anomaly, "torch.autograd.detect_anomaly"),
+        (torch.profiler.profile, "torch.profiler.profile"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_context_managers_that_a_call_lies_in(enter: Callable[[], Any], manager: str) -> None:
+    context = Context()
+    inside = Condition(((Within(manager),),))
+
+    assert not inside.holds([context.now()])
+    with enter():
+        assert inside.holds([context.now()])
+        assert [name for name in context.now() if name.startswith("context.")] == [
+            f"context.{manager}"
+        ]
+    assert not inside.holds([context.now()])

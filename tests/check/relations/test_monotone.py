@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from tests.check.stories import EVAL, Told, checked, learned, said
-from tests.check.training import Program, check, learn, words
+from tests.check.training import Program, check, learn, ride, words
 from torch import nn
 
 from remora.check.calls import MODEL_FORWARD
+from remora.check.checker import Checker, Finding
 from remora.check.measures import SCHEDULER_STEP
 
 STEPS, BREAKS = 8, 5
@@ -111,3 +112,12 @@ def test_batch_statistics_that_are_no_longer_kept() -> None:
 
     [one] = check(learn(training(), relations=RELATION), training(at_the_break(stop)))
     assert (one.step, one.seen) == (BREAKS, f"it grew by {-100 + 1 - BREAKS}")
+
+
+def test_where_steps_go_by_unseen_the_growth_within_a_call_counts() -> None:
+    findings: list[Finding] = []
+    checker = Checker(learn(training(), relations=RELATION), findings.append)
+    ride(checker, training(), every=3)
+
+    assert findings == []
+    assert {rule.triggered for rule in checker.rules} == {3}

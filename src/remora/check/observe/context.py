@@ -1,4 +1,4 @@
-"""Where in a run a call is made: phase, warm-up, gradient mode, autocast, rank.
+"""Where in a run a call is made: phase, warm-up, gradient mode, autocast, rank, context managers.
 
 A job is *warming up* until at least :data:`WARM_UP_STEPS` steps are over and the last of them was
 made with no higher learning rate than the one before it: state of optimizers comes into being in
@@ -19,7 +19,15 @@ from remora.check.observe.readings import plain
 START, TRAIN, EVAL = "start", "train", "eval"
 WARM_UP = "warm_up"
 WARM_UP_STEPS = 3
-PROPERTIES = frozenset({"phase", WARM_UP, "grad", "autocast", "rank"})
+MANAGERS = (
+    "context.torch.inference_mode",
+    "context.torch.autograd.detect_anomaly",
+    "context.torch.profiler.profile",
+)
+"""Context managers that a call may lie in. What is read is the state that they set: it counts too
+where a program sets it by a function, and nobody has to watch them come and go. Of no_grad
+``grad`` tells, of autocast ``autocast``."""
+PROPERTIES = frozenset({"phase", WARM_UP, "grad", "autocast", "rank", *MANAGERS})
 
 
 class Context:
@@ -48,13 +56,18 @@ class Context:
 
     def now(self) -> Mapping[str, Any]:
         torch = sys.modules["torch"]
-        key = (self.phase, torch.is_grad_enabled(), _autocast(torch), self.warm_up)
+        within = (
+            torch.is_inference_mode_enabled(), torch.is_anomaly_enabled(),
+            torch.autograd._profiler_enabled(),
+        )  # fmt: skip
+        key = (self.phase, torch.is_grad_enabled(), _autocast(torch), self.warm_up, within)
         context = self._known.get(key)
         if context is None:
             context = self._known[key] = Known(
                 {
                     "phase": self.phase, WARM_UP: self.warm_up, "grad": key[1], "autocast": key[2],
                     "rank": self._rank,
+                    **{name: True for name, is_on in zip(MANAGERS, within, strict=True) if is_on},
                 }
             )  # fmt: skip
         return context

@@ -15,14 +15,20 @@ Count = Callable[[Any], Any]
 
 
 class Counting:
-    """Follows one counter of every thing that a function is called on. Holds them weakly."""
+    """Follows one counter of every thing that a function is called on. Holds them weakly.
 
-    def __init__(self, name: str, count: Count) -> None:
-        self._name, self._count = name, count
+    Args:
+        remembers: tell the growth since the last call; else since this one began.
+    """
+
+    def __init__(self, name: str, count: Count, *, remembers: bool = True) -> None:
+        self._name, self._count, self._remembers = name, count, remembers
         self._last: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
 
     def before(self, thing: Any) -> tuple[list[Reading], Any]:
         """At the first call on ``thing`` its counts are read, to be held against those after."""
+        if not self._remembers:
+            self._last.pop(thing, None)
         if thing in self._last or (counts := self._count(thing)) is None:
             return [], None
         return [Reading(counts, lambda values: self._keep(thing, values))], None

@@ -165,7 +165,7 @@ class LiveCalls:
         wanted = self.sink.measures(function)
         if not wanted:
             return None
-        measuring = Measuring(function, wanted, self.variables, self.losses)
+        measuring = Measuring(function, wanted, self, remembers=self._sampling.every == 1)
         self._sees_variables = self._sees_variables or measuring.asks_by_module
         return measuring
 

@@ -28,6 +28,7 @@ from remora.check.observation import PARAMETER
 from remora.check.observe.amounts import Losses, Rates, Scale
 from remora.check.observe.counting import Batches, Count, Counting, epoch_of, steps_of
 from remora.check.observe.readings import Reading
+from remora.check.observe.sampling import Watching
 from remora.check.observe.variables import Variables
 
 EVERYTHING = "*"
@@ -47,6 +48,15 @@ class Meter(Protocol):
         """What is read once it has ended."""
 
 
+class HasNumbers(Protocol):
+    """What numbers are read of, where it is not the thing a call is made on."""
+
+    variables: Variables
+    losses: dict[str, Any]
+    """The latest, by the function that returned it."""
+    watching: Watching
+
+
 class _Begun(NamedTuple):
     thing: Any
     readings: list[Reading]
@@ -58,17 +68,15 @@ class Measuring:
 
     Args:
         wanted: names of numbers, or ``{"*"}`` for all there are.
-        losses: where the latest losses are kept, by function.
+        remembers: tell by how much counters grew since the last call on the same thing; else,
+            where calls may go unseen, in the call itself.
     """
 
     def __init__(
-        self,
-        function: str,
-        wanted: Collection[str],
-        variables: Variables,
-        losses: dict[str, Any],
+        self, function: str, wanted: Collection[str], live: HasNumbers, *, remembers: bool = True
     ) -> None:
-        self._wanted, self._variables, self._losses = frozenset(wanted), variables, losses
+        self._wanted, self._live, self._remembers = frozenset(wanted), live, remembers
+        self._variables = live.variables
         kinds = {kind_of(name) for name in wanted}
         if EVERYTHING in wanted:
             kinds = {*AMOUNTS.get(function, ()), *filter(None, [COUNTERS.get(function)])}
@@ -77,6 +85,8 @@ class Measuring:
 
     def begin(self, call: Call, thing: Any) -> None:
         """``call`` is about to be made on ``thing``."""
+        if not self._live.watching.variables:
+            return
         readings, kept = [], []
         for meter in self._meters:
             read, keep = meter.before(thing)
@@ -100,12 +110,12 @@ class Measuring:
         if LEARNING_RATE in kinds:
             yield Rates()
         if LOSS in kinds:
-            yield Losses(self._losses, losses_in(self._wanted))
+            yield Losses(self._live.losses, losses_in(self._wanted))
         if SCALE in kinds:
             yield Scale()
         for name, count in _COUNTS.items():
             if name in kinds:
-                yield Counting(name, count())
+                yield Counting(name, count(), remembers=self._remembers)
 
     def _is_wanted(self, name: str) -> bool:
         return EVERYTHING in self._wanted or name in self._wanted

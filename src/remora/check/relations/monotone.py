@@ -16,14 +16,13 @@ Not among TrainCheck's relations.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from remora.check.calls import Call
 from remora.check.examples import Occasions
 from remora.check.measures import COUNTERS
-from remora.check.relations.contract import ALL, Claim, Learned, Learner, Machine, Rule
+from remora.check.relations.contract import ALL, Claim, Learned, Learner
+from remora.check.relations.each_number import EachNumber
 
 MOST_AMOUNTS = 8
 """What grows by more amounts than this grows by no rule."""
@@ -76,29 +75,13 @@ class MonotoneLearner(Learner):
                 yield Learned(Monotone(name, COUNTERS[name]), support=occasions.count)
 
 
-class MonotoneMachine(Machine):
+class MonotoneMachine(EachNumber):
     claims = Monotone
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._by_function: dict[str, list[Rule]] = defaultdict(list)
-        for rule in rules:
-            self._by_function[rule.claim.function].append(rule)
+    @staticmethod
+    def number(claim: Monotone) -> str:
+        return claim.counter
 
-    def on_begin(self) -> dict[str, Any]:
-        return {}
-
-    def measures(self) -> dict[str, frozenset[str]]:
-        return {
-            name: frozenset(rule.claim.counter for rule in rules)
-            for name, rules in self._by_function.items()
-        }
-
-    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
-        for rule in self._by_function[call.function]:
-            growth = numbers.get(rule.claim.counter)
-            if growth is not None and rule.concerns(call):
-                rule.judge(rule.claim.holds(growth), call, partial(_seen, growth))
-
-
-def _seen(growth: float) -> str:
-    return f"it grew by {growth:g}"
+    @staticmethod
+    def seen(value: float) -> str:
+        return f"it grew by {value:g}"

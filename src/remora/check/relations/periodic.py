@@ -152,6 +152,7 @@ def _condition(elements: int | None) -> Condition:
 
 class PeriodicMachine(Machine):
     claims = Periodic
+    remembers = True
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._counts = [_Count(rule) for rule in rules]

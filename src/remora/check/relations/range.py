@@ -26,14 +26,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from remora.check.calls import Call
 from remora.check.conditions import Clause, Condition, Constant
 from remora.check.measures import AMOUNTS, ELEMENTS, LOSS, SCALE, ZERO_GRADIENTS, kind_of, loss_of
 from remora.check.observe.context import WARM_UP
-from remora.check.relations.contract import ALL, Claim, Learned, Learner, Machine, Rule
+from remora.check.relations.contract import ALL, Claim, Learned, Learner
+from remora.check.relations.each_number import EachNumber
 from remora.check.relations.series import Series
 
 FEWEST_NUMBERS = 16
@@ -167,29 +167,13 @@ def _condition(subject: _Subject, *, always: bool) -> Condition:
 # ---------------------------------------------------------------- checking
 
 
-class RangeMachine(Machine):
+class RangeMachine(EachNumber):
     claims = Range
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
-        self._by_function: dict[str, list[Rule]] = defaultdict(list)
-        for rule in rules:
-            self._by_function[rule.claim.function].append(rule)
+    @staticmethod
+    def number(claim: Range) -> str:
+        return claim.number
 
-    def on_begin(self) -> dict[str, Any]:
-        return {}
-
-    def measures(self) -> dict[str, frozenset[str]]:
-        return {
-            name: frozenset(rule.claim.number for rule in rules)
-            for name, rules in self._by_function.items()
-        }
-
-    def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
-        for rule in self._by_function[call.function]:
-            value = numbers.get(rule.claim.number)
-            if value is not None and rule.concerns(call):
-                rule.judge(rule.claim.holds(value), call, partial(_seen, value))
-
-
-def _seen(value: float) -> str:
-    return f"it is {value:.3g}"
+    @staticmethod
+    def seen(value: float) -> str:
+        return f"it is {value:.3g}"

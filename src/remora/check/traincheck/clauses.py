@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from remora.check.conditions import Clause, Condition, Consistent, Constant, Unequal, Within
+from remora.check.observe.context import MANAGERS
 from remora.check.traincheck.arguments import CannotSay, arguments_of, json_value, pattern_of
 
 UNCONDITIONAL = "Unconditional"
@@ -175,7 +176,7 @@ def foreign(condition: Condition) -> list[str]:
 
 def is_foreign(name: str) -> bool:
     """Whether only a trace has the property."""
-    return name in _FOREIGN or name.startswith(_FOREIGN_PREFIXES)
+    return name not in MANAGERS and (name in _FOREIGN or name.startswith(_FOREIGN_PREFIXES))
 
 
 def unmet_live(condition: Condition) -> bool:
