@@ -10,6 +10,7 @@ from remora.check.calls import Call
 from remora.check.conditions import compiled
 from remora.check.invariants import Invariant
 from remora.check.observation import Look, Observation
+from remora.check.ranks.meeting import Meeting
 from remora.check.relations.contract import Claim, Machine, Rule
 from remora.check.relations.registry import RELATIONS
 from remora.check.sink import Handler, Sink, Wanted
@@ -43,6 +44,7 @@ class Checker(Sink):
         self._step_over = step_over
         self.step = 0
         self._found = found
+        self._meeting: Meeting | None = None
         self.rules = [self._rule(invariant) for invariant in self.invariants]
         self._wanted = _wanted(zip(self.invariants, self.rules, strict=True))
         self._compile(self.rules)
@@ -51,11 +53,19 @@ class Checker(Sink):
         self.functions = frozenset(name for rule in rules for name in rule.claim.functions())
         """The functions that have to be watched."""
         self._machines = list(_machines(rules))
+        if self._meeting is not None:
+            for machine in self._machines:
+                machine.join(self._meeting)
         self._begins = _by_function(machine.on_begin() for machine in self._machines)
         self._ends = _by_function(machine.on_end() for machine in self._machines)
         self._looking = _by_what_they_ask(self._machines, lambda one: one.looks())
         self._measuring = _by_what_they_ask(self._machines, lambda one: one.measures())
         self._comparing = [machine for machine in self._machines if machine.compared()]
+
+    def join(self, meeting: Meeting) -> None:
+        """The run is one rank of a job of several; to be called before the first event."""
+        self._meeting = meeting
+        self._compile(self.rules)
 
     def leave_out(self, functions: Collection[str]) -> None:
         """Judge no invariant that names one of ``functions``; to be called before the first event.

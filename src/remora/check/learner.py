@@ -12,6 +12,7 @@ from remora.check.calls import Call
 from remora.check.examples import FEWEST_EXAMPLES
 from remora.check.invariants import Header, Invariant, Invariants, Source
 from remora.check.observation import Observation
+from remora.check.ranks.meeting import Meeting
 from remora.check.relations.contract import Learner
 from remora.check.relations.registry import AnyClaim
 
@@ -29,6 +30,11 @@ class InvariantLearner(Broad):
         self._calls: Counter[str] = Counter()
         self._steps = 0
         self._sources: list[Source] = []
+
+    def join(self, meeting: Meeting) -> None:
+        """What follows, until the run is over, is of one rank of a job of several."""
+        for learner in self._learners:
+            learner.join(meeting)
 
     def begin(self, call: Call) -> None:
         self._calls[call.function] += 1

@@ -6,30 +6,28 @@ through again at the end: a file never says what its own run does not do.
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import cast
 
 from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariants, read_invariants, write_invariants
 from remora.check.learner import InvariantLearner
 from remora.check.merging import merge
+from remora.check.ranks.kept import MOST_BYTES, KeptTrace, temporary
+from remora.check.ranks.meeting import Room
 from remora.check.sink import Sink
 from remora.check.tee import Tee
-from remora.check.trace.recorder import Recorder
 from remora.check.trace.replay import Replayed, replay_file
-from remora.check.validation import Dropped, failed_in, validate, without
+from remora.check.validation import Dropped, Healthy, failed_in, failures, validate, without
 from remora.core.errors import InvariantsUnusable
 
 SAVE_EVERY_S = 30.0
 """What a killed job loses at most, unless saving is slow."""
 SAVING_SHARE = 0.02
 """Of the run's time, at most, goes into saving on the way."""
-MOST_BYTES_AGAIN = 64 << 20
-"""Of the run's trace that is kept to go through again: about two million events."""
 THIS_RUN = "this run"
 
 
@@ -40,6 +38,7 @@ class Learning(Tee):
         path: the file. What it says already stays unless this run shows otherwise.
         program: what the run is called in it.
         say: told of each line for the user.
+        world: how many ranks the job has, of which this is the first.
         clock: seconds; for tests.
 
     Raises:
@@ -52,8 +51,9 @@ class Learning(Tee):
         program: str,
         say: Callable[[str], object],
         *,
+        world: int = 1,
         save_every_s: float = SAVE_EVERY_S,
-        most_bytes: int = MOST_BYTES_AGAIN,
+        most_bytes: int = MOST_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path, self._program, self._say = path, program, say
@@ -63,8 +63,12 @@ class Learning(Tee):
         self._learner = InvariantLearner()
         before = self._before.invariants if self._before is not None else ()
         self._checker = Checker(before, self._violate)
-        self._trace = cast(RawIOBase, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115
-        self._recorder = Recorder(self._trace, program=program, most_bytes=most_bytes)
+        self._world = world
+        self._room = Room(world, most_bytes=most_bytes)
+        if world > 1:
+            self._learner.join(self._room.seat(0))
+        self._others: list[tuple[int, RawIOBase]] = []
+        self._recorder = KeptTrace(program=program, most_bytes=most_bytes)
         self._save_at = clock() + save_every_s
         super().__init__(self._learner, self._checker, self._recorder)
 
@@ -79,15 +83,26 @@ class Learning(Tee):
             if self._clock() >= self._save_at:
                 self._save()
 
-    def finish(self) -> None:
+    def trace(self) -> bytes:
+        """What was observed, as a recorder writes it."""
+        return self._recorder.trace()
+
+    def finish(self, others: Iterable[tuple[int, bytes]] = ()) -> None:
         """The run is over: drop what does not hold, write the rest, and say so.
+
+        Args:
+            others: the other ranks, and what :meth:`trace` gave there.
 
         Raises:
             InvariantsUnusable: the file cannot be written.
         """
         with self._lock:
             self._learner.run_ended(self._program)
+            self._recorder.flush()
+            for rank, trace in others:
+                self._learn_of(rank, trace)
             learned, dropped = self._gone_through(self._learner.invariants())
+            self._try_on_others()
             kept, contradicted = self._merged(learned)
             write_invariants(self._path, kept)
         for one in [*dropped, *self._no_longer(), *contradicted]:
@@ -96,7 +111,8 @@ class Learning(Tee):
 
     def close(self) -> None:
         """Let the trace go; harmless when done twice."""
-        self._trace.close()
+        for file in (self._recorder.kept, *(file for _, file in self._others)):
+            file.close()
 
     # ------------------------------------------------------------ parts
 
@@ -116,9 +132,7 @@ class Learning(Tee):
 
     def _gone_through(self, learned: Invariants) -> tuple[Invariants, tuple[Dropped, ...]]:
         """``learned`` without what does not hold in the very run it is of."""
-        self._recorder.flush()
-        self._trace.seek(0)
-        validated = validate(learned, [(THIS_RUN, self._replay)])
+        validated = validate(learned, self._runs())
         if self._recorder.full:
             self._say(
                 f"the run is long: what was learned was tried again on its first "
@@ -126,9 +140,31 @@ class Learning(Tee):
             )
         return validated.kept, validated.dropped
 
-    def _replay(self, sink: Sink) -> Replayed:
-        with BufferedReader(self._trace) as file:
-            return replay_file(file, THIS_RUN, sink)
+    def _runs(self) -> list[Healthy[Replayed]]:
+        """This run, as ranks that meet anew where it has several."""
+        if not self._others:
+            return [Healthy(THIS_RUN, partial(_replay, self._recorder.kept, THIS_RUN))]
+        room = Room(self._world)
+        ranks = [(0, self._recorder.kept), *self._others]
+        names = [(rank, file, f"rank {rank} of {THIS_RUN}") for rank, file in ranks]
+        return [
+            Healthy(called, partial(_replay, file, called), room.seat(rank))
+            for rank, file, called in names
+        ]
+
+    def _learn_of(self, rank: int, trace: bytes) -> None:
+        file = temporary()
+        file.write(trace)
+        self._others.append((rank, file))
+        self._learner.join(self._room.seat(rank))
+        _replay(file, f"rank {rank} of {THIS_RUN}", self._learner)
+        self._learner.run_ended(self._program)
+
+    def _try_on_others(self) -> None:
+        """What the file said before was checked on this rank, and by itself."""
+        if self._others and self._before is not None:
+            for finding in failures(self._before, self._runs()):
+                self._violate(finding)
 
     def _merged(self, learned: Invariants) -> tuple[Invariants, tuple[Dropped, ...]]:
         """With what the file said before and this run, which it was tried on, has not broken."""
@@ -141,3 +177,12 @@ class Learning(Tee):
 
     def _no_longer(self) -> list[Dropped]:
         return [failed_in(finding, THIS_RUN) for finding in self._violated.values()]
+
+
+def _replay(file: RawIOBase, called: str, sink: Sink) -> Replayed:
+    file.seek(0)
+    reader = BufferedReader(file)
+    try:
+        return replay_file(reader, called, sink)
+    finally:
+        reader.detach()  # or it would close the file

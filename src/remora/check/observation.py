@@ -6,6 +6,7 @@ told, not contents, so that an event is small and can be kept in a file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -69,9 +70,13 @@ FACTS: dict[str, Callable[[Observation], bool | None]] = {
 """By what a call does to a variable: whether it did."""
 
 
+_DOT = re.compile(r"\.(?![^\[]*\])")
+"""Not those within brackets: ``optimizer.exp_avg[model.weight]``."""
+
+
 def places_of(name: str) -> Iterator[str]:
     """``a.b.c``: ``a``, then ``a.b``, then itself."""
-    parts = name.split(".")
+    parts = _DOT.split(name)
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 

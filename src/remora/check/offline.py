@@ -13,10 +13,11 @@ from remora.check.checker import Checker
 from remora.check.findings import Findings
 from remora.check.invariants import HeldOut, Invariants
 from remora.check.learner import InvariantLearner
+from remora.check.ranks.meeting import Meeting
 from remora.check.recorded import Played, Recorded, runs_in
 from remora.check.report import CheckReport, account
 from remora.check.traincheck.reading import Reading, read_any
-from remora.check.validation import Dropped, Play, Validated, validate
+from remora.check.validation import Dropped, Healthy, Validated, validate
 from remora.core.errors import BadValue
 
 
@@ -50,19 +51,23 @@ def learn_from(folders: Sequence[Path], held_out: Sequence[Path] = ()) -> Taught
         TraceUnusable: a folder holds no trace, or a damaged one.
     """
     _check_apart(folders, held_out)
-    training, healthy = runs_in(folders), runs_in(held_out)
-    learner, replayed = InvariantLearner(), []
-    for run in training:
-        played = run.play(learner)
-        learner.run_ended(played.program)
-        replayed.append(played)
-    own = validate(_of_torch(learner.invariants(), replayed), _plays(training))
-    others = validate(own.kept, _plays(healthy))
+    learner = InvariantLearner()
+    replayed = [_learn(learner, *one) for one in runs_in(folders)]
+    own = validate(_of_torch(learner.invariants(), replayed), _healthy(folders))
+    others = validate(own.kept, _healthy(held_out))
     return Taught(
         _saying_what_was_held_out(others),
         own.dropped + others.dropped,
         _remarks([*replayed, *(trial.run for trial in others.trials)]),
     )
+
+
+def _learn(learner: InvariantLearner, run: Recorded, meeting: Meeting | None) -> Played:
+    if meeting is not None:
+        learner.join(meeting)
+    played = run.play(learner)
+    learner.run_ended(played.program)
+    return played
 
 
 def check_run(
@@ -81,8 +86,10 @@ def check_run(
     invariants = reading.invariants.invariants
     judged = [0] * len(invariants)
     replayed = []
-    for run in runs_in([place]):
+    for run, meeting in runs_in([place]):
         checker = Checker(invariants, findings.add, announcer.step_ended)
+        if meeting is not None:
+            checker.join(meeting)
         findings.rank = run.rank
         replayed.append(run.play(checker))
         judged = [
@@ -104,8 +111,8 @@ def _remarks(runs: Iterable[Played]) -> tuple[str, ...]:
     return tuple(remark for one in runs for remark in one.remarks)
 
 
-def _plays(runs: Iterable[Recorded]) -> list[tuple[str, Play[Played]]]:
-    return [(run.called, run.play) for run in runs]
+def _healthy(places: Iterable[Path]) -> list[Healthy[Played]]:
+    return [Healthy(run.called, run.play, meeting) for run, meeting in runs_in(places)]
 
 
 def _check_apart(folders: Iterable[Path], held_out: Iterable[Path]) -> None:

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from remora.check.ranks.meeting import Meeting, Room
 from remora.check.sink import Sink
 from remora.check.trace.layout import files_of, rank_of
 from remora.check.trace.replay import Replayed, replay
@@ -70,13 +72,27 @@ class TheirRun(Recorded):
         return Played(self.path.name, played.steps, remarks=tuple(_of_theirs(self, played)))
 
 
-def runs_in(places: Iterable[Path]) -> list[Recorded]:
+class Seated(NamedTuple):
+    """A run, or one rank of a job of several and where it meets the others, which come next."""
+
+    run: Recorded
+    meeting: Meeting | None
+
+
+def runs_in(places: Iterable[Path]) -> list[Seated]:
     """What is recorded at each of ``places``: folders, of ours or TrainCheck's, or files of its.
 
     Raises:
         TraceUnusable: there is no trace.
     """
-    return [one for place in places for one in _at(place)]
+    return [one for place in places for one in _seated(_at(place))]
+
+
+def _seated(job: list[Recorded]) -> list[Seated]:
+    """Ranks that were started anew do not meet: which of their files go together is not known."""
+    ranks = {one.rank for one in job}
+    room = Room(len(job)) if len(ranks) == len(job) > 1 else None
+    return [Seated(one, room.seat(one.rank) if room is not None else None) for one in job]
 
 
 def _at(place: Path) -> list[Recorded]:

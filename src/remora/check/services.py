@@ -15,6 +15,10 @@ from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
 from remora.check.observe.sampling import checked
 from remora.check.observe.watchlist import public_functions
+from remora.check.ranks.arrival import when_ranks_run, world_of_process
+from remora.check.ranks.checking import RanksOfCheck
+from remora.check.ranks.kept import KeptTrace
+from remora.check.ranks.learning import RanksOfLearning, said_before
 from remora.check.report import CheckReport, NotChecked, Violation, account, shortened
 from remora.check.report_files import check_report_name, write_report
 from remora.check.trace.layout import claim
@@ -34,7 +38,7 @@ class LearnService(Service):
     """Watches the program broadly and writes what held of it throughout to a file.
 
     What a file that is there says already stays unless this run shows otherwise. Of several ranks
-    the first learns, since there is one file; a trace teaches what all of them do.
+    the first learns, from all: at the end the others hand over what they did.
 
     Args:
         path: the file of invariants.
@@ -58,29 +62,36 @@ class LearnService(Service):
     ) -> None:
         self._path, self._program, self._save_every_s = path, program, save_every_s
         self._stderr, self._also = stderr, watch
-        self._learning: Learning | None = None
+        self._part: Learning | KeptTrace | None = None
+        self._ranks = RanksOfLearning(self._tell)
 
     def attach(self, job: Job) -> None:
-        if rank_of_process() != 0:
-            return
-        self._learning = learning = Learning(
-            self._path,
-            self._program,
-            lambda text: _say(self._stderr, text),
-            save_every_s=self._save_every_s,
-        )
-        live = LiveCalls(job, learning)
-        expect_in_main([*learning.functions, *self._also])
-        job.imports.subscribe("torch", lambda: _watch(live, [*learning.functions, *self._also]))
+        self._part = part = self._new_part(rank_of_process())
+        said = part.functions if isinstance(part, Learning) else said_before(self._path)
+        when_ranks_run(job, self._ranks.open)
+        live = LiveCalls(job, part)
+        expect_in_main([*said, *self._also])
+        job.imports.subscribe("torch", lambda: _watch(live, [*said, *self._also]))
+
+    def _new_part(self, rank: int) -> Learning | KeptTrace:
+        if rank:
+            return KeptTrace(program=self._program, rank=rank)
+        return Learning(
+            self._path, self._program, self._tell,
+            world=world_of_process(), save_every_s=self._save_every_s,
+        )  # fmt: skip
+
+    def _tell(self, text: str) -> None:
+        _say(self._stderr, text)
 
     def finish(self) -> None:
-        if self._learning is not None:
-            self._learning.finish()
+        if self._part is not None:
+            self._ranks.finish(self._part)
 
     def detach(self) -> None:
-        if self._learning is not None:
-            self._learning.close()
-        self._learning = None
+        if self._part is not None:
+            self._part.close()
+        self._part = None
 
 
 class RecordService(Service):
@@ -180,10 +191,14 @@ class CheckService(Service):
         )
         self._live: LiveCalls | None = None
         self._strict = False
+        self._ranks = RanksOfCheck(lambda text: _say(stderr, text))
 
     def attach(self, job: Job) -> None:
         self._strict = job.strict
         self._tell_what_is_not_checked()
+        if self._ranks.meeting is not None:
+            self._checker.join(self._ranks.meeting)
+        when_ranks_run(job, self._ranks.open)
         self._live = live = LiveCalls(job, self._checker, every=self._every)
         expect_in_main(self._checker.functions)
 
@@ -207,11 +222,11 @@ class CheckService(Service):
 
     def _announce(self, violation: Violation) -> None:
         if self._on_violation == "raise":
-            self.finish()  # it is off the job once this is raised
+            self._conclude(self.report())  # it is off the job once this is raised
             raise InvariantViolated(in_words(violation))
         if callable(self._on_violation):
             self._hand_over(self._on_violation, violation)
-        else:
+        elif self._ranks.is_first_to_tell(violation.invariant):
             self._announcer.found(violation)
 
     def _hand_over(self, call: Callable[[Violation], object], violation: Violation) -> None:
@@ -258,7 +273,15 @@ class CheckService(Service):
         return bool(self.findings.violations)
 
     def finish(self) -> None:
-        report, failed = self.report(), None
+        report = self._ranks.whole(self.report())
+        try:
+            if report is not None:
+                self._conclude(report)
+        finally:
+            self._ranks.close()
+
+    def _conclude(self, report: CheckReport) -> None:
+        failed = None
         for path in self._reports:
             try:
                 write_report(path, report, self._invariants.invariants)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariants
+from remora.check.ranks.meeting import Meeting
 from remora.check.sink import Sink
 
 
@@ -23,6 +24,15 @@ class HasSteps(Protocol):
 Run = TypeVar("Run", bound=HasSteps, covariant=True)
 Play = Callable[[Sink], Run]
 """Feeds a recorded run to a sink."""
+
+
+class Healthy(NamedTuple, Generic[Run]):
+    """A run that is known to be healthy, or one rank of it."""
+
+    called: str
+    play: Play[Run]
+    meeting: Meeting | None = None
+    """Where it meets the other ranks, which are the runs before and after it."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +65,15 @@ class Validated(Generic[Run]):
         return tuple(one for trial in self.trials for one in trial.dropped)
 
 
-def validate(invariants: Invariants, runs: Iterable[tuple[str, Play[Run]]]) -> Validated[Run]:
-    """Keep what holds throughout every one of ``runs``, each given with what to call it.
+def validate(invariants: Invariants, runs: Iterable[Healthy[Run]]) -> Validated[Run]:
+    """Keep what holds throughout every one of ``runs``.
 
     An invariant that a run never judges is kept.
     """
     trials: list[Trial[Run]] = []
-    for called, run in runs:
+    for run in runs:
         failed, played = _failures(invariants, run)
-        trials.append(Trial(played, tuple(failed_in(one, called) for one in failed.values())))
+        trials.append(Trial(played, tuple(failed_in(one, run.called) for one in failed.values())))
         invariants = without(invariants, failed)
     return Validated(invariants, tuple(trials))
 
@@ -75,15 +85,25 @@ def without(invariants: Invariants, names: Iterable[str]) -> Invariants:
     return msgspec.structs.replace(invariants, invariants=kept)
 
 
-def _failures(invariants: Invariants, run: Play[Run]) -> tuple[dict[str, Finding], Run]:
+def failures(invariants: Invariants, runs: Iterable[Healthy[Run]]) -> list[Finding]:
+    """The first finding of each invariant that fails in one of ``runs``."""
+    found: dict[str, Finding] = {}
+    for run in runs:
+        found = {**_failures(invariants, run)[0], **found}
+    return list(found.values())
+
+
+def _failures(invariants: Invariants, run: Healthy[Run]) -> tuple[dict[str, Finding], Run]:
     """The first finding of each that does not hold, by name."""
     found: dict[str, Finding] = {}
 
     def keep(finding: Finding) -> None:
         found.setdefault(finding.invariant.name, finding)
 
-    played = run(Checker(invariants.invariants, keep))
-    return found, played
+    checker = Checker(invariants.invariants, keep)
+    if run.meeting is not None:
+        checker.join(run.meeting)
+    return found, run.play(checker)
 
 
 def failed_in(finding: Finding, run: str) -> Dropped:

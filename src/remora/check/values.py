@@ -15,6 +15,7 @@ tensor                ``x.kind x.dtype x.shape x.ndim x.requires_grad x.identity
 module                ``x.kind x.training x.identity``
 list, tuple           ``x.length``; ``x`` where all are plain; ``x.0 …`` of the first few
 dict                  ``x.kind x.length``; ``x.key …`` of the first few string keys
+process group         ``x.kind x.ranks x.identity``
 anything else         ``x.kind x.identity``
 ====================  ==============================================================
 """
@@ -35,6 +36,12 @@ MOST_ITEMS = 4
 LONGEST_PLAIN = 16
 """A sequence of plain items is known whole up to this length."""
 DEEPEST = 2
+_CONSTANTS = frozenset(
+    {
+        ("torch", "dtype"), ("torch", "layout"), ("torch", "memory_format"),
+        ("torch._C._distributed_c10d", "RedOpType"),
+    }
+)  # fmt: skip
 _PLAIN = (bool, int, float, str, type(None))
 
 PLAIN, TENSOR, SEQUENCE, MAPPING, MODULE, CONSTANT, OTHER, TAKES_OVER = range(8)
@@ -108,8 +115,8 @@ def is_module(kind: type) -> bool:
 
 
 def is_torch_constant(kind: type) -> bool:
-    """A dtype, layout or memory format; a device is none, since it is never learned."""
-    return kind.__module__ == "torch" and kind.__name__ in ("dtype", "layout", "memory_format")
+    """A dtype, layout, memory format or reduction; a device is none: it is never learned."""
+    return (kind.__module__, kind.__name__) in _CONSTANTS
 
 
 def plain_items(items: Any) -> tuple[Any, ...] | None:
@@ -191,6 +198,17 @@ def _training(module: Any) -> Any:
     return module.__dict__.get("training")
 
 
+def _ranks(value: Any) -> tuple[int, ...] | None:
+    """Of a process group of torch.distributed; an empty one is of ranks this one is not among."""
+    if type(value).__name__ != "ProcessGroup":
+        return None
+    ranks = sys.modules["torch.distributed"].get_process_group_ranks
+    try:
+        return tuple(ranks(value))
+    except (KeyError, ValueError, RuntimeError):  # destroyed meanwhile
+        return None
+
+
 Getter = Callable[[Any], Any]
 
 
@@ -219,6 +237,7 @@ GETTERS: dict[int, tuple[tuple[str, Getter], ...]] = {
     MODULE: (("kind", _kind), ("training", _training), ("identity", identity)),
     OTHER: (
         ("kind", _kind),
+        ("ranks", _ranks),
         ("identity", identity),
         ("rows_due", rows_due),
         ("collate", collate),

@@ -91,6 +91,9 @@ def _highest_rate(optimizer: Any) -> float | None:
 
 
 def rank_of_process() -> int:
-    """As torchrun says it; 0 in a job of one process."""
+    """As torch.distributed says it, or else torchrun; 0 in a job of one process."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return int(distributed.get_rank())
     text = os.environ.get("RANK", "0")
     return int(text) if text.isdigit() else 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from remora.check.values import is_torch_constant
+
 _PLAIN = (bool, int, float, str, type(None))
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -18,5 +20,9 @@ def parameters_of(function: Any) -> tuple[list[str], dict[str, Any]]:
     parameters = signature.parameters.values()
     return (
         [one.name for one in parameters if one.kind in _POSITIONAL],
-        {one.name: one.default for one in parameters if type(one.default) in _PLAIN},
+        {one.name: one.default for one in parameters if _is_plain(type(one.default))},
     )
+
+
+def _is_plain(kind: type) -> bool:
+    return kind in _PLAIN or is_torch_constant(kind)

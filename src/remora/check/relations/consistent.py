@@ -13,8 +13,8 @@ under two names is equal without a look. Of large tensors a sample is compared a
 every element at every :data:`~remora.check.observe.variables.WHOLE_EVERY`-th: a difference in no
 sampled place is found then.
 
-``across`` is ``run``: both lie in one process. ``ranks``, where ``one`` and ``other`` are the same
-name in every rank, is kept for records of several ranks; in one process it is not judged.
+``across`` is ``run``: both lie in one process. ``ranks``: ``one`` and ``other`` are the same name,
+of a variable or of a module, and every rank has it equal (:mod:`remora.check.relations.replicas`).
 
 TrainCheck's Consistency (OSDI'25, table 2).
 """
@@ -25,10 +25,13 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from remora.check.ranks.meeting import Meeting
 from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
+from remora.check.relations.replicas import Replicas, ReplicasLearner
 
 CONTENT = "content"
 RUN: Literal["run"] = "run"
+RANKS: Literal["ranks"] = "ranks"
 
 
 class Consistent(Claim, frozen=True, tag="consistent"):
@@ -38,7 +41,7 @@ class Consistent(Claim, frozen=True, tag="consistent"):
     across: Literal["run", "ranks"] = RUN
 
     def words(self) -> str:
-        if self.across == "ranks":
+        if self.across == RANKS:
             return f"{self.one} is the same on every rank at the end of a step"
         return f"{self.one} equals {self.other} at the end of a step"
 
@@ -58,8 +61,13 @@ class ConsistentLearner(Learner):
         self._looked: dict[str, int] = defaultdict(int)
         self._changes: dict[str, int] = defaultdict(int)
         self._last: dict[str, Hashable] = {}
+        self._replicas = ReplicasLearner()
+
+    def join(self, meeting: Meeting | None) -> None:
+        self._replicas.join(meeting)
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        self._replicas.compare(step, contents)
         new_class: dict[tuple[int | None, Hashable], int] = {}
         kept: set[int | None] = {None}
         for name, content in contents.items():
@@ -83,6 +91,7 @@ class ConsistentLearner(Learner):
 
     def run_ended(self) -> None:
         self._last.clear()
+        self._replicas.join(None)
 
     def learned(self, fewest: int) -> Iterator[Learned]:
         members: dict[int, list[str]] = defaultdict(list)
@@ -94,15 +103,21 @@ class ConsistentLearner(Learner):
             for other in others:
                 support = min(self._looked[first], self._looked[other])
                 yield Learned(Consistent(first, other), support=support)
+        for name, support in self._replicas.learned(fewest):
+            yield Learned(Consistent(name, name, across=RANKS), support=support)
 
 
 class ConsistentMachine(Machine):
-    """Compares the contents of the two variables of each rule as a step ends."""
+    """Compares the contents of the two variables of each rule as a step ends, and of the ranks."""
 
     claims = Consistent
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._rules = [rule for rule in rules if rule.claim.across == RUN]
+        self._replicas = Replicas([rule for rule in rules if rule.claim.across == RANKS])
+
+    def join(self, meeting: Meeting) -> None:
+        self._replicas.join(meeting)
 
     def on_begin(self) -> dict[str, Any]:
         return {}
@@ -111,9 +126,11 @@ class ConsistentMachine(Machine):
         return {}
 
     def compared(self) -> frozenset[str]:
-        return frozenset(n for rule in self._rules for n in (rule.claim.one, rule.claim.other))
+        named = frozenset(n for rule in self._rules for n in (rule.claim.one, rule.claim.other))
+        return named | self._replicas.compared()
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
+        self._replicas.compare(step, contents)
         for rule in self._rules:
             one, other = contents.get(rule.claim.one), contents.get(rule.claim.other)
             if one is None or other is None:

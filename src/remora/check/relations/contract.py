@@ -12,6 +12,7 @@ import msgspec
 from remora.check.calls import Call, Known
 from remora.check.conditions import ALWAYS, Condition
 from remora.check.observation import Look, Observation
+from remora.check.ranks.meeting import Meeting
 
 ALL = frozenset({"*"})
 """Every property there is."""
@@ -51,6 +52,9 @@ class Learner(ABC):
     def asks(self, function: str) -> frozenset[str]:
         """What it has to know of results of ``function`` that is not read of every result."""
         return frozenset()
+
+    def join(self, meeting: Meeting | None) -> None:  # noqa: B027
+        """What follows is of one rank of a job of several, until the run is over."""
 
     def begin(self, call: Call) -> None:  # noqa: B027  not every relation looks at every event
         """A watched call begins."""
@@ -148,6 +152,9 @@ class Machine(ABC):
 
     @abstractmethod
     def __init__(self, rules: Sequence[Rule]) -> None: ...
+
+    def join(self, meeting: Meeting) -> None:  # noqa: B027
+        """The run is one rank of a job of several, which meet there; called before all else."""
 
     def missed(self) -> None:  # noqa: B027
         """Steps went by unseen: what was before them says nothing of what comes now."""

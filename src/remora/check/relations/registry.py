@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from remora.check.relations.agreement import (
+    Agreement,
+    AgreementLearner,
+    AgreementMachine,
+)
 from remora.check.relations.changes import Changes, ChangesLearner, ChangesMachine
 from remora.check.relations.consistent import Consistent, ConsistentLearner, ConsistentMachine
 from remora.check.relations.constant_input import (
@@ -53,6 +58,7 @@ RELATIONS = (
     Relation("lead", Lead, LeadLearner, LeadMachine),
     Relation("changes", Changes, ChangesLearner, ChangesMachine),
     Relation("consistent", Consistent, ConsistentLearner, ConsistentMachine),
+    Relation("agreement", Agreement, AgreementLearner, AgreementMachine),
     Relation("constant output", ConstantOutput, ConstantOutputLearner, ConstantOutputMachine),
     Relation("constant input", ConstantInput, ConstantInputLearner, ConstantInputMachine),
     Relation("input-output", InputOutput, InputOutputLearner, InputOutputMachine),
@@ -71,6 +77,7 @@ AnyClaim = (
     | Lead
     | Changes
     | Consistent
+    | Agreement
     | ConstantOutput
     | ConstantInput
     | InputOutput

@@ -13,11 +13,11 @@ from io import RawIOBase
 from typing import Any
 
 import msgspec
-import xxhash
 
 from remora.check.broad import Broad
 from remora.check.calls import Call
 from remora.check.observation import Observation
+from remora.check.ranks.contents import number_of
 from remora.check.trace.events import (
     DIGEST,
     IDENTITY,
@@ -111,8 +111,8 @@ class Recorder(Broad):
 
     def compare(self, step: int, contents: Mapping[str, Hashable]) -> None:
         with self._lock:
-            standing = [xxhash.xxh3_64_intdigest(repr(one).encode()) for one in contents.values()]
-            self._add(Compare(step, self._names_of(tuple(contents)), tuple(standing)))
+            numbers = tuple(map(number_of, contents.values()))
+            self._add(Compare(step, self._names_of(tuple(contents)), numbers))
 
     def step_ended(self, step: int) -> None:
         with self._lock:

@@ -1,7 +1,8 @@
 """pytorch-104336: the model is moved after DDP has wrapped it, and DDP's hooks stay behind.
 
-The parameters are replaced by new ones, as a move to another device does; gradients are then
-averaged no more, and each rank trains by itself.
+Moving a parameter to where its gradient cannot be gives it a new place for the gradient to arrive
+at, without DDP's hook: another device in the published job, another dtype here, and back. Gradients
+are then averaged no more, and each rank trains by itself.
 """
 
 from __future__ import annotations
@@ -17,9 +18,7 @@ rank = join_ranks()
 inner = classifier()
 model = DistributedDataParallel(inner)
 if given.broken:
-    for layer in inner:
-        for name, parameter in list(layer.named_parameters(recurse=False)):
-            setattr(layer, name, nn.Parameter(parameter.detach().clone()))
+    model.to(torch.float64).to(torch.float32)
 torch.manual_seed(given.seed * 2 + rank)
 data = loader()
 optimizer = optim.SGD(model.parameters(), lr=0.05)
