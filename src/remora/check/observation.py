@@ -31,6 +31,8 @@ class Look(NamedTuple):
     """Whether a variable with these properties matters; None if its properties do not matter."""
     exact: bool = False
     """Decide every time, whatever it costs; else what is cheap may leave a fact undecided."""
+    whole: bool = False
+    """Read every element, however many there are, for what a sample cannot prove."""
 
     def covers(self, name: str, kind: str) -> bool:
         return kind == self.kind and is_below(name, self.module)

@@ -13,6 +13,10 @@ call of all. As long as samples keep deciding nothing, whole digests are taken a
 - at the end of the step: for tensors on an accelerator, which are compared there and asked for
   once a step; the finding names the step of the call, though not the line of it.
 
+Whether a content is *zero* or *finite* is read off all of it up to 64 KiB. Of a larger tensor
+every element is read where a look asks for it (``whole``: gradients as backward leaves them, where
+what is infinite comes from), elsewhere a sample, and all of it at every sixteenth call.
+
 ``exact`` looks, as a learner makes them, decide in every call.
 """
 

@@ -141,19 +141,23 @@ def differ(before: Token, after: Token) -> Fact:
     return _bits(before).ne(_bits(after)).any()
 
 
-def is_zero(tensor: torch.Tensor, sample: Token) -> Fact:
-    """Whether every element is zero. ``sample`` is what was read of it."""
-    if type(sample) is bytes and len(sample) == tensor.nbytes and _ZEROS.startswith(sample):
-        return True
+def is_zero(tensor: torch.Tensor, sample: Token, enough: bool) -> Fact:
+    """Whether every element is zero. ``sample`` was read of it; it may be ``enough``."""
+    if type(sample) is bytes:
+        if _ZEROS.startswith(sample):
+            if enough:
+                return True
+        elif (kind := _FLOATS.get(tensor.dtype)) is not None and np.frombuffer(sample, kind).any():
+            return False
     found = _values(tensor)
     return None if found is None else _settled((_comparable(found) == 0).all())
 
 
-def is_finite(tensor: torch.Tensor, sample: Token, whole: bool) -> Fact:
-    """Whether no element is infinite or NaN. ``sample`` was read of it, ``whole`` or in part."""
+def is_finite(tensor: torch.Tensor, sample: Token, enough: bool) -> Fact:
+    """Whether no element is infinite or NaN. ``sample`` was read of it; it may be ``enough``."""
     if tensor.dtype not in _FLOATS and not (tensor.is_floating_point() or tensor.is_complex()):
         return True
-    if whole and type(sample) is bytes:
+    if enough and type(sample) is bytes:
         known = _all_finite(sample, tensor.dtype)
         if known is not None:
             return known

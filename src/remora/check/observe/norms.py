@@ -13,13 +13,18 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from remora.check.measures import GRADIENT_NORM, PARAMETER_NORM, UPDATE, ZERO_GRADIENTS, of
 from remora.check.observe.readings import Numbers, Reading
-from remora.check.observe.samples import Sample, elements_of, share_of
+from remora.check.observe.samples import Sample, elements_of, is_numpys, length, share_of
 
 _HALF = (torch.float16, torch.bfloat16)
+
+
+_without_warnings = np.errstate(over="ignore", invalid="ignore")
+"""A norm may be infinite, or no number: that is what is looked for."""
 
 
 class Norms:
@@ -38,6 +43,7 @@ class Norms:
         self._modules = modules
         self._samples: weakref.WeakKeyDictionary[Any, Sample] = weakref.WeakKeyDictionary()
 
+    @_without_warnings
     def before(self, optimizer: Any) -> tuple[list[Reading], Any]:
         """The gradients as they are; and what the parameters were, to be told from after it."""
         readings: list[Reading] = []
@@ -47,6 +53,7 @@ class Norms:
             return readings, None
         return readings, self._sample_of(optimizer).now(_parameters_of(optimizer))
 
+    @_without_warnings
     def after(self, optimizer: Any, before: Any) -> list[Reading]:
         if not (self._parameters or self._update):
             return []
@@ -56,8 +63,8 @@ class Norms:
             return []
         values = [sample.norm(now)] if self._parameters else []
         if before is not None and before.shape == now.shape:
-            values += [(now - before).norm(), now.norm()]
-        return [Reading(torch.stack(values), self._concluded)] if values else []
+            values += [length(now - before), length(now)]
+        return [Reading(_together(values), self._concluded)] if values else []
 
     def _concluded(self, values: Sequence[float]) -> Numbers:
         norm, moved = (values[:1], values[1:]) if self._parameters else ((), values)
@@ -98,17 +105,24 @@ def _parameters_of(optimizer: Any) -> list[Any]:
     return [one for group in optimizer.param_groups for one in group["params"]]
 
 
-def _norms(tensors: Sequence[Any]) -> torch.Tensor | None:
+def _norms(tensors: Sequence[Any]) -> Any:
     """The norm of each, on its device."""
     read = elements_of(tensors)
     if not read:
         return None
-    if any(one.dtype in _HALF for one in read):  # the square of a large one is infinite there
-        norms = [torch.linalg.vector_norm(one, dtype=torch.float32) for one in read]
-    else:
-        norms = list(torch._foreach_norm(read))
     shares = [share_of(*each) for each in zip(tensors, read, strict=True)]
-    stacked = torch.stack([one.float() for one in norms])
+    if all(map(is_numpys, read)):
+        norms = [length(one.numpy().reshape(-1)) for one in read]
+        return [norm * share for norm, share in zip(norms, shares, strict=True)]
+    if any(one.dtype in _HALF for one in read):  # the square of a large one is infinite there
+        lengths = [torch.linalg.vector_norm(one, dtype=torch.float32) for one in read]
+    else:
+        lengths = list(torch._foreach_norm(read))
+    stacked = torch.stack([one.float() for one in lengths])
     if all(share == 1.0 for share in shares):
         return stacked
     return stacked * torch.tensor(shares, device=stacked.device)
+
+
+def _together(values: list[Any]) -> Any:
+    return torch.stack(values) if isinstance(values[0], torch.Tensor) else values

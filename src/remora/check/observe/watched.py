@@ -6,6 +6,7 @@ for each variable at each call: it is written out rather than composed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from remora.check.observe.contents import Contents, differ, is_finite, is_zero
 from remora.check.observe.variable import Variable
 
 LONGEST_WAIT = 64
+WHOLE_EVERY = 16
+"""All of a large tensor is read every so many-th time where a sample would do."""
+_TURNS = itertools.count()
 _NEVER = -1
 
 
@@ -36,6 +40,8 @@ class Needs(NamedTuple):
     exact: bool
     reads: bool
     """Whether anything is read of its elements."""
+    whole: bool
+    """Whether all of them are, for what a sample cannot prove."""
 
 
 Before = tuple[Properties, Needs, Any]
@@ -46,8 +52,8 @@ class Watched:
     """Follows one variable."""
 
     __slots__ = (
-        "_contents", "_fixed", "_gap", "_get", "_is_gradient", "_looks", "_needs", "_none",
-        "_seen", "_variable", "_wait", "always",
+        "_contents", "_fixed", "_gap", "_get", "_is_gradient", "_looks", "_looks_taken", "_needs",
+        "_none", "_seen", "_variable", "_wait", "always",
     )  # fmt: skip
 
     def __init__(self, variable: Variable, looks: Sequence[Look]) -> None:
@@ -63,6 +69,7 @@ class Watched:
         self._fixed = None if reads else variable.fixed
         """Its properties, where nobody asks for those that change."""
         self._wait, self._gap = 0, 1
+        self._looks_taken = next(_TURNS)
         self.always = self._if_always()
         """What every call begins with, where nobody asks for properties or content."""
         self._none = self._if_none()
@@ -113,8 +120,9 @@ class Watched:
         sampled = full = zero = finite = sample = None
         if value is not None and needs.reads:
             sample = contents.sample(value)
-            zero = is_zero(value, sample) if needs.zero else None
-            finite = is_finite(value, sample, contents.whole) if needs.finite else None
+            enough = contents.whole or not (needs.whole or self._is_due())
+            zero = is_zero(value, sample, enough) if needs.zero else None
+            finite = is_finite(value, sample, enough) if needs.finite else None
         if needs.content:
             sampled, full = self._differences(before, value, sample)
         variable = self._variable
@@ -126,6 +134,11 @@ class Watched:
         facts = id(properties), in_use, none, changed, zero, finite
         known = self._seen.get(facts)
         return known if known is not None else self._meet(properties, facts)
+
+    def _is_due(self) -> bool:
+        """Whether all of a large tensor is read this time; not of all tensors in the same step."""
+        self._looks_taken += 1
+        return self._looks_taken % WHOLE_EVERY == 0
 
     def _meet(self, properties: Properties, facts: tuple[Any, ...]) -> Observation:
         """Equal observations are one object, so that what was made of one can be looked up."""
@@ -142,6 +155,7 @@ class Watched:
             finite=FINITE in asked,
             exact=any(look.exact for look in looks),
             reads=not asked.isdisjoint((CHANGED, KEPT, ZERO_OR_NONE, FINITE)),
+            whole=any(look.exact or look.whole for look in looks),
         ) if looks else None  # fmt: skip
         self._needs[id(properties)] = needs
         return needs

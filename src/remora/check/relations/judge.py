@@ -33,6 +33,9 @@ _OF_OPTIMIZERS = frozenset(
     {OPTIMIZER_STEP, "torch.optim.Optimizer.zero_grad", "torch.amp.GradScaler.unscale_"}
 )
 """Functions called on an optimizer: what only another one trains they leave alone."""
+READ_WHOLE = ("torch.Tensor.backward",)
+"""Functions of which every element that they give is read: where an infinite one comes from first.
+What they are used for is read by samples, and as a whole now and then."""
 _MOST_NAMED = 3
 _MOST_VERDICTS = 4096
 
@@ -61,7 +64,8 @@ class Judge:
         condition = self.rule.condition
         reads = any(name.startswith(_OF_VARIABLES) for name in condition.properties())
         concerns = partial(may_hold, condition) if reads else None
-        return Look(self._kind, self._to, self._module, concerns)
+        whole = self.rule.claim.function in READ_WHOLE
+        return Look(self._kind, self._to, self._module, concerns, whole=whole)
 
     def __call__(self, call: Call, observations: Sequence[Observation]) -> bool | None:
         """Whether the rule holds of ``call``; None if that is not judged."""
