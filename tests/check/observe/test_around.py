@@ -26,6 +26,7 @@ from remora.check.observation import (
 from remora.check.observe import contents
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.variables import Variables
+from remora.check.observe.watched import WHOLE_EVERY
 from remora.tap.job import Job
 
 LARGE = 300
@@ -262,6 +263,54 @@ def test_tensors_without_elements_at_hand_stay_undecided() -> None:
 
     assert looking.facts(CHANGED, freed) == {"weight": None}
     assert looking.facts(CHANGED, nothing) == {"weight": None}
+
+
+def unsampled(net: nn.Module) -> tuple[int, int]:
+    """A place of its large weight that no sample reads."""
+    return next(
+        (row, 7)
+        for row in range(LARGE)
+        if _same_sample(net.weight.detach(), (row, 7))  # type: ignore[operator]
+    )
+
+
+def _same_sample(tensor: torch.Tensor, place: tuple[int, int]) -> bool:
+    reading, changed = contents.Contents(), tensor.clone()
+    changed[place] += 1
+    return bool(reading.sample(tensor) == reading.sample(changed))
+
+
+def test_an_infinite_element_is_found_at_once_where_all_is_read() -> None:
+    net = One(LARGE, LARGE)
+    looking = Looking(net, Look(PARAMETER, FINITE, whole=True))
+    place = unsampled(net)
+
+    def poison() -> None:
+        net.weight.data[place] = float("inf")
+
+    assert looking.facts(FINITE, nothing) == {"weight": True}
+    assert looking.facts(FINITE, poison) == {"weight": False}
+
+
+def test_an_infinite_element_that_no_sample_reads_is_found_within_sixteen_calls() -> None:
+    net = One(LARGE, LARGE)
+    looking = Looking(net, Look(PARAMETER, FINITE))
+    net.weight.data[unsampled(net)] = float("inf")
+
+    seen = [looking.facts(FINITE, nothing)["weight"] for _ in range(WHOLE_EVERY)]
+
+    assert seen.count(False) == 1
+
+
+def test_a_large_gradient_that_is_not_zero_is_seen_by_its_sample() -> None:
+    net = One(LARGE, LARGE)
+    looking = Looking(net, Look(GRADIENT, ZERO_OR_NONE))
+
+    def set_to(value: float) -> None:
+        net.weight.grad = torch.full((LARGE, LARGE), value)
+
+    told = [looking.facts(ZERO_OR_NONE, partial(set_to, one))["weight"] for one in (0.0, 1.0, -0.0)]
+    assert told == [True, False, True]
 
 
 # ---------------------------------------------------------------- accelerators
