@@ -225,7 +225,8 @@ def test_a_service_that_leaves_puts_all_its_functions_back_in_one_pass(
     job.attach(service)
     job.detach(service)
 
-    assert passes == [4, 4]
+    there, back = passes
+    assert there == back >= len(names)
     assert [getattr(torch.nn.functional, name) for name in names] == bare
 
 

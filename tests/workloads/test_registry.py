@@ -57,6 +57,7 @@ def test_every_wanted_model_is_there() -> None:
         "resnet18": {"train", "forward"},
         "resnet50": {"train", "forward"},
         "mnist-cnn": {"train"},
+        "mlp": {"train"},
         "word-lm": {"train"},
         "dcgan": {"train"},
         "siamese": {"train"},

@@ -61,7 +61,8 @@ def test_what_is_learned_and_found_is_the_same_live_and_from_a_trace(tmp_path: P
         story = Story(sink)
         for step in range(6):
             within = ["relu"] if broken and step > 2 else ["linear", "relu"]
-            story.step("zero_grad", Told("forward", within), Told("step", thread=2))
+            clear, back = "torch.optim.Optimizer.zero_grad", "torch.Tensor.backward"
+            story.step(clear, Told("forward", within), back, Told(OPTIMIZER_STEP, thread=2))
 
     live, record = InvariantLearner(), recorder(tmp_path / "healthy")
     run(Tee(live, record), broken=False)

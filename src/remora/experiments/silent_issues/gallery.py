@@ -23,7 +23,7 @@ from remora.core.errors import RemoraError
 from remora.core.files import write_atomically
 from remora.experiments.silent_issues.cases import Case, others
 from remora.experiments.silent_issues.outcome import Outcome, judged, without_verdict
-from remora.experiments.silent_issues.rides import Rides
+from remora.experiments.silent_issues.rides import RideFailed, Rides
 from remora.tap.service import Service
 
 PROGRAMS = Path(__file__).parents[1] / "silent"
@@ -78,7 +78,7 @@ class Gallery:
             faulty = self._checked(case, learned, folder / "faulty", "--broken")
             healthy = self._checked(case, learned, folder / "healthy", "--seed", str(UNSEEN_SEED))
             again = [self._caught(case, learned, healthy, *way) for way in self._ways]
-        except (RemoraError, OSError, msgspec.MsgspecError) as error:
+        except (RideFailed, RemoraError, OSError, msgspec.MsgspecError) as error:
             return without_verdict(case, str(error))
         outcome = judged(
             case, _violations(faulty), _violations(healthy),

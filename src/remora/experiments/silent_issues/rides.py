@@ -16,7 +16,6 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from remora.core.errors import RemoraError
 from remora.lab.executors.contract import kill_session, thread_environment
 from remora.lab.worker import redirect_output
 from remora.tap.service import Service
@@ -28,7 +27,7 @@ Aboard = Callable[[int], Service]
 """The service that rides with a rank; it has to be picklable."""
 
 
-class RideFailed(RemoraError):
+class RideFailed(RuntimeError):
     """A program that did not end as it should; the message has its last line."""
 
 
