@@ -96,10 +96,10 @@ def test_a_healthy_program_violates_nothing(healthy: Path) -> None:
         (
             program(forgets_zero_grad=True),
             BREAKS,
-            "torch.Tensor.backward is called only after torch.optim.Optimizer.zero_grad, "
-            "each time anew",
-            "no call of torch.optim.Optimizer.zero_grad since the last call of "
-            "torch.Tensor.backward",
+            "torch.Tensor.backward is called only after torch.optim.Optimizer.zero_grad or "
+            "torch.nn.Module.zero_grad, each time anew",
+            "no call of torch.optim.Optimizer.zero_grad or torch.nn.Module.zero_grad since the "
+            "last call of torch.Tensor.backward",
         ),
     ],
     ids=["optimizer of a copy", "all frozen", "thawed", "no zero_grad"],
