@@ -71,6 +71,7 @@ def test_failures_cost_more_the_rarer_checkpoints_are(analysis: Analysis) -> Non
     assert all(row.replay_share < ideal[1].replay_share for row in ours)
 
 
+@pytest.mark.slow  # draws every figure twice
 def test_the_report_has_a_table_and_the_figure_in_three_forms(tmp_path: Path) -> None:
     plan = msgspec.structs.replace(checkpoint_plan(), experiment="checkpoint-goodput")
     trials = [checkpoint_trial(spec) for spec in plan.trials]

@@ -12,7 +12,11 @@ from remora.systems import registry as systems
 from remora.workloads import devices, fits
 
 SCALES = ("quick", "standard", "paper")
-CASES = [(name, scale) for name in registry.names() for scale in SCALES]
+CASES = [
+    pytest.param(name, scale, marks=() if scale == "quick" else pytest.mark.slow)
+    for name in registry.names()
+    for scale in SCALES
+]
 
 
 @pytest.fixture(autouse=True)

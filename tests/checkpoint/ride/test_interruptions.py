@@ -33,6 +33,7 @@ def tiny(folder: Path, *, width: int = 2, steps: int = 12, extra: str = "pass") 
     return Ride(folder, script)
 
 
+@pytest.mark.slow  # starts several processes
 def test_a_preemption_notice_saves_and_exits_143_and_loses_no_step(tmp_path: Path) -> None:
     ride = tiny(tmp_path, steps=60)
     undisturbed = ride.plainly()
