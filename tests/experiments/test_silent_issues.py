@@ -210,15 +210,14 @@ def test_a_catch_is_no_chance(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.program)
-def test_every_case_of_one_process_is_caught_in_its_step(
+def test_every_case_is_caught_in_its_step(
     case: Case, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """GIVEN healthy runs of it and others THEN the fault is found at once, the twin has none."""
-    if case.ranks > 1:
-        pytest.skip("what holds between ranks is tried elsewhere")
     found = Gallery(tmp_path_factory.getbasetemp() / "silent").run_case(case)
 
     assert found.trouble is None
     assert (found.caught, found.step) == (True, case.from_step)
     assert found.false_alarms == []
-    assert str(found.where).startswith(str(PROGRAMS / f"{case.program}.py"))
+    if case.ranks == 1:  # what differs between ranks shows at the end of a step, at no line
+        assert str(found.where).startswith(str(PROGRAMS / f"{case.program}.py"))
