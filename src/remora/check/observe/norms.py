@@ -46,12 +46,9 @@ class Norms:
     @_without_warnings
     def before(self, optimizer: Any) -> tuple[list[Reading], Any]:
         """The gradients as they are; and what the parameters were, to be told from after it."""
-        readings: list[Reading] = []
-        if self._gradients:
-            readings += self._of_gradients(optimizer)
-        if not self._update:
-            return readings, None
-        return readings, self._sample_of(optimizer).now(_parameters_of(optimizer))
+        parameters = _parameters_of(optimizer)
+        readings = self._of_gradients(optimizer, parameters) if self._gradients else []
+        return readings, self._sample_of(optimizer).now(parameters) if self._update else None
 
     @_without_warnings
     def after(self, optimizer: Any, before: Any) -> list[Reading]:
@@ -79,8 +76,7 @@ class Norms:
             found = self._samples[optimizer] = Sample()
         return found
 
-    def _of_gradients(self, optimizer: Any) -> list[Reading]:
-        parameters = _parameters_of(optimizer)
+    def _of_gradients(self, optimizer: Any, parameters: list[Any]) -> list[Reading]:
         with_one = [one for one in parameters if one.grad is not None]
         count = sum(one.requires_grad for one in parameters)
         norms = _norms([one.grad for one in with_one])

@@ -137,10 +137,5 @@ class _Reader:
 
 
 def _by_first(wanted: Iterable[str]) -> dict[str, frozenset[str]]:
-    """``0.shape`` and ``0.dtype`` as ``{"0": {"shape", "dtype"}}``."""
-    below: dict[str, set[str]] = defaultdict(set)
-    for path in wanted:
-        root, _, rest = path.partition(".")
-        if root:
-            below[root].add(rest)
-    return {root: frozenset(rests) for root, rests in below.items()}
+    """``0.shape`` and ``0.dtype`` as ``{"0": {"shape", "dtype"}}``; not the value itself."""
+    return {root: frozenset(rests) for root, rests in below(wanted).items() if root}
