@@ -10,6 +10,7 @@ from typing import cast
 from remora.check.broad import Broad
 from remora.check.calls import Call
 from remora.check.examples import FEWEST_EXAMPLES
+from remora.check.handing_on import HandingOn
 from remora.check.invariants import Header, Invariant, Invariants, Source
 from remora.check.observation import Observation
 from remora.check.ranks.meeting import Meeting
@@ -30,6 +31,7 @@ class InvariantLearner(Broad):
         self._calls: Counter[str] = Counter()
         self._steps = 0
         self._sources: list[Source] = []
+        self._handing_on = HandingOn()
 
     def join(self, meeting: Meeting) -> None:
         """What follows, until the run is over, is of one rank of a job of several."""
@@ -42,6 +44,7 @@ class InvariantLearner(Broad):
             learner.begin(call)
 
     def end(self, call: Call) -> None:
+        self._handing_on.end(call)
         for learner in self._learners:
             learner.end(call)
 
@@ -87,13 +90,12 @@ class InvariantLearner(Broad):
 
     def _of(self, learner: Learner) -> list[Invariant]:
         """In an order that is the same for the same runs."""
+        to = self._handing_on.found()
         found = [
             Invariant(
-                claim=cast(AnyClaim, one.claim),
-                when=one.when,
-                support=one.support,
-                against=one.against,
+                claim=cast(AnyClaim, claim), when=one.when, support=one.support, against=one.against
             )
             for one in learner.learned(self._fewest)
+            if (claim := one.claim.handed_on(to)) is not None
         ]
-        return sorted(found, key=Invariant.words)
+        return sorted({one.name: one for one in found}.values(), key=Invariant.words)

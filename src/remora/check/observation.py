@@ -57,6 +57,12 @@ class Observation(NamedTuple):
         return FACTS[to](self)
 
 
+class Alike(tuple[Observation, ...]):
+    """What is seen at one call: the same object wherever all of it is equal."""
+
+    __slots__ = ()
+
+
 def _negated(fact: bool | None) -> bool | None:
     return None if fact is None else not fact
 

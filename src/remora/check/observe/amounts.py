@@ -12,7 +12,7 @@ from remora.check.observe.readings import Reading, plain
 class Rates:
     """The learning rate of each group of an optimizer, as its step begins."""
 
-    def before(self, optimizer: Any) -> tuple[list[Reading], Any]:
+    def before(self, optimizer: Any, moment: object) -> tuple[list[Reading], Any]:
         found = []
         for place, group in enumerate(optimizer.param_groups):
             rate = plain(group.get("lr"))
@@ -20,7 +20,7 @@ class Rates:
                 found.append(_one(of(LEARNING_RATE, f"group {place}"), rate))
         return found, None
 
-    def after(self, optimizer: Any, before: Any) -> list[Reading]:
+    def after(self, optimizer: Any, before: Any, moment: object) -> list[Reading]:
         return []
 
 
@@ -35,21 +35,21 @@ class Losses:
     def __init__(self, kept: MutableMapping[str, Any], functions: Collection[str]) -> None:
         self._kept, self._functions = kept, sorted(functions)
 
-    def before(self, optimizer: Any) -> tuple[list[Reading], Any]:
+    def before(self, optimizer: Any, moment: object) -> tuple[list[Reading], Any]:
         taken = [(name, self._kept.pop(name, None)) for name in self._functions]
         return [_one(of(LOSS, name), plain(loss)) for name, loss in taken if loss is not None], None
 
-    def after(self, optimizer: Any, before: Any) -> list[Reading]:
+    def after(self, optimizer: Any, before: Any, moment: object) -> list[Reading]:
         return []
 
 
 class Scale:
     """The scale of a GradScaler after it has been updated."""
 
-    def before(self, scaler: Any) -> tuple[list[Reading], Any]:
+    def before(self, scaler: Any, moment: object) -> tuple[list[Reading], Any]:
         return [], None
 
-    def after(self, scaler: Any, before: Any) -> list[Reading]:
+    def after(self, scaler: Any, before: Any, moment: object) -> list[Reading]:
         scale = getattr(scaler, "_scale", None)
         return [_one(SCALE, plain(scale))] if scale is not None else []
 

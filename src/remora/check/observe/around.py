@@ -27,11 +27,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from remora.check.calls import Call
 from remora.check.conditions import Properties
-from remora.check.observation import Look, Observation
+from remora.check.observation import Alike, Look, Observation
 from remora.check.observe.variables import Variables
 
 if TYPE_CHECKING:
+    from remora.check.observe.together import Together
     from remora.check.observe.watched import Before, Watched
+
+MOST_JOINED = 64
 
 
 class Around:
@@ -40,10 +43,14 @@ class Around:
     def __init__(self, variables: Variables, looks: Sequence[Look]) -> None:
         self._variables, self._looks = variables, tuple(looks)
         self._kinds = sorted({look.kind for look in looks})
+        self._is_exact = any(look.exact for look in looks)
         self._version = -1
-        self._watched: list[Watched] = []
+        self._together: list[Together] = []
+        self._apart: list[Watched] = []
         self._always: list[tuple[Watched, Before]] | None = None
-        """What a call begins with, where it is the same for every call."""
+        """What of these a call begins with, where it is the same for every call."""
+        self._reads_own = False
+        self._joined: dict[tuple[int, ...], tuple[Alike, object]] = {}
 
     def begin(self, call: Call, subject: Any) -> None:
         """``call`` is about to be made on ``subject``."""
@@ -51,32 +58,61 @@ class Around:
         variables.meet(subject)
         if variables.version != self._version:
             self._list_anew()
+        own = variables.own_of(subject) if self._reads_own else None
+        moment = call.order, False
+        begun = [one.begin(moment, own) for one in self._together]
         if (taken := self._always) is None:
-            own = variables.own_of(subject)
-            taken = [
-                (one, before) for one in self._watched if (before := one.before(own)) is not None
-            ]
-        call.note(self, taken)
+            taken = [(one, found) for one in self._apart if (found := one.before(own)) is not None]
+        call.note(self, (self._together, begun, taken))
 
-    def end(self, call: Call) -> list[Observation | Unsettled]:
+    def end(self, call: Call) -> Sequence[Observation | Unsettled]:
         """What the call has done to each variable that matters."""
         taken = call.notes.pop(self, None) if call.notes is not None else None
-        if not taken:
-            return []
-        return [seen for one, before in taken if (seen := one.after(*before)) is not None]
+        if taken is None:
+            return ()
+        together, begun, apart = taken
+        moment = call.order, True
+        parts = [one.end(what, moment) for one, what in zip(together, begun, strict=True)]
+        if apart:
+            parts.append([seen for one, was in apart if (seen := one.after(*was)) is not None])
+        return parts[0] if len(parts) == 1 else self._join(parts)
+
+    def _join(
+        self, parts: Sequence[Sequence[Observation | Unsettled]]
+    ) -> Sequence[Observation | Unsettled]:
+        if not all(type(part) is Alike for part in parts):
+            return [one for part in parts for one in part]
+        key = tuple(map(id, parts))
+        known = self._joined.get(key)
+        if known is None:
+            if len(self._joined) >= MOST_JOINED:
+                self._joined.clear()
+            whole = Alike(one for part in parts for one in part)  # type: ignore[misc]
+            known = self._joined[key] = whole, parts
+        return known[0]
 
     def _list_anew(self) -> None:
+        from remora.check.observe.together import Together
         from remora.check.observe.watched import Watched
 
-        self._version = self._variables.version
-        self._watched = [
-            Watched(one, looks)
-            for kind in self._kinds
-            for one in self._variables.of(kind)
-            if (looks := [look for look in self._looks if look.covers(one.name, kind)])
-        ]
-        always = [(one, one.always) for one in self._watched if one.always is not None]
-        self._always = always if len(always) == len(self._watched) else None
+        variables = self._variables
+        self._version = variables.version
+        self._together, self._apart = [], []
+        for kind in self._kinds:
+            watched = {
+                one.name: Watched(one, looks)
+                for one in variables.of(kind)
+                if (looks := [look for look in self._looks if look.covers(one.name, kind)])
+            }
+            for rows in () if self._is_exact else variables.rows(kind):
+                if part := rows.of([one.name for one in rows.variables if one.name in watched]):
+                    taken = [watched.pop(one.name) for one in part.variables]
+                    self._together.append(Together(variables, part, taken))
+            self._apart += watched.values()
+        every = [*self._apart, *(one for part in self._together for one in part.watched)]
+        self._reads_own = any(one.fixed is None for one in every)
+        always = [(one, one.always) for one in self._apart if one.always is not None]
+        self._always = always if len(always) == len(self._apart) else None
 
 
 class Unsettled(NamedTuple):

@@ -39,6 +39,13 @@ _FLOATS: dict[torch.dtype, np.dtype[Any]] = {
     torch.complex64: np.dtype(np.float32),
     torch.complex128: np.dtype(np.float64),
 }
+NUMPYS: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.int64: np.dtype(np.int64),
+    torch.int32: np.dtype(np.int32),
+}
+"""Dtypes with which numpy reckons as fast as with any."""
 _SUMMED = {
     torch.float16: torch.float32,
     torch.bfloat16: torch.float32,
@@ -87,7 +94,7 @@ class Contents:
 
     def _meet(self, tensor: torch.Tensor) -> Token:
         self._read, self.whole, self.remote = None, True, False
-        if _is_plain(tensor):
+        if is_plain(tensor):
             return self._meet_plain(tensor)
         found = elements(tensor)
         if found is None:
@@ -210,7 +217,7 @@ def _lies_in_a_row(tensor: torch.Tensor) -> bool:
     )
 
 
-def _is_plain(tensor: torch.Tensor) -> bool:
+def is_plain(tensor: torch.Tensor) -> bool:
     """Whether its elements are real and lie in a row on the host."""
     return (
         type(tensor) in _PLAIN
@@ -230,10 +237,27 @@ def _reader(tensor: torch.Tensor) -> Callable[[], bytes]:
         return bytes
     if size <= SMALL_BYTES:
         return partial(ctypes.string_at, tensor.data_ptr(), size)
-    memory: Any = (ctypes.c_char * size).from_address(tensor.data_ptr())
-    block = ELEMENTS_AT_A_PLACE * tensor.element_size()
+    return sampled(tensor, whole_places=True).tobytes
+
+
+def sampled(tensor: torch.Tensor, *, whole_places: bool = False) -> np.ndarray[Any, Any]:
+    """Where the sample of a large tensor lies: a row for each place, of floats, ints or bytes.
+
+    With ``whole_places`` each place is one item, which is copied faster.
+    """
+    size, item = tensor.nbytes, tensor.element_size()
+    block = ELEMENTS_AT_A_PLACE * item
     stride = (size - block) // (PLACES - 1) // _LINE * _LINE
-    return np.ndarray((PLACES,), dtype=f"V{block}", buffer=memory, strides=(stride,)).tobytes
+    memory = memory_of(tensor)
+    if whole_places:
+        return np.ndarray((PLACES,), f"V{block}", memory, strides=(stride,))
+    kind = NUMPYS[tensor.dtype]
+    return np.ndarray((PLACES, ELEMENTS_AT_A_PLACE), kind, memory, strides=(stride, item))
+
+
+def memory_of(tensor: torch.Tensor) -> Any:
+    """Its bytes where they lie, for as long as they do."""
+    return (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
 
 
 def _device_sample(tensor: torch.Tensor, whole: bool) -> torch.Tensor:

@@ -25,7 +25,7 @@ class Counting:
         self._name, self._count, self._remembers = name, count, remembers
         self._last: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
 
-    def before(self, thing: Any) -> tuple[list[Reading], Any]:
+    def before(self, thing: Any, moment: object) -> tuple[list[Reading], Any]:
         """At the first call on ``thing`` its counts are read, to be held against those after."""
         if not self._remembers:
             self._last.pop(thing, None)
@@ -33,7 +33,7 @@ class Counting:
             return [], None
         return [Reading(counts, lambda values: self._keep(thing, values))], None
 
-    def after(self, thing: Any, before: Any) -> list[Reading]:
+    def after(self, thing: Any, before: Any, moment: object) -> list[Reading]:
         counts = self._count(thing)
         if counts is None:
             return []

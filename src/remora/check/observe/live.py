@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import get_ident
 from typing import Any
 
 from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
-from remora.check.observation import Observation
+from remora.check.observation import Alike, Observation
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.context import Context
 from remora.check.observe.elements import Elements
@@ -52,7 +52,7 @@ class LiveCalls:
         self._compared = sink.compared()
         self._comparisons = 0
         self._sees_variables = bool(self._compared)
-        self._unsettled: list[tuple[Call, list[Observation | Unsettled]]] = []
+        self._unsettled: list[tuple[Call, Sequence[Observation | Unsettled]]] = []
         self.losses: dict[str, Any] = {}
         """By function, the loss it returned last, where that is wanted."""
         self.keeps_losses = losses_in(sink.measures(OPTIMIZER_STEP))
@@ -154,8 +154,8 @@ class LiveCalls:
             return AroundSampled(self.variables, looks, self)
         return Around(self.variables, looks)
 
-    def observed(self, call: Call, seen: list[Observation | Unsettled]) -> None:
-        if Unsettled in map(type, seen):
+    def observed(self, call: Call, seen: Sequence[Observation | Unsettled]) -> None:
+        if type(seen) is not Alike and Unsettled in map(type, seen):
             self._unsettled.append((call, seen))
         elif seen:
             self.sink.changed(call, seen)  # type: ignore[arg-type]

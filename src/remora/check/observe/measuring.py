@@ -41,10 +41,13 @@ _NORMS = {GRADIENT_NORM, PARAMETER_NORM, UPDATE, ZERO_GRADIENTS}
 class Meter(Protocol):
     """Reads numbers of the thing that a call is made on."""
 
-    def before(self, thing: Any) -> tuple[list[Reading], Any]:
-        """What is read as the call begins, and what to keep until its end."""
+    def before(self, thing: Any, moment: object) -> tuple[list[Reading], Any]:
+        """What is read as the call begins, and what to keep until its end.
 
-    def after(self, thing: Any, before: Any) -> list[Reading]:
+        What several read at one ``moment`` has to be read once only.
+        """
+
+    def after(self, thing: Any, before: Any, moment: object) -> list[Reading]:
         """What is read once it has ended."""
 
 
@@ -87,9 +90,9 @@ class Measuring:
         """``call`` is about to be made on ``thing``."""
         if not self._live.watching.variables:
             return
-        readings, kept = [], []
+        readings, kept, moment = [], [], (call.order, False)
         for meter in self._meters:
-            read, keep = meter.before(thing)
+            read, keep = meter.before(thing, moment)
             readings += read
             kept.append(keep)
         call.note(self, _Begun(thing, readings, kept))
@@ -98,15 +101,17 @@ class Measuring:
         begun = call.notes.pop(self, None) if call.notes is not None else None
         if begun is None:
             return []
+        moment = call.order, True
         for meter, kept in zip(self._meters, begun.kept, strict=True):
-            begun.readings.extend(meter.after(begun.thing, kept))
+            begun.readings.extend(meter.after(begun.thing, kept, moment))
         return begun.readings  # type: ignore[no-any-return]
 
     def _made(self, kinds: Collection[str]) -> Iterator[Meter]:
         if not _NORMS.isdisjoint(kinds):
             from remora.check.observe.norms import Norms  # torch is there by now
 
-            yield Norms(self._is_wanted, self._modules_of if self.asks_by_module else None)
+            modules = self._modules_of if self.asks_by_module else None
+            yield Norms(self._variables, self._is_wanted, modules)
         if LEARNING_RATE in kinds:
             yield Rates()
         if LOSS in kinds:

@@ -27,6 +27,11 @@ class Reading(NamedTuple):
         return self.conclude(values if isinstance(values, list) else values.tolist())
 
 
+def told(numbers: Numbers) -> list[Reading]:
+    """What is known already, as readings."""
+    return [Reading([], lambda _: numbers)]
+
+
 def numbers_of(readings: Iterable[Reading]) -> Numbers:
     """All in one; waits for devices."""
     found: Numbers = {}

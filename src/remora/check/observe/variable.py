@@ -93,24 +93,28 @@ class Variable:
 
     def properties(self, tensor: Any, own: Collection[int] | None) -> Properties:
         """Equal properties are one object, for every variable that has them."""
+        state = self.state(tensor, own)
+        known = self._known.get(state)
+        if known is None:
+            known = self._known[state] = self._about.shared(
+                (*self._base, *_named(self.kind, state))
+            )
+        return known
+
+    def state(self, tensor: Any, own: Collection[int] | None) -> tuple[Any, ...]:
+        """The properties that may be others at every call, without their names."""
         about, key = self._about, id(tensor)
         owner = self._owner() if self._owner is not None else None
         is_own = None if own is None else key in own or id(owner) in own
-        state: tuple[Any, ...] = (is_own,)
         if self.kind in (PARAMETER, GRADIENT):
-            state = (
+            return (
                 is_own, tensor.requires_grad, tensor.grad is not None, key in about.trained,
                 key in about.still,
             )  # fmt: skip
-        elif self.kind == BUFFER:
-            state = (is_own, owner.training if owner is not None else None)
-        elif self._parameter is not None:
-            of = self._parameter()
-            state = (is_own, of is not None and of.grad is not None, id(of) in about.still)
-        known = self._known.get(state)
-        if known is None:
-            known = self._known[state] = about.shared((*self._base, *_named(self.kind, state)))
-        return known
+        if self.kind == BUFFER:
+            return is_own, owner.training if owner is not None else None
+        of = self._parameter() if self._parameter is not None else None
+        return is_own, of is not None and of.grad is not None, id(of) in about.still
 
 
 def _dimensions(tensor: Any) -> int | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from remora.check.conditions import Properties
@@ -26,6 +26,7 @@ from remora.check.observe.owners import KnownModel, KnownOptimizer, is_optimizer
 from remora.check.observe.variable import Variable
 
 if TYPE_CHECKING:
+    from remora.check.observe.rows import Rows
     from remora.tap.job import Job
 
 WHOLE_EVERY = 50
@@ -54,6 +55,10 @@ class Variables:
         self._scans, self._steps, self._next_scan = 0, 0, 0
         self._compared: list[Variable] = []
         self._compared_version = -1
+        self._rows: dict[str, list[Rows]] = {}
+        self._rows_version = -1
+        self._apart: set[tuple[str, str]] = set()
+        """By kind and name, those that cannot be read with others."""
         self._lock = threading.RLock()
 
     def shared(self, items: tuple[tuple[str, Any], ...]) -> Properties:
@@ -134,6 +139,38 @@ class Variables:
         if known is not None and known.optimizer() is subject:
             return known.own
         return own_of(subject)
+
+    # ------------------------------------------------------------ in rows
+
+    def rows(self, kind: str) -> list[Rows]:
+        """What reads variables of ``kind`` together, those of each dtype; shared by all who ask.
+
+        Each variable is in one of them at most, and a single one of a dtype in none.
+        """
+        with self._lock:
+            if self._rows_version != self.version:
+                self._rows, self._rows_version = {}, self.version
+            if kind not in self._rows:
+                self._rows[kind] = list(self._in_rows(kind))
+            return self._rows[kind]
+
+    def leave_apart(self, variables: Iterable[Variable]) -> None:
+        """These cannot be read with others any more."""
+        with self._lock:
+            self._apart |= {(one.kind, one.name) for one in variables}
+            self.version += 1
+
+    def _in_rows(self, kind: str) -> Iterator[Rows]:
+        from remora.check.observe.rows import Rows, fits  # torch is there by now
+
+        by_dtype: dict[Any, list[Variable]] = {}
+        for one in self.of(kind):
+            tensor = one.get()
+            if (kind, one.name) not in self._apart and fits(tensor):
+                by_dtype.setdefault(tensor.dtype, []).append(one)
+        for dtype, variables in by_dtype.items():
+            if len(variables) > 1:
+                yield Rows(variables, dtype)
 
     # ------------------------------------------------------------ contents
 

@@ -52,13 +52,13 @@ class Watched:
     """Follows one variable."""
 
     __slots__ = (
-        "_contents", "_fixed", "_gap", "_get", "_is_gradient", "_looks", "_looks_taken", "_needs",
-        "_none", "_seen", "_variable", "_wait", "always",
+        "_contents", "_gap", "_get", "_looks", "_looks_taken", "_needs", "_none", "_seen", "_wait",
+        "always", "fixed", "is_exact", "is_gradient", "variable",
     )  # fmt: skip
 
     def __init__(self, variable: Variable, looks: Sequence[Look]) -> None:
-        self._variable, self._looks, self._get = variable, looks, variable.get
-        self._is_gradient = variable.kind == GRADIENT
+        self.variable, self._looks, self._get = variable, looks, variable.get
+        self.is_gradient = variable.kind == GRADIENT
         self._contents = Contents()
         self._needs: dict[int, Needs | None] = {}
         self._seen: dict[tuple[Any, ...], Observation] = {}
@@ -66,39 +66,39 @@ class Watched:
         reads = variable.is_one_of_several_optimizers or any(
             look.exact or look.concerns is not None for look in looks
         )
-        self._fixed = None if reads else variable.fixed
+        self.fixed = None if reads else variable.fixed
         """Its properties, where nobody asks for those that change."""
         self._wait, self._gap = 0, 1
+        self.is_exact = any(look.exact for look in looks)
         self._looks_taken = next(_TURNS)
         self.always = self._if_always()
         """What every call begins with, where nobody asks for properties or content."""
         self._none = self._if_none()
 
     def _if_always(self) -> Before | None:
-        needs = self._needed(self._fixed) if self._fixed is not None else None
-        if self._fixed is None or needs is None or needs.content:
+        needs = self.needed(self.fixed) if self.fixed is not None else None
+        if self.fixed is None or needs is None or needs.content:
             return None
-        return self._fixed, needs, None
+        return self.fixed, needs, None
 
     def _if_none(self) -> Observation | None:
         """What is observed wherever it is None after the call, where that is always the same."""
         if self.always is None:
             return None
-        variable = self._variable
+        variable = self.variable
         return Observation(variable.name, variable.fixed, variable.in_use, none=True)
 
     def before(self, own: Collection[int] | None) -> Before | None:
         tensor = self._get()
         if tensor is None:
             return None
-        properties = self._fixed or self._variable.properties(tensor, own)
-        key = id(properties)
-        needs = self._needs[key] if key in self._needs else self._needed(properties)
+        properties = self.fixed or self.variable.properties(tensor, own)
+        needs = self.needed(properties)
         if needs is None:
             return None
         if not needs.content:
             return properties, needs, None
-        value = tensor.grad if self._is_gradient else tensor
+        value = tensor.grad if self.is_gradient else tensor
         if value is None:
             return properties, needs, None
         contents = self._contents
@@ -114,7 +114,7 @@ class Watched:
         value = self._get()
         if value is None:
             return None
-        if self._is_gradient and (value := value.grad) is None and self._none is not None:
+        if self.is_gradient and (value := value.grad) is None and self._none is not None:
             return self._none
         contents = self._contents
         sampled = full = zero = finite = sample = None
@@ -125,15 +125,31 @@ class Watched:
             finite = is_finite(value, sample, enough) if needs.finite else None
         if needs.content:
             sampled, full = self._differences(before, value, sample)
-        variable = self._variable
+        variable = self.variable
         none, in_use = value is None, variable.in_use
         if contents.remote:
             seen = variable.name, properties, in_use, none
             return Unsettled(*seen, sampled, full, zero, finite, self)
         changed = self.conclude(sampled, full)
-        facts = id(properties), in_use, none, changed, zero, finite
+        return self.observed(properties, none, changed, zero, finite)
+
+    def observed(
+        self,
+        properties: Properties,
+        none: bool,
+        changed: bool | None,
+        zero: bool | None,
+        finite: bool | None,
+    ) -> Observation:
+        """Equal observations are one object, so that what was made of one can be looked up."""
+        facts = id(properties), self.variable.in_use, none, changed, zero, finite
         known = self._seen.get(facts)
         return known if known is not None else self._meet(properties, facts)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether a sample decided whether it changed, when last looked at."""
+        return self._wait == _NEVER
 
     def _is_due(self) -> bool:
         """Whether all of a large tensor is read this time; not of all tensors in the same step."""
@@ -141,15 +157,21 @@ class Watched:
         return self._looks_taken % WHOLE_EVERY == 0
 
     def _meet(self, properties: Properties, facts: tuple[Any, ...]) -> Observation:
-        """Equal observations are one object, so that what was made of one can be looked up."""
-        known = Observation(self._variable.name, properties, *facts[1:])
+        known = Observation(self.variable.name, properties, *facts[1:])
         self._seen[facts] = known
         return known
 
-    def _needed(self, properties: Properties) -> Needs | None:
+    def needed(self, properties: Properties) -> Needs | None:
+        """What has to be read of it while it has these; None: nothing, it does not matter."""
+        key = id(properties)
+        if key not in self._needs:
+            self._needs[key] = self._found_needed(properties)
+        return self._needs[key]
+
+    def _found_needed(self, properties: Properties) -> Needs | None:
         looks = [one for one in self._looks if one.concerns is None or one.concerns(properties)]
         asked = {look.to for look in looks}
-        needs = Needs(
+        return Needs(
             content=not asked.isdisjoint((CHANGED, KEPT)),
             zero=ZERO_OR_NONE in asked,
             finite=FINITE in asked,
@@ -157,8 +179,6 @@ class Watched:
             reads=not asked.isdisjoint((CHANGED, KEPT, ZERO_OR_NONE, FINITE)),
             whole=any(look.exact or look.whole for look in looks),
         ) if looks else None  # fmt: skip
-        self._needs[id(properties)] = needs
-        return needs
 
     # ------------------------------------------------------------ contents
 

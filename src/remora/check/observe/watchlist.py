@@ -78,7 +78,7 @@ def _is_own_function(found: Any, module: ModuleType) -> bool:
     if not issubclass(type(function), FunctionType | BuiltinFunctionType):
         return False
     home = getattr(function, "__module__", None) or ""
-    return home.startswith(("torch", module.__name__))
+    return home.startswith(("torch", module.__name__)) and home != "torch.overrides"
 
 
 def _class_at(path: str) -> Any:

@@ -49,6 +49,7 @@ from remora.check.observation import (
     SET,
     STATE,
     ZERO_OR_NONE,
+    Alike,
     Look,
     Observation,
 )
@@ -229,7 +230,8 @@ class ChangesMachine(Machine):
         if not type(context) is type(inputs) is Known:
             self._judge(call, observations)
             return
-        key = (call.function, id(context), id(inputs), *map(id, observations))
+        alike = (id(observations),) if type(observations) is Alike else map(id, observations)
+        key = (call.function, id(context), id(inputs), *alike)
         if (found := self._known.get(key)) is not None:
             for rule in found[0]:
                 rule.triggered += 1

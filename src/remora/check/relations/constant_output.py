@@ -22,7 +22,7 @@ TrainCheck's ConsistentOutput (OSDI'25, table 2), which knows tensors only.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from remora.check.calls import Call
@@ -52,6 +52,9 @@ class ConstantOutput(Claim, frozen=True, tag="constant output"):
 
     def outputs(self) -> dict[str, frozenset[str]]:
         return {self.function: frozenset({self.property})}
+
+    def handed_on(self, to: Mapping[str, str]) -> ConstantOutput | None:
+        return None if self.function in to else self
 
 
 class ConstantOutputLearner(Learner):

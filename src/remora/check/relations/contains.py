@@ -3,8 +3,10 @@
 Learned from: at the end of every call, the functions called within it at any depth, in its own
 thread. A function that is there every time is contained; one that is there sometimes is held
 against the inputs and the context of the calls. What is contained in something contained is not
-said again. A call that raised says nothing. Inputs of the contained call are not learned, nor
-what a model, a container (:data:`CONTAINERS`) or a closure calls: the program put that there.
+said again, nor that a function which only hands on to another calls that; where it is contained
+itself, the other is named (:mod:`remora.check.handing_on`). A call that raised says nothing. Inputs
+of the contained call are not learned, nor what a model, a container (:data:`CONTAINERS`) or a
+closure calls: the program put that there.
 
 Checked: at the end of every call of the parent that meets the condition. Where the claim names
 inputs of the child, only calls that were given these count.
@@ -58,6 +60,11 @@ class Contains(Claim, frozen=True, tag="contains", omit_defaults=True):
 
     def inputs(self) -> dict[str, frozenset[str]]:
         return {self.child: frozenset(self.child_inputs)}
+
+    def handed_on(self, to: Mapping[str, str]) -> Contains | None:
+        if to.get(self.parent) == self.child:
+            return None
+        return msgspec.structs.replace(self, child=to.get(self.child, self.child))
 
 
 class ContainsLearner(Learner):

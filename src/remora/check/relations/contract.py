@@ -45,6 +45,13 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The function whose calls its condition is about; None where it is about no call."""
         return self.functions()[0]
 
+    def handed_on(self, to: Mapping[str, str]) -> Claim | None:
+        """The same, said of those that functions only hand ``to`` (:mod:`remora.check.handing_on`).
+
+        None if it is then about nothing.
+        """
+        return self
+
 
 class Learner(ABC):
     """Finds the claims of one relation in one pass over a run, or over several one by one."""

@@ -11,6 +11,9 @@ what follows from what the function does, not from the one model it was seen in:
 - identity: the result is the memory it was given. Of functions that work in place, by their
   names, and of others where they do so under a condition: dropout when it is not training.
 
+Nothing is said of a container, whose parts are somebody's own, nor of a function that only hands on
+to another (:mod:`remora.check.handing_on`).
+
 An identity is compared within a call and never learned as a value. What is said of shape or
 identity is said with the switches it was seen with. What follows from an equality already told is
 not said again. A call without one of the two properties counts against the claim while learning,
@@ -22,7 +25,7 @@ TrainCheck's ConsistentInputOutput (OSDI'25, table 2).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from remora.check.calls import Call
@@ -55,6 +58,9 @@ class InputOutput(Claim, frozen=True, tag="input-output"):
 
     def outputs(self) -> dict[str, frozenset[str]]:
         return {self.function: frozenset({self.output})}
+
+    def handed_on(self, to: Mapping[str, str]) -> InputOutput | None:
+        return None if self.function in to else self
 
 
 class Pair(NamedTuple):
@@ -93,7 +99,7 @@ class InputOutputLearner(Learner):
                     yield Learned(claim, when, one.support, one.against)
 
     def _means_something(self, name: str, found: Found[Pair]) -> bool:
-        if name in CONTAINERS and found.thing.suffix in ("shape", "ndim"):
+        if name in CONTAINERS:
             return False
         if found.thing.suffix == "shape":
             return len(self._shapes[name, found.thing]) >= FEWEST_SHAPES

@@ -1,0 +1,266 @@
+"""Many variables of one kind read at once: their elements as one row of numbers.
+
+To look at a tensor costs some five microseconds however few its elements are, and a model has
+hundreds. What lies on the host, and is of a dtype that numpy reckons with, is therefore read
+together, and what is asked of each (its norm, whether it changed, whether it is finite) is reckoned
+for all by a few calls of numpy. Of a tensor up to 64 KiB every element is in the row; of a larger
+one those that :mod:`remora.check.observe.contents` takes as its sample, in the same order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from remora.check.observation import GRADIENT
+from remora.check.observe.contents import (
+    ELEMENTS_AT_A_PLACE,
+    NUMPYS,
+    PLACES,
+    SMALL_BYTES,
+    is_plain,
+    memory_of,
+    sampled,
+)
+
+if TYPE_CHECKING:
+    from remora.check.observe.variable import Variable
+
+_BITS: dict[int, Any] = {4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+_UNREADABLE = (RuntimeError, ValueError, NotImplementedError)
+"""Raised by what is lazy, sparse or fake."""
+MOST_LAYOUTS = 16
+"""So many different sets of variables that are there are known at a time."""
+
+Array = np.ndarray[Any, Any]
+Place = tuple[int, int]
+"""Where a tensor's elements lie, and how many bytes they take."""
+
+without_warnings = np.errstate(over="ignore", invalid="ignore")
+"""What is looked for may be infinite, or no number."""
+
+
+class Layout:
+    """Which variables are in a row, and where in it each is: small ones first.
+
+    A *place* is the number of one in the row, its *slot* that among all variables that are read.
+    """
+
+    def __init__(self, slots: Sequence[int], where: Sequence[Place], item: int) -> None:
+        self.order = sorted(range(len(slots)), key=lambda one: where[one][1] > SMALL_BYTES)
+        """By place, the position among the tensors that are there."""
+        sizes = [where[one][1] // item for one in self.order]
+        read = [_elements_read(size, item) for size in sizes]
+        self.slots = tuple(slots[one] for one in self.order)
+        self.place_of = {slot: place for place, slot in enumerate(self.slots)}
+        self.length = sum(read)
+        self.begins = np.cumsum([0, *read])[:-1]
+        self.ends = self.begins + read
+        self.shares = np.array(sizes) / np.array(read)
+        """How many elements there are for each that is read."""
+        self.small = sum(size * item <= SMALL_BYTES for size in sizes)
+        """How many are read whole."""
+        self.length_of_small = sum(read[: self.small])
+        self.large = self.slots[self.small :]
+        self.probes = self.begins.copy()
+        """An element of each, where it can be one that changed when last looked at."""
+
+
+class _Known(NamedTuple):
+    """Where tensors lay when last read."""
+
+    where: list[Place]
+    views: list[Array]
+    layout: Layout
+
+
+class Row:
+    """What was read."""
+
+    __slots__ = ("_squares", "layout", "numbers")
+
+    def __init__(self, numbers: Array, layout: Layout) -> None:
+        self.numbers, self.layout = numbers, layout
+        self._squares: Array | None = None
+
+    @property
+    def squares(self) -> Array:
+        """Of each, the sum of the squares of its elements: not finite where one of them is not."""
+        if self._squares is None:
+            self._squares = self._summed(self.numbers)
+        return self._squares
+
+    def moved(self, before: Row) -> Array:
+        """Of each, the sum of the squares of what was added since ``before``."""
+        return self._summed(self.numbers - before.numbers)
+
+    def differs(self, before: Row) -> Array | None:
+        """Of each, whether any element read is another than ``before``; None: of all."""
+        layout, now, then = self.layout, self._bits(), before._bits()
+        if (now.take(layout.probes) != then.take(layout.probes)).all():
+            return None
+        other = now != then
+        found = np.logical_or.reduceat(other, layout.begins)
+        for place in np.flatnonzero(found):
+            begin = layout.begins[place]
+            layout.probes[place] = begin + other[begin : layout.ends[place]].argmax()
+        return None if found.all() else found
+
+    def differs_from(self, before: Row) -> Array | None:
+        """As :meth:`differs`, where others were there: what was not there differs."""
+        was = before.layout.place_of
+        found = [
+            (place := was.get(slot)) is None or before.bytes_of(place) != self.bytes_of(now)
+            for now, slot in enumerate(self.layout.slots)
+        ]
+        return None if all(found) else np.array(found)
+
+    def is_finite(self) -> Array | None:
+        """Of each, whether every element read is; None: of all."""
+        if self.numbers.dtype.kind != "f" or math.isfinite(self.squares.sum()):
+            return None
+        found = np.logical_and.reduceat(np.isfinite(self.numbers), self.layout.begins)
+        return None if found.all() else found
+
+    def is_zero(self) -> Array | None:
+        """Of each, whether every element read is; None: of none."""
+        if self.numbers.dtype.kind == "f" and self.squares.all():
+            return None
+        found = ~np.logical_or.reduceat(self.numbers != 0, self.layout.begins)
+        return found if found.any() else None
+
+    def bytes_of(self, place: int) -> bytes:
+        """The elements read of one, as a sample of it alone."""
+        return self.numbers[self.layout.begins[place] : self.layout.ends[place]].tobytes()
+
+    def _bits(self) -> Array:
+        """As integers: a NaN equals itself there, and 0 is not -0."""
+        return self.numbers.view(_BITS[self.numbers.itemsize])
+
+    def _summed(self, numbers: Array) -> Array:
+        found: Array = np.add.reduceat(np.square(numbers), self.layout.begins)
+        return found
+
+
+class Rows:
+    """Reads variables of one kind and dtype, each a tensor that :func:`fits`."""
+
+    def __init__(self, variables: Sequence[Variable], dtype: torch.dtype) -> None:
+        self.variables, self.dtype = tuple(variables), dtype
+        self._gets = [one.get for one in variables]
+        self._of_gradients = variables[0].kind == GRADIENT
+        self._item = NUMPYS[dtype].itemsize
+        self._slots = tuple(range(len(variables)))
+        self._known: dict[tuple[int, ...], _Known] = {}
+        self._last: tuple[object, Row | None] = (None, None)
+
+    def of(self, names: Collection[str]) -> Rows | None:
+        """What reads those of these ``names`` only; None if they are too few."""
+        if len(names) == len(self.variables):
+            return self
+        within = [one for one in self.variables if one.name in names]
+        return Rows(within, self.dtype) if len(within) > 1 else None
+
+    def is_of(self, other: Rows) -> bool:
+        """Whether it reads variables of the same names, as of gradients and their parameters."""
+        return [one.name for one in self.variables] == [one.name for one in other.variables]
+
+    def read(self, moment: object) -> Row | None:
+        """Their elements now. What is read twice at one ``moment`` is read once.
+
+        None if one of them is no such tensor any more.
+        """
+        last = self._last
+        if last[0] != moment:
+            last = self._last = moment, self._read()
+        return last[1]
+
+    def tensors(self) -> list[Any]:
+        """Those of the variables, by slot; None for one that is not there."""
+        if not self._of_gradients:
+            return [get() for get in self._gets]
+        return [None if (one := get()) is None else one.grad for get in self._gets]
+
+    def _read(self) -> Row | None:
+        slots, there = self._slots, self.tensors()
+        try:
+            try:
+                where = [(one.data_ptr(), one.nbytes) for one in there]
+            except AttributeError:  # some are None
+                slots = tuple(slot for slot in slots if there[slot] is not None)
+                there = [there[slot] for slot in slots]
+                where = [(one.data_ptr(), one.nbytes) for one in there]
+            known = self._known.get(slots)
+            if known is None or known.where != where:
+                known = self._meet(slots, there, where)
+        except _UNREADABLE:
+            return None
+        return None if known is None else Row(self._joined(known), known.layout)
+
+    def _joined(self, known: _Known) -> Array:
+        _, views, layout = known
+        numbers = np.empty(layout.length, NUMPYS[self.dtype])
+        if layout.small:  # one of none would raise
+            np.concatenate(views[: layout.small], out=numbers[: layout.length_of_small])
+        if layout.small < len(views):
+            rest = numbers[layout.length_of_small :].reshape(-1, ELEMENTS_AT_A_PLACE)
+            np.concatenate(views[layout.small :], out=rest)
+        return numbers
+
+    def unfit(self) -> list[Variable]:
+        """Those that cannot be read in a row any more."""
+        each = zip(self.variables, self.tensors(), strict=True)
+        return [one for one, tensor in each if tensor is not None and not self._fits(tensor)]
+
+    def _fits(self, tensor: Any) -> bool:
+        return fits(tensor) and tensor.dtype is self.dtype
+
+    def _meet(
+        self, slots: tuple[int, ...], tensors: Sequence[Any], where: list[Place]
+    ) -> _Known | None:
+        """They do not lie where they lay."""
+        if not all(map(self._fits, tensors)):
+            return None
+        before = self._known.get(slots)
+        if before is not None and _sizes(before.where) == _sizes(where):
+            layout = before.layout
+            views = [
+                before.views[place] if before.where[one] == where[one] else _view(tensors[one])
+                for place, one in enumerate(layout.order)
+            ]
+        else:
+            layout = Layout(slots, where, self._item)
+            views = [_view(tensors[one]) for one in layout.order]
+        if len(self._known) >= MOST_LAYOUTS:
+            self._known.clear()
+        self._known[slots] = found = _Known(where, views, layout)
+        return found
+
+
+def fits(tensor: Any) -> bool:
+    """Whether it can be read in a row."""
+    return (
+        isinstance(tensor, torch.Tensor)
+        and is_plain(tensor)
+        and tensor.dtype in NUMPYS
+        and bool(tensor.nbytes)
+    )
+
+
+def _view(tensor: torch.Tensor) -> Array:
+    """The elements where they lie, of a large tensor those of the sample: a row for each place."""
+    if tensor.nbytes > SMALL_BYTES:
+        return sampled(tensor)
+    return np.ndarray((tensor.numel(),), NUMPYS[tensor.dtype], memory_of(tensor))
+
+
+def _elements_read(size: int, item: int) -> int:
+    return size if size * item <= SMALL_BYTES else PLACES * ELEMENTS_AT_A_PLACE
+
+
+def _sizes(where: Sequence[Place]) -> list[int]:
+    return [size for _, size in where]

@@ -1,0 +1,256 @@
+"""Variables of one kind at calls of one function, looked at together.
+
+What is read of each, and when a fact stays undecided, is as in :mod:`remora.check.observe.around`:
+those of which no more than a sample decides are handed to :class:`~remora.check.observe.watched.
+Watched` as long as it takes, and all of them where a row cannot be read. What follows is paid at
+every call: where all is as it was at a call before, it costs the same however many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from remora.check.conditions import Properties
+from remora.check.observation import Alike, Observation
+from remora.check.observe.around import Unsettled
+from remora.check.observe.contents import is_finite, is_zero
+from remora.check.observe.rows import Row, Rows, without_warnings
+from remora.check.observe.watched import WHOLE_EVERY, Before, Needs, Watched
+
+if TYPE_CHECKING:
+    from remora.check.observe.variables import Variables
+
+MOST_KNOWN = 256
+
+
+class _Taken:
+    """What is to be read of each variable, while their properties are what they are."""
+
+    def __init__(self, each: list[tuple[Properties, Needs] | None]) -> None:
+        self.each = each
+        needs = [one[1] for one in each if one is not None]
+        self.content = any(one.content for one in needs)
+        self.zero = any(one.zero for one in needs)
+        self.finite = any(one.finite for one in needs)
+        self.slots = [slot for slot, one in enumerate(each) if one is not None]
+
+    def whole(self, slot: int) -> bool:
+        one = self.each[slot]
+        return one is not None and one[1].whole
+
+    def decides(self, slot: int) -> bool:
+        """Whether it has to be known if the content of ``slot`` changed."""
+        one = self.each[slot]
+        return one is not None and one[1].content
+
+
+class Begun(NamedTuple):
+    taken: _Taken
+    before: Row | None
+    apart: list[tuple[int, Before]]
+    """By slot, those that are looked at on their own."""
+
+
+class _Facts(NamedTuple):
+    """By place in the row; None where it is the usual. So that they can be looked up."""
+
+    changed: bytes | None
+    zero: bytes | None
+    finite: bytes | None
+    not_whole: tuple[int, ...]
+    """Slots of large ones of which all was read, and is not as the sample."""
+
+
+class Together:
+    """Follows those variables of one kind and dtype that a row can be read of.
+
+    Args:
+        rows: reads them.
+        watched: each of them, in the same order.
+    """
+
+    def __init__(self, variables: Variables, rows: Rows, watched: Sequence[Watched]) -> None:
+        self._variables, self._rows, self.watched = variables, rows, watched
+        self._steady: set[int] = set()
+        """Slots of large ones that a sample has decided lately."""
+        self._turn = 0
+        self._known: dict[object, tuple[Alike, object]] = {}
+        self._taken: dict[object, _Taken] = {}
+        fixed = [one.fixed for one in watched]
+        self._always = None if None in fixed else self._to_read(fixed)
+
+    def begin(self, moment: object, own: Collection[int] | None) -> Begun:
+        """A call is about to be made on what owns ``own``."""
+        taken = self._always or self._taken_of(own)
+        if not taken.content:
+            return Begun(taken, None, [])
+        before = self._rows.read(moment)
+        slots: Sequence[int] = taken.slots
+        if before is not None:
+            slots = [one for one in before.layout.large if one not in self._steady]
+        apart = [
+            (slot, found)
+            for slot in slots
+            if taken.decides(slot) or before is None
+            if (found := self.watched[slot].before(own)) is not None
+        ]
+        return Begun(taken, before, apart)
+
+    @without_warnings
+    def end(self, begun: Begun, moment: object) -> Sequence[Observation | Unsettled]:
+        """What the call has done."""
+        taken, before, apart = begun
+        after = self._rows.read(moment) if before is not None or not taken.content else None
+        if after is None:
+            return self._one_by_one(begun)
+        facts = self._facts(taken, before, after)
+        if facts.changed is not None and after.layout.large:
+            self._doubt(after, facts.changed)
+        key = (
+            id(taken), id(after.layout), facts, id(before.layout) if before is not None else 0,
+            tuple([slot for slot, _ in apart]) if apart else (),
+        )  # fmt: skip
+        known = self._known.get(key)
+        found = known[0] if known is not None else self._meet(key, begun, after, facts)
+        return [*found, *self._apart(apart)] if apart else found
+
+    # ------------------------------------------------------------ what is read
+
+    def _taken_of(self, own: Collection[int] | None) -> _Taken:
+        tensors = [one.variable.get() for one in self.watched]
+        key = tuple(
+            [
+                None if tensor is None else one.variable.state(tensor, own)
+                for one, tensor in zip(self.watched, tensors, strict=True)
+            ]
+        )
+        if (known := self._taken.get(key)) is None:
+            if len(self._taken) >= MOST_KNOWN:
+                self._taken.clear()
+                self._known.clear()
+            known = self._taken[key] = self._to_read(
+                [
+                    None if tensor is None else one.variable.properties(tensor, own)
+                    for one, tensor in zip(self.watched, tensors, strict=True)
+                ]
+            )
+        return known
+
+    def _to_read(self, properties: Sequence[Properties | None]) -> _Taken:
+        return _Taken(
+            [
+                (of_one, needs)
+                if of_one is not None and (needs := one.needed(of_one)) is not None
+                else None
+                for one, of_one in zip(self.watched, properties, strict=True)
+            ]
+        )
+
+    def _facts(self, taken: _Taken, before: Row | None, after: Row) -> _Facts:
+        changed = zero = finite = None
+        if before is not None and before.layout.slots:
+            same = before.layout is after.layout
+            changed = after.differs(before) if same else after.differs_from(before)
+        if taken.zero:
+            zero = after.is_zero()
+        if taken.finite:
+            finite = after.is_finite()
+        not_whole = self._not_whole(taken, after, zero, finite) if after.layout.large else ()
+        return _Facts(_key(changed), _key(zero), _key(finite), not_whole)
+
+    def _not_whole(self, taken: _Taken, after: Row, zero: Any, finite: Any) -> tuple[int, ...]:
+        """The large ones of which all has to be read now, and is not as their sample is."""
+        if not (taken.finite or taken.zero):
+            return ()
+        self._turn += 1
+        found = []
+        for place, slot in enumerate(after.layout.large, after.layout.small):
+            if not (taken.whole(slot) or (self._turn + slot) % WHOLE_EVERY == 0):
+                continue
+            tensor = self.watched[slot].variable.value()
+            looks_finite = taken.finite and (finite is None or finite[place])
+            looks_zero = zero is not None and zero[place]
+            if tensor is not None and (
+                (looks_finite and is_finite(tensor, None, enough=False) is False)
+                or (looks_zero and is_zero(tensor, None, enough=False) is False)
+            ):
+                found.append(slot)
+        return tuple(found)
+
+    # ------------------------------------------------------------ what is seen
+
+    def _meet(self, key: object, begun: Begun, after: Row, facts: _Facts) -> Alike:
+        found = Alike(self._seen(begun, after, facts))
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        before = begun.before
+        layout = before.layout if before is not None else None
+        self._known[key] = found, (begun.taken, after.layout, layout)
+        return found
+
+    def _seen(self, begun: Begun, after: Row, facts: _Facts) -> Iterator[Observation]:
+        taken, before, apart = begun
+        without = {slot for slot, _ in apart}
+        for slot in taken.slots:
+            if slot in without or (of_one := taken.each[slot]) is None:
+                continue
+            watched, (properties, needs) = self.watched[slot], of_one
+            place = after.layout.place_of.get(slot)
+            if place is None and not watched.is_gradient:
+                continue  # it is gone
+            changed = self._changed(slot, before, after, facts) if needs.content else None
+            zero = finite = None
+            if place is not None:
+                is_whole = slot not in facts.not_whole
+                zero = _told(facts.zero, place, usual=False) and is_whole if needs.zero else None
+                finite = _told(facts.finite, place, usual=True) if needs.finite else None
+                finite = finite and is_whole if finite is not None else None
+            yield watched.observed(properties, place is None, changed, zero, finite)
+
+    def _changed(self, slot: int, before: Row | None, after: Row, facts: _Facts) -> bool | None:
+        """None where the same sample of a large one leaves it open."""
+        place = after.layout.place_of.get(slot)
+        if place is None:
+            return before is not None and slot in before.layout.place_of
+        changed = _told(facts.changed, place, usual=True)
+        return changed if changed or place < after.layout.small else None
+
+    def _doubt(self, after: Row, changed: bytes) -> None:
+        """Large ones of which the sample did not change are looked at on their own next time."""
+        for place, slot in enumerate(after.layout.large, after.layout.small):
+            if not changed[place] and slot in self._steady:
+                self._steady.discard(slot)
+                self.watched[slot].conclude(False, None)
+
+    def _apart(self, apart: Sequence[tuple[int, Before]]) -> Iterator[Observation | Unsettled]:
+        for slot, before in apart:
+            watched = self.watched[slot]
+            if (seen := watched.after(*before)) is not None:
+                yield seen
+            if watched.is_steady:
+                self._steady.add(slot)
+
+    def _one_by_one(self, begun: Begun) -> list[Observation | Unsettled]:
+        """A row cannot be read any more: from the next call on, not of those that are to blame."""
+        self._variables.leave_apart(self._rows.unfit())
+        taken, row, apart = begun
+        alone = dict(apart)
+        found = []
+        for slot in taken.slots:
+            if slot not in alone and row is not None and (of_one := taken.each[slot]) is not None:
+                place = row.layout.place_of.get(slot)
+                alone[slot] = *of_one, (row.bytes_of(place), None) if place is not None else None
+            elif slot not in alone and (of_one := taken.each[slot]) is not None:
+                alone[slot] = *of_one, None
+            if slot in alone and (seen := self.watched[slot].after(*alone[slot])) is not None:
+                found.append(seen)
+        return found
+
+
+def _key(facts: Any) -> bytes | None:
+    return None if facts is None else facts.tobytes()
+
+
+def _told(facts: bytes | None, place: int, *, usual: bool) -> bool:
+    return usual if facts is None else bool(facts[place])
