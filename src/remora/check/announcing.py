@@ -61,6 +61,8 @@ class Announcer:
 
     def step_ended(self) -> None:
         """Name what else was found in this step."""
+        if not (self._told_in_step or self._others):
+            return
         with self._lock:
             for first, names in self._same.items():
                 self._say(f"  [{first}] and {_more(names)} of the same cause: {_named(names)}")

@@ -60,6 +60,9 @@ class Checker(Sink):
         self._ends = _by_function(machine.on_end() for machine in self._machines)
         self._looking = _by_what_they_ask(self._machines, lambda one: one.looks())
         self._measuring = _by_what_they_ask(self._machines, lambda one: one.measures())
+        self._ending = [
+            one for one in self._machines if type(one).step_ended is not Machine.step_ended
+        ]
         self._comparing = [machine for machine in self._machines if machine.compared()]
 
     def join(self, meeting: Meeting) -> None:
@@ -123,7 +126,7 @@ class Checker(Sink):
             machine.compare(step, contents)
 
     def step_ended(self, step: int) -> None:
-        for machine in self._machines:
+        for machine in self._ending:
             machine.step_ended(step)
         self.step = step + 1
         if self._step_over is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from threading import get_ident
-from types import BuiltinFunctionType, FrameType, ModuleType
+from types import BuiltinFunctionType, CodeType, FrameType, ModuleType
 from typing import Any
 
 _TAKES_OVER = "__torch_function__"
@@ -19,31 +19,35 @@ _TAKES_OVER = "__torch_function__"
 class Dispatched:
     """One function of torch that may come back to its wrapper. Called, it calls the function."""
 
-    __slots__ = ("_function", "_inside")
+    __slots__ = ("_function", "inside", "wrapped")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._inside: set[int] = set()
+        self.inside: set[int] = set()
+        """Threads that are in a call of it."""
+        self.wrapped: CodeType | None = None
+        """Of wrappers, which have a local ``through`` for this one, and may call it themselves."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         ident = get_ident()
-        if ident in self._inside:
+        if ident in self.inside:
             return self._function(*args, **kwargs)
-        self._inside.add(ident)
+        self.inside.add(ident)
         try:
             return self._function(*args, **kwargs)
         finally:
-            self._inside.discard(ident)
+            self.inside.discard(ident)
 
     def is_coming_back(self) -> bool:
         """Whether whoever calls the wrapper has been handed a call of it by torch."""
-        return get_ident() in self._inside and self._was_taken_over(sys._getframe(2))
+        return get_ident() in self.inside and self._was_taken_over(sys._getframe(2))
 
     def _was_taken_over(self, frame: FrameType | None) -> bool:
-        ours = type(self).__call__.__code__
+        ours = {type(self).__call__.__code__: "self", self.wrapped: "through"}
         taken_over = False
         while frame is not None:
-            if frame.f_code is ours and frame.f_locals.get("self") is self:
+            name = ours.get(frame.f_code)
+            if name is not None and frame.f_locals.get(name) is self:
                 return taken_over
             taken_over = taken_over or frame.f_code.co_name == _TAKES_OVER
             frame = frame.f_back
@@ -71,14 +75,14 @@ class HandsOver(Dispatched):
         if not self._would_hand(given):
             return self._function(*args, **kwargs)
         ident = get_ident()
-        is_first = ident not in self._inside
-        self._inside.add(ident)
+        is_first = ident not in self.inside
+        self.inside.add(ident)
         try:
             theirs = tuple(one for one in given if type(one) is not self._plain)
             return self._hand(self.wrapper, theirs, *args, **kwargs)
         finally:
             if is_first:
-                self._inside.discard(ident)
+                self.inside.discard(ident)
 
 
 def dispatched(function: Any, owner: Any) -> Dispatched | None:

@@ -35,11 +35,13 @@ def wrapper_of(site: Site) -> Any:  # noqa: C901
     through = dispatched(original, site.place.owner)
     call, call_watched = through or original, _call_watched
     bare = through if isinstance(through, HandsOver) else original
+    inside = through.inside if through is not None else set[int]()
+    marks = through is not None and bare is original  # here, since a call of it would cost more
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         if compiling() or exporting("_is_compiling_flag"):
             return original(*args, **kwargs)
-        if (ident := ident_of()) in busy or (through is not None and through.is_coming_back()):
+        if (ident := ident_of()) in busy or (ident in inside and through.is_coming_back()):  # type: ignore[union-attr]
             return bare(*args, **kwargs)
         if (only := site.only) is None:
             return call_watched(site.watchers, call, args, kwargs)
@@ -53,8 +55,16 @@ def wrapper_of(site: Site) -> Any:  # noqa: C901
                 only.subscription.fail(error)
             finally:
                 unmark(ident)
+        first = marks and ident not in inside
         try:
-            result = call(*args, **kwargs) if kwargs else call(*args)  # torch takes none faster
+            if first:
+                inside.add(ident)
+                try:
+                    result = original(*args, **kwargs) if kwargs else original(*args)
+                finally:
+                    inside.discard(ident)
+            else:
+                result = call(*args, **kwargs) if kwargs else call(*args)  # torch takes none faster
         except BaseException as error:
             only.fell(token, error)
             raise
@@ -70,6 +80,8 @@ def wrapper_of(site: Site) -> Any:  # noqa: C901
         return result
 
     wrapper = functools.wraps(original)(shaped(original, _at_home(watched, original)))
+    if through is not None:
+        through.wrapped = watched.__code__
     if isinstance(through, HandsOver):
         through.wrapper = wrapper
     return wrapper

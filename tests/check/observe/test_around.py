@@ -25,6 +25,7 @@ from remora.check.observation import (
 )  # fmt: skip
 from remora.check.observe import contents
 from remora.check.observe.around import Around, Unsettled, settled
+from remora.check.observe.moment import Moment
 from remora.check.observe.variables import Variables
 from remora.check.observe.watched import WHOLE_EVERY
 from remora.tap.job import Job
@@ -44,9 +45,9 @@ class Looking:
 
     def seen(self, function: Callable[[], object], subject: object = None) -> list[Observation]:
         call = Call(OPTIMIZER_STEP, next(self._order), 1, None, 0)
-        self._around.begin(call, subject)
+        self._around.begin(call, subject, Moment())
         function()
-        self.raw = self._around.end(call)
+        self.raw = self._around.end(call, Moment())
         return settled(self.raw)
 
     def facts(self, to: str, function: Callable[[], object]) -> dict[str, bool | None]:
@@ -335,8 +336,8 @@ def test_nothing_waits_for_a_device_before_the_step_ends(device: list[int]) -> N
     net = One(LARGE, LARGE)
     looking = Looking(net, Look(PARAMETER, CHANGED))
     call = Call(OPTIMIZER_STEP, 0, 1, None, 0)
-    looking._around.begin(call, None)
-    raw = looking._around.end(call)
+    looking._around.begin(call, None, Moment())
+    raw = looking._around.end(call, Moment())
 
     assert device == []
     assert all(isinstance(one, Unsettled) for one in raw)

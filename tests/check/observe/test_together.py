@@ -29,6 +29,7 @@ from remora.check.observation import (
     Observation,
 )
 from remora.check.observe.around import Around, settled
+from remora.check.observe.moment import Moment
 from remora.check.observe.rows import fits
 from remora.check.observe.variables import Variables
 from remora.tap.job import Job
@@ -166,11 +167,11 @@ def test_it_tells_what_is_told_of_each_alone(
     for order, (operation, *how) in enumerate(done):
         call = Call(OPTIMIZER_STEP, order, 1, None, 0)
         for one in around:
-            one.begin(call, net)
+            one.begin(call, net, Moment())
         before = contents(net)
         operation(net, *how)
         after = contents(net)
-        first, second = (facts(one.end(call)) for one in around)
+        first, second = (facts(one.end(call, Moment())) for one in around)
         assert first.keys() == second.keys()
         for name, seen in first.items():
             by_sample = "large" in name or "wide" in name
@@ -198,9 +199,9 @@ class Looking:
 
     def seen(self, operation: Callable[[], object]) -> object:
         call = Call(OPTIMIZER_STEP, next(self._order), 1, None, 0)
-        self._around.begin(call, None)
+        self._around.begin(call, None, Moment())
         operation()
-        return self._around.end(call)
+        return self._around.end(call, Moment())
 
 
 def test_where_all_is_as_before_the_very_same_is_seen() -> None:

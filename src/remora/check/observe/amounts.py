@@ -6,21 +6,29 @@ from collections.abc import Callable, Collection, MutableMapping
 from typing import Any
 
 from remora.check.measures import LEARNING_RATE, LOSS, SCALE, of
-from remora.check.observe.readings import Reading, plain
+from remora.check.observe.moment import Moment
+from remora.check.observe.readings import Reading, Readings, plain
 
 
 class Rates:
     """The learning rate of each group of an optimizer, as its step begins."""
 
-    def before(self, optimizer: Any, moment: object) -> tuple[list[Reading], Any]:
-        found = []
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def before(self, optimizer: Any, moment: Moment) -> tuple[Readings, Any]:
+        found: Readings = []
         for place, group in enumerate(optimizer.param_groups):
-            rate = plain(group.get("lr"))
+            if place == len(self._names):
+                self._names.append(of(LEARNING_RATE, f"group {place}"))
+            rate = group.get("lr")
+            if type(rate) is not float:
+                rate = plain(rate)
             if rate is not None:
-                found.append(_one(of(LEARNING_RATE, f"group {place}"), rate))
+                found.append(_one(self._names[place], rate))
         return found, None
 
-    def after(self, optimizer: Any, before: Any, moment: object) -> list[Reading]:
+    def after(self, optimizer: Any, before: Any, moment: Moment) -> Readings:
         return []
 
 
@@ -33,30 +41,35 @@ class Losses:
     """
 
     def __init__(self, kept: MutableMapping[str, Any], functions: Collection[str]) -> None:
-        self._kept, self._functions = kept, sorted(functions)
+        self._kept = kept
+        self._named = [(name, of(LOSS, name)) for name in sorted(functions)]
 
-    def before(self, optimizer: Any, moment: object) -> tuple[list[Reading], Any]:
-        taken = [(name, self._kept.pop(name, None)) for name in self._functions]
-        return [_one(of(LOSS, name), plain(loss)) for name, loss in taken if loss is not None], None
+    def before(self, optimizer: Any, moment: Moment) -> tuple[Readings, Any]:
+        found: Readings = []
+        for function, name in self._named:
+            if (loss := self._kept.pop(function, None)) is not None:
+                found.append(_one(name, loss))
+        return found, None
 
-    def after(self, optimizer: Any, before: Any, moment: object) -> list[Reading]:
+    def after(self, optimizer: Any, before: Any, moment: Moment) -> Readings:
         return []
 
 
 class Scale:
     """The scale of a GradScaler after it has been updated."""
 
-    def before(self, scaler: Any, moment: object) -> tuple[list[Reading], Any]:
+    def before(self, scaler: Any, moment: Moment) -> tuple[Readings, Any]:
         return [], None
 
-    def after(self, scaler: Any, before: Any, moment: object) -> list[Reading]:
+    def after(self, scaler: Any, before: Any, moment: Moment) -> Readings:
         scale = getattr(scaler, "_scale", None)
         return [_one(SCALE, plain(scale))] if scale is not None else []
 
 
-def _one(name: str, amount: Any) -> Reading:
-    values = [float(amount)] if type(amount) in (int, float) else amount.detach().reshape(1)
-    return Reading(values, _named(name))
+def _one(name: str, amount: Any) -> Reading | dict[str, float]:
+    if type(amount) in (int, float):
+        return {name: float(amount)}
+    return Reading(amount.detach().reshape(1), _named(name))
 
 
 def _named(name: str) -> Callable[[Any], dict[str, float]]:

@@ -31,6 +31,7 @@ from remora.check.observation import Alike, Look, Observation
 from remora.check.observe.variables import Variables
 
 if TYPE_CHECKING:
+    from remora.check.observe.moment import Moment
     from remora.check.observe.together import Together
     from remora.check.observe.watched import Before, Watched
 
@@ -52,34 +53,30 @@ class Around:
         self._reads_own = False
         self._joined: dict[tuple[int, ...], tuple[Alike, object]] = {}
 
-    def begin(self, call: Call, subject: Any) -> None:
+    def begin(self, call: Call, subject: Any, moment: Moment) -> None:
         """``call`` is about to be made on ``subject``."""
         variables = self._variables
         variables.meet(subject)
         if variables.version != self._version:
             self._list_anew()
         own = variables.own_of(subject) if self._reads_own else None
-        moment = call.order, False
         begun = [one.begin(moment, own) for one in self._together]
         if (taken := self._always) is None:
             taken = [(one, found) for one in self._apart if (found := one.before(own)) is not None]
         call.note(self, (self._together, begun, taken))
 
-    def end(self, call: Call) -> Sequence[Observation | Unsettled]:
+    def end(self, call: Call, moment: Moment) -> Seen:
         """What the call has done to each variable that matters."""
         taken = call.notes.pop(self, None) if call.notes is not None else None
         if taken is None:
             return ()
         together, begun, apart = taken
-        moment = call.order, True
         parts = [one.end(what, moment) for one, what in zip(together, begun, strict=True)]
         if apart:
             parts.append([seen for one, was in apart if (seen := one.after(*was)) is not None])
         return parts[0] if len(parts) == 1 else self._join(parts)
 
-    def _join(
-        self, parts: Sequence[Sequence[Observation | Unsettled]]
-    ) -> Sequence[Observation | Unsettled]:
+    def _join(self, parts: Sequence[Seen]) -> Seen:
         if not all(type(part) is Alike for part in parts):
             return [one for part in parts for one in part]
         key = tuple(map(id, parts))
@@ -133,7 +130,11 @@ class Unsettled(NamedTuple):
         return Observation(*self[:4], changed, zero, finite)
 
 
-def settled(observed: Sequence[Observation | Unsettled]) -> list[Observation]:
+Seen = Sequence[Observation | Unsettled]
+"""What is seen at one call."""
+
+
+def settled(observed: Seen) -> list[Observation]:
     """The observations, with what is on devices fetched in one go."""
     from remora.check.observe.contents import fetched
 

@@ -1,7 +1,7 @@
 """Read what a tensor holds, as cheaply as a question allows.
 
-Of a tensor of at most 64 KiB every element is read. Of a larger one a *sample* is: 64 elements at
-each of 64 places, evenly spread, so that a sample touches some hundred cache lines however large
+Of a tensor of at most 64 KiB every element is read. Of a larger one a *sample* is: 16 elements at
+each of 256 places, evenly spread, so that a sample touches some hundred cache lines however large
 the tensor is. Two samples that differ prove a change; two that are equal prove nothing. Elements
 on the host are read straight from memory, without a copy by torch and without its dispatcher.
 
@@ -26,8 +26,8 @@ from torch.nn.parameter import is_lazy
 from remora.check.digest import device_digest, digest
 
 SMALL_BYTES = 1 << 16
-PLACES = 64
-ELEMENTS_AT_A_PLACE = 64
+PLACES = 256
+ELEMENTS_AT_A_PLACE = 16
 _LINE = 64
 """Bytes of a cache line: places begin with one where the tensor does."""
 _ZEROS = bytes(SMALL_BYTES)

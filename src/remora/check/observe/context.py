@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-from remora.check.calls import Known
+from remora.check.calls import NOTHING, Known
 from remora.check.observe.readings import plain
 
 START, TRAIN, EVAL = "start", "train", "eval"
@@ -41,6 +42,8 @@ class Context:
         self._rate: float | None = None
         self._rank = rank_of_process()
         self._known: dict[tuple[Any, ...], Known] = {}
+        self._known_autocast: dict[str | None, Known] = {}
+        self._asks_autocast: Callable[[], str | None] | None = None
 
     def enter(self, module: Any) -> None:
         """The forward of root ``module`` begins."""
@@ -53,6 +56,21 @@ class Context:
             before, self._rate = self._rate, _highest_rate(optimizer)
             rises = before is not None and self._rate is not None and self._rate > before
             self.warm_up = steps < WARM_UP_STEPS or rises
+
+    def asking(self, wanted: frozenset[str]) -> Callable[[], Mapping[str, Any]]:
+        """What tells the context now, as far as ``wanted``: to ask for all of it costs more."""
+        if wanted == frozenset({"autocast"}):
+            return self._autocast_now
+        return self.now if wanted else _nothing
+
+    def _autocast_now(self) -> Mapping[str, Any]:
+        if self._asks_autocast is None:
+            self._asks_autocast = partial(_autocast, sys.modules["torch"])
+        found = self._asks_autocast()
+        known = self._known_autocast.get(found)
+        if known is None:
+            known = self._known_autocast[found] = Known({"autocast": found})
+        return known
 
     def now(self) -> Mapping[str, Any]:
         torch = sys.modules["torch"]
@@ -71,6 +89,10 @@ class Context:
                 }
             )  # fmt: skip
         return context
+
+
+def _nothing() -> Mapping[str, Any]:
+    return NOTHING
 
 
 def _autocast(torch: Any) -> str | None:

@@ -7,7 +7,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from remora.check.observe.readings import Numbers, Reading, plain
+from remora.check.observe.moment import Moment
+from remora.check.observe.readings import Numbers, Reading, Readings, plain
 
 _BATCHES = "num_batches_tracked"
 Count = Callable[[Any], Any]
@@ -25,7 +26,7 @@ class Counting:
         self._name, self._count, self._remembers = name, count, remembers
         self._last: weakref.WeakKeyDictionary[Any, list[float]] = weakref.WeakKeyDictionary()
 
-    def before(self, thing: Any, moment: object) -> tuple[list[Reading], Any]:
+    def before(self, thing: Any, moment: Moment) -> tuple[Readings, Any]:
         """At the first call on ``thing`` its counts are read, to be held against those after."""
         if not self._remembers:
             self._last.pop(thing, None)
@@ -33,7 +34,7 @@ class Counting:
             return [], None
         return [Reading(counts, lambda values: self._keep(thing, values))], None
 
-    def after(self, thing: Any, before: Any, moment: object) -> list[Reading]:
+    def after(self, thing: Any, before: Any, moment: Moment) -> Readings:
         counts = self._count(thing)
         if counts is None:
             return []

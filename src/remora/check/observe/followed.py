@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from remora.check.calls import CLOSURE, NOTHING, Call, Known
+from remora.check.calls import CLOSURE, Call, Known
 from remora.check.measures import ELEMENTS
+from remora.check.observe.around import Seen
 from remora.check.observe.context import PROPERTIES
+from remora.check.observe.moment import Moment
 from remora.check.observe.reading import Inputs, Outputs
+from remora.check.observe.readings import Readings
 from remora.check.observe.subjects import subject_of
 from remora.check.sink import Wanted
 from remora.tap.names import Place, find
@@ -39,12 +42,11 @@ class Followed:
         self._wanted = wanted.inputs - PROPERTIES
         self._inputs, self._late = Inputs(function, self._wanted), function is None
         self._reads_elements = everything or ELEMENTS in wanted.inputs
-        now = live.context.now if everything or wanted.inputs & PROPERTIES else _nothing
+        now = live.context.asking(PROPERTIES if everything else wanted.inputs & PROPERTIES)
         begin, self._end = live.sink.handlers(name)
         self._around, self._measuring = live.around(name), live.measuring(name)
-        self._is_loss = name in live.keeps_losses
         self._open: dict[int, Call] = {}
-        self._begin = live.beginning(name, now, begin)
+        self._now, self._begin = now, live.beginning(name, now, begin)
         self.enter = self._entering()
         self.leave = self._leaving(Outputs(wanted.outputs))
 
@@ -56,14 +58,14 @@ class Followed:
 
         def enter_and_look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
             call = begin(read(args, kwargs))
-            look(call, subject_of(name, args, kwargs))
+            unseen(look, call, subject_of(name, args, kwargs))
             return call
 
-        looks = self._around is not None or self._measuring is not None
-        return enter_and_look if looks else enter
+        return enter_and_look if self._looks else enter
 
     def _leaving(self, outputs: Outputs) -> Leave:
         live, handlers, read, innermost = self._live, self._end, outputs.read, self._live.innermost
+        looks, look, keep_loss = self._looks, self._look_again, self._loss_keeper()
 
         def leave(call: Call, result: Any) -> None:
             innermost[call.thread] = call.parent
@@ -72,25 +74,51 @@ class Followed:
                 handle(call)
 
         def look_and_leave(call: Call, result: Any) -> None:
-            seen = unseen(self._around.end, call) if self._around is not None else None
-            readings = unseen(self._measuring.end, call) if self._measuring is not None else None
+            seen, readings = unseen(look, call) if looks else (None, None)
             leave(call, result)
             if seen:
                 live.observed(call, seen)
             if readings:
                 live.measured(call, readings)
-            if self._is_loss and getattr(result, "requires_grad", False) and result.numel() == 1:
-                live.losses[self._name] = result.detach()
+            if keep_loss is not None:
+                keep_loss(result)
 
-        looks = self._around is not None or self._measuring is not None or self._is_loss
-        return look_and_leave if looks else leave
+        return look_and_leave if looks or keep_loss is not None else leave
+
+    def _loss_keeper(self) -> Callable[[Any], None] | None:
+        """What keeps a result that is a loss; None where none is wanted."""
+        losses, name = self._live.losses, self._name
+        if name not in self._live.keeps_losses:
+            return None
+
+        def keep(result: Any) -> None:
+            if getattr(result, "requires_grad", False) and result.numel() == 1:
+                losses[name] = result.item() if result.is_cpu else result.detach()
+
+        return keep
+
+    @property
+    def matters(self) -> bool:
+        """Whether anything is done with its calls."""
+        begin, end = self._live.sink.handlers(self._name)
+        return bool(begin or end or self._looks)
+
+    @property
+    def _looks(self) -> bool:
+        return self._around is not None or self._measuring is not None
 
     def _look(self, call: Call, subject: Any) -> None:
         """What is known before the call of what it may change."""
+        moment = Moment()
         if self._around is not None:
-            unseen(self._around.begin, call, subject)
+            self._around.begin(call, subject, moment)
         if self._measuring is not None:
-            unseen(self._measuring.begin, call, subject)
+            self._measuring.begin(call, subject, moment)
+
+    def _look_again(self, call: Call) -> tuple[Seen, Readings]:
+        moment = Moment()
+        seen = self._around.end(call, moment) if self._around is not None else ()
+        return seen, self._measuring.end(call, moment) if self._measuring is not None else []
 
     def enter_late(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """For a function that was not there yet: its parameters get their names now."""
@@ -108,7 +136,8 @@ class Followed:
         if (dead := self._open.pop(id(thing), None)) is not None:
             self._live.end(dead)
         call = self._open[id(thing)] = self._begin(inputs)
-        self._look(call, thing)
+        if self._looks:
+            unseen(self._look, call, thing)
 
     def leave_for(self, thing: object, result: Any) -> None:
         if (call := self._open.pop(id(thing), None)) is not None:
@@ -169,7 +198,3 @@ def of_mode(training: bool) -> Known:
 def _of_optimizer(kind: str, elements: int | None, closure: str | None) -> Known:
     told = {ELEMENTS: elements, CLOSURE: closure}
     return Known({"self.kind": kind} | {k: v for k, v in told.items() if v is not None})
-
-
-def _nothing() -> Mapping[str, Any]:
-    return NOTHING

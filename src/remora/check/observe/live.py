@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from threading import get_ident
 from typing import Any
 
 from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
 from remora.check.observation import Alike, Observation
+from remora.check.observe.alone import FollowedAlone, judges_alone
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.context import Context
 from remora.check.observe.elements import Elements
 from remora.check.observe.followed import Followed, FollowedSampled, function_called, of_mode
 from remora.check.observe.measuring import Measuring, losses_in
-from remora.check.observe.readings import Reading, numbers_of
+from remora.check.observe.readings import Readings, are_remote, numbers_of
 from remora.check.observe.sampling import EVERYTHING, AroundSampled, Sampling, Watching
 from remora.check.observe.variables import Variables
 from remora.check.sink import Handler, Sink
@@ -39,6 +41,7 @@ class LiveCalls:
     def __init__(self, job: Job, sink: Sink, *, every: int = 1) -> None:
         self._job, self.sink = job, sink
         self._sampling = Sampling(every, remembers=sink.remembers)
+        self._followed = Followed if every == 1 else FollowedSampled
         self.watching = EVERYTHING
         """Of the step that is under way."""
         self.context = Context()
@@ -56,7 +59,7 @@ class LiveCalls:
         self.losses: dict[str, Any] = {}
         """By function, the loss it returned last, where that is wanted."""
         self.keeps_losses = losses_in(sink.measures(OPTIMIZER_STEP))
-        self._unmeasured: list[tuple[Call, list[Reading]]] = []
+        self._unmeasured: list[tuple[Call, Readings]] = []
 
     def find(self, names: Iterable[str]) -> None:
         """Keep those of ``names`` that are no function to watch in :attr:`unknown`."""
@@ -77,23 +80,23 @@ class LiveCalls:
     def follow_steps(self, *, forwards: bool) -> None:
         """Watch optimizers' steps and, with ``forwards``, root modules' forwards."""
         if forwards:
-            forward = self._followed(MODEL_FORWARD, None)
+            forward = self._followed(self, MODEL_FORWARD, None)
             self._job.steps.subscribe_forward(
-                before=lambda one: self._before_forward(forward, one),
-                after=lambda one: forward.leave_for(one.module, one.output),
+                before=partial(self._before_forward, forward),
+                after=partial(_after_forward, forward),
             )
-        step = self._followed(OPTIMIZER_STEP, None)
+        step = self._followed(self, OPTIMIZER_STEP, None)
         self._job.steps.subscribe(
-            before=lambda one: self._before_step(step, one),
-            after=lambda one: self._after_step(step, one),
+            before=partial(self._before_step, step) if step.matters else None,
+            after=partial(self._after_step, step),
         )
-
-    def _followed(self, name: str, function: Any) -> Followed:
-        return (Followed if self._sampling.every == 1 else FollowedSampled)(self, name, function)
 
     def _watch_one(self, name: str) -> None:
         try:
-            followed = self._followed(name, function := function_called(name))
+            function = function_called(name)
+            is_alone = self._sampling.every == 1 and judges_alone(self, name)
+            make = FollowedAlone if is_alone else self._followed
+            followed = make(self, name, function)
             enter = followed.enter if function is not None else followed.enter_late
             self._job.calls.watch(name, before=enter, after=followed.leave, failed=followed.fell)
         except UserError as error:
@@ -103,7 +106,7 @@ class LiveCalls:
         self.context.enter(forward.module)
         if not self.watching.calls:
             return
-        if self._sees_variables:
+        if self._sees_variables and not self.variables.has_run(forward.module):
             unseen(self.variables.ran, forward.module)
         followed.enter_for(forward.module, of_mode(forward.module.training))
 
@@ -112,11 +115,15 @@ class LiveCalls:
             followed.enter_for(step.optimizer, followed.of_step(step))
 
     def _after_step(self, followed: Followed, step: Step) -> None:
-        followed.leave_for(step.optimizer, None)
+        if followed.matters:
+            followed.leave_for(step.optimizer, None)
         if not step.advances:
             return
         if self.watching.calls:
-            unseen(self._settle)
+            if self._unmeasured or self._unsettled or self._compared:
+                unseen(self._settle)
+            if self._sees_variables:
+                self.variables.step_ended()
             self.sink.step_ended(self.context.step)
         self.context.step_ended(step.total, step.optimizer)
         if self._sampling.every > 1:
@@ -169,8 +176,8 @@ class LiveCalls:
         self._sees_variables = self._sees_variables or measuring.asks_by_module
         return measuring
 
-    def measured(self, call: Call, readings: list[Reading]) -> None:
-        if any(one.remote for one in readings):
+    def measured(self, call: Call, readings: Readings) -> None:
+        if are_remote(readings):
             self._unmeasured.append((call, readings))
         elif numbers := numbers_of(readings):
             self.sink.measured(call, numbers)
@@ -192,8 +199,6 @@ class LiveCalls:
             contents = self.variables.contents(self._compared, self._comparisons)
             self._comparisons += 1
             self.sink.compare(self.context.step, contents)
-        if self._sees_variables:
-            self.variables.step_ended()
 
     # ------------------------------------------------------------ the stack
 
@@ -217,3 +222,15 @@ class LiveCalls:
 
     def end(self, call: Call) -> None:
         self.innermost[call.thread] = call.parent
+
+    def call_alone(
+        self, function: str, inputs: Mapping[str, Any], context: Mapping[str, Any]
+    ) -> Call:
+        """A call that was on no stack, and has returned."""
+        thread = get_ident()
+        around, step = self.innermost.get(thread), self.context.step
+        return Call(function, next(self._order), thread, around, step, inputs, context)
+
+
+def _after_forward(followed: Followed, forward: Forward) -> None:
+    followed.leave_for(forward.module, forward.output)

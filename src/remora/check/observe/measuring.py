@@ -27,7 +27,8 @@ from remora.check.measures import (
 from remora.check.observation import PARAMETER
 from remora.check.observe.amounts import Losses, Rates, Scale
 from remora.check.observe.counting import Batches, Count, Counting, epoch_of, steps_of
-from remora.check.observe.readings import Reading
+from remora.check.observe.moment import Moment
+from remora.check.observe.readings import Readings
 from remora.check.observe.sampling import Watching
 from remora.check.observe.variables import Variables
 
@@ -41,13 +42,13 @@ _NORMS = {GRADIENT_NORM, PARAMETER_NORM, UPDATE, ZERO_GRADIENTS}
 class Meter(Protocol):
     """Reads numbers of the thing that a call is made on."""
 
-    def before(self, thing: Any, moment: object) -> tuple[list[Reading], Any]:
+    def before(self, thing: Any, moment: Moment) -> tuple[Readings, Any]:
         """What is read as the call begins, and what to keep until its end.
 
         What several read at one ``moment`` has to be read once only.
         """
 
-    def after(self, thing: Any, before: Any, moment: object) -> list[Reading]:
+    def after(self, thing: Any, before: Any, moment: Moment) -> Readings:
         """What is read once it has ended."""
 
 
@@ -62,7 +63,7 @@ class HasNumbers(Protocol):
 
 class _Begun(NamedTuple):
     thing: Any
-    readings: list[Reading]
+    readings: Readings
     kept: list[Any]
 
 
@@ -86,22 +87,21 @@ class Measuring:
         self._meters = list(self._made(kinds))
         self._version, self._modules = -1, dict[int, str]()
 
-    def begin(self, call: Call, thing: Any) -> None:
+    def begin(self, call: Call, thing: Any, moment: Moment) -> None:
         """``call`` is about to be made on ``thing``."""
         if not self._live.watching.variables:
             return
-        readings, kept, moment = [], [], (call.order, False)
+        readings, kept = [], []
         for meter in self._meters:
             read, keep = meter.before(thing, moment)
             readings += read
             kept.append(keep)
         call.note(self, _Begun(thing, readings, kept))
 
-    def end(self, call: Call) -> list[Reading]:
+    def end(self, call: Call, moment: Moment) -> Readings:
         begun = call.notes.pop(self, None) if call.notes is not None else None
         if begun is None:
             return []
-        moment = call.order, True
         for meter, kept in zip(self._meters, begun.kept, strict=True):
             begun.readings.extend(meter.after(begun.thing, kept, moment))
         return begun.readings  # type: ignore[no-any-return]

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from remora.check.measures import GRADIENT_NORM, PARAMETER_NORM, UPDATE, ZERO_GRADIENTS
+from remora.check.observe.moment import Moment
 from remora.check.observe.norms_of_each import NormsOfEach
 from remora.check.observe.norms_of_rows import NormsOfRows, norms_of_rows
-from remora.check.observe.readings import Reading, told
+from remora.check.observe.readings import Readings
 from remora.check.observe.rows import Row, without_warnings
 
 if TYPE_CHECKING:
@@ -44,40 +45,40 @@ class Norms:
         )
 
     @without_warnings
-    def before(self, optimizer: Any, moment: object) -> tuple[list[Reading], Any]:
+    def before(self, optimizer: Any, moment: Moment) -> tuple[Readings, Any]:
         """The gradients as they are; and what the parameters were, to be told from after it."""
         self._variables.meet(optimizer)
-        in_rows = self._rows_of(optimizer)
-        readings: list[Reading] = []
+        in_rows = self._rows_of(optimizer, moment)
+        readings: Readings = []
         if self._gradients:
             numbers = in_rows.of_gradients(moment) if in_rows is not None else None
-            readings = told(numbers) if numbers is not None else self._of_gradients(optimizer)
+            readings = [numbers] if numbers is not None else self._of_gradients(optimizer)
         if not self._update:
             return readings, None
         row = in_rows.parameters(moment) if in_rows is not None else None
         return readings, row if row is not None else self._of_each.parameters(optimizer)
 
     @without_warnings
-    def after(self, optimizer: Any, before: Any, moment: object) -> list[Reading]:
+    def after(self, optimizer: Any, before: Any, moment: Moment) -> Readings:
         if not (self._norm or self._update):
             return []
-        in_rows = self._rows_of(optimizer)
+        in_rows = self._rows_of(optimizer, moment)
         row, before = (before, None) if isinstance(before, Row) else (None, before)
         numbers = in_rows.of_parameters(row, moment) if in_rows is not None else None
         if numbers is not None:
-            return told(numbers)
+            return [numbers]
         return self._of_each.of_parameters(optimizer, before, norm=self._norm)
 
-    def _of_gradients(self, optimizer: Any) -> list[Reading]:
+    def _of_gradients(self, optimizer: Any) -> Readings:
         return self._of_each.of_gradients(optimizer, self._modules_of(optimizer))
 
     def _modules_of(self, optimizer: Any) -> Mapping[int, str]:
         return self._modules(optimizer) if self._modules is not None else {}
 
-    def _rows_of(self, optimizer: Any) -> NormsOfRows | None:
+    def _rows_of(self, optimizer: Any, moment: Moment) -> NormsOfRows | None:
         variables = self._variables
         known = self._of_rows.get(optimizer)
         if known is None or known[0] != variables.version:
-            found = norms_of_rows(variables, optimizer, self._modules_of(optimizer))
+            found = norms_of_rows(variables, optimizer, self._modules_of(optimizer), moment)
             known = self._of_rows[optimizer] = variables.version, found
         return known[1]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from remora.check.measures import GRADIENT_NORM, PARAMETER_NORM, UPDATE, ZERO_GRADIENTS, of
-from remora.check.observe.readings import Numbers, Reading
+from remora.check.observe.readings import Numbers, Reading, Readings
 from remora.check.observe.samples import Sample, elements_of, is_numpys, length, share_of
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -26,7 +26,7 @@ class NormsOfEach:
     def __init__(self) -> None:
         self._samples: weakref.WeakKeyDictionary[Any, Sample] = weakref.WeakKeyDictionary()
 
-    def of_gradients(self, optimizer: Any, modules: Mapping[int, str]) -> list[Reading]:
+    def of_gradients(self, optimizer: Any, modules: Mapping[int, str]) -> Readings:
         """As they are now; ``modules`` names, by the id of a parameter, whose it is."""
         parameters = parameters_of(optimizer)
         with_one = [one for one in parameters if one.grad is not None]
@@ -51,7 +51,7 @@ class NormsOfEach:
         """A copy of what is read of them."""
         return self._sample_of(optimizer).now(parameters_of(optimizer))
 
-    def of_parameters(self, optimizer: Any, before: Any, *, norm: bool) -> list[Reading]:
+    def of_parameters(self, optimizer: Any, before: Any, *, norm: bool) -> Readings:
         """Their ``norm`` if it is wanted, and how far they moved from ``before``, if that is."""
         sample = self._sample_of(optimizer)
         now = sample.now(parameters_of(optimizer))

@@ -10,6 +10,7 @@ import numpy as np
 
 from remora.check.measures import GRADIENT_NORM, PARAMETER_NORM, UPDATE, ZERO_GRADIENTS, of
 from remora.check.observation import GRADIENT, PARAMETER
+from remora.check.observe.moment import Moment
 from remora.check.observe.norms_of_each import parameters_of
 from remora.check.observe.readings import Numbers
 from remora.check.observe.rows import MOST_LAYOUTS, Layout, Row, Rows
@@ -29,14 +30,14 @@ class NormsOfRows:
         """By slot, what the norm of the gradients of its module is called."""
         self._known: dict[int, tuple[_Places, Layout]] = {}
 
-    def of_gradients(self, moment: object) -> Numbers | None:
+    def of_gradients(self, moment: Moment) -> Numbers | None:
         """None if they cannot be read in a row."""
         row = self._gradients.read(moment)
         if row is None or not row.layout.slots:
             return None
         places = self._places(row.layout)
-        squares = places.of(row.squares)
-        parameters = self._parameters.tensors()
+        squares = places.of(self._gradients.squares(row, moment))
+        parameters = self._parameters.tensors(moment)
         trained = [parameters[slot] for slot in self._slots]
         count = sum([one is not None and one.requires_grad for one in trained])
         zero = count - len(squares) + int((squares == 0).sum())
@@ -48,10 +49,10 @@ class NormsOfRows:
             found.update(zip(places.names, np.sqrt(by_module[1:]).tolist(), strict=True))
         return found
 
-    def parameters(self, moment: object) -> Row | None:
+    def parameters(self, moment: Moment) -> Row | None:
         return self._parameters.read(moment)
 
-    def of_parameters(self, before: Row | None, moment: object) -> Numbers | None:
+    def of_parameters(self, before: Row | None, moment: Moment) -> Numbers | None:
         """Their norm, and if it was read ``before`` how far they moved since, over that."""
         row = self._parameters.read(moment)
         if row is None:
@@ -91,12 +92,12 @@ class _Places:
 
 
 def norms_of_rows(
-    variables: Variables, optimizer: Any, modules: Mapping[int, str]
+    variables: Variables, optimizer: Any, modules: Mapping[int, str], moment: Moment
 ) -> NormsOfRows | None:
     """None unless all its parameters, and their gradients, are of one dtype in rows."""
     wanted = {id(one) for one in parameters_of(optimizer)}
     for rows in variables.rows(PARAMETER):
-        slot_of = {id(one): slot for slot, one in enumerate(rows.tensors())}
+        slot_of = {id(one): slot for slot, one in enumerate(rows.tensors(moment))}
         if not wanted or not wanted <= slot_of.keys() or not rows.dtype.is_floating_point:
             continue
         slots = frozenset(slot_of[one] for one in wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 Numbers = dict[str, float]
@@ -27,16 +27,23 @@ class Reading(NamedTuple):
         return self.conclude(values if isinstance(values, list) else values.tolist())
 
 
-def told(numbers: Numbers) -> list[Reading]:
-    """What is known already, as readings."""
-    return [Reading([], lambda _: numbers)]
+Readings = list[Reading | Numbers]
+"""Some may be known already."""
 
 
-def numbers_of(readings: Iterable[Reading]) -> Numbers:
+def are_remote(readings: Readings) -> bool:
+    """Whether any lies on a device that would have to be waited for."""
+    for one in readings:  # noqa: SIM110  paid at every step: a generator costs more
+        if type(one) is Reading and one.remote:
+            return True
+    return False
+
+
+def numbers_of(readings: Readings) -> Numbers:
     """All in one; waits for devices."""
     found: Numbers = {}
     for one in readings:
-        found.update(one.numbers())
+        found.update(one if type(one) is dict else one.numbers())  # type: ignore[union-attr]
     return found
 
 

@@ -26,6 +26,8 @@ from remora.check.observe.contents import (
     memory_of,
     sampled,
 )
+from remora.check.observe.moment import Moment
+from remora.check.observe.places import Places
 
 if TYPE_CHECKING:
     from remora.check.observe.variable import Variable
@@ -101,13 +103,15 @@ class Row:
     def differs(self, before: Row) -> Array | None:
         """Of each, whether any element read is another than ``before``; None: of all."""
         layout, now, then = self.layout, self._bits(), before._bits()
-        if (now.take(layout.probes) != then.take(layout.probes)).all():
+        found: Array = now.take(layout.probes) != then.take(layout.probes)
+        if found.all():
             return None
-        other = now != then
-        found = np.logical_or.reduceat(other, layout.begins)
-        for place in np.flatnonzero(found):
-            begin = layout.begins[place]
-            layout.probes[place] = begin + other[begin : layout.ends[place]].argmax()
+        for place in np.flatnonzero(~found):
+            begin, end = layout.begins[place], layout.ends[place]
+            other = now[begin:end] != then[begin:end]
+            element = other.argmax()
+            if other[element]:
+                layout.probes[place], found[place] = begin + element, True
         return None if found.all() else found
 
     def differs_from(self, before: Row) -> Array | None:
@@ -149,14 +153,15 @@ class Row:
 class Rows:
     """Reads variables of one kind and dtype, each a tensor that :func:`fits`."""
 
-    def __init__(self, variables: Sequence[Variable], dtype: torch.dtype) -> None:
+    def __init__(
+        self, variables: Sequence[Variable], dtype: torch.dtype, places: Places | None = None
+    ) -> None:
         self.variables, self.dtype = tuple(variables), dtype
-        self._gets = [one.get for one in variables]
+        self._places = places if places is not None else Places(self.variables)
         self._of_gradients = variables[0].kind == GRADIENT
         self._item = NUMPYS[dtype].itemsize
         self._slots = tuple(range(len(variables)))
         self._known: dict[tuple[int, ...], _Known] = {}
-        self._last: tuple[object, Row | None] = (None, None)
 
     def of(self, names: Collection[str]) -> Rows | None:
         """What reads those of these ``names`` only; None if they are too few."""
@@ -169,31 +174,36 @@ class Rows:
         """Whether it reads variables of the same names, as of gradients and their parameters."""
         return [one.name for one in self.variables] == [one.name for one in other.variables]
 
-    def read(self, moment: object) -> Row | None:
+    def read(self, moment: Moment) -> Row | None:
         """Their elements now. What is read twice at one ``moment`` is read once.
 
         None if one of them is no such tensor any more.
         """
-        last = self._last
-        if last[0] != moment:
-            last = self._last = moment, self._read()
-        return last[1]
+        read = moment.read
+        if self not in read:
+            read[self] = self._read(self.tensors(moment))
+        return read[self]  # type: ignore[no-any-return]
 
-    def tensors(self) -> list[Any]:
+    def tensors(self, moment: Moment) -> list[Any]:
         """Those of the variables, by slot; None for one that is not there."""
+        parameters = self.parameters(moment)
         if not self._of_gradients:
-            return [get() for get in self._gets]
-        return [None if (one := get()) is None else one.grad for get in self._gets]
+            return parameters
+        return [None if one is None else one.grad for one in parameters]
 
-    def _read(self) -> Row | None:
-        slots, there = self._slots, self.tensors()
+    def parameters(self, moment: Moment) -> list[Any]:
+        """As :meth:`tensors`, but of gradients those of the parameters they are of."""
+        read, places = moment.read, self._places
+        if places not in read:
+            read[places] = places.tensors()
+        return read[places]  # type: ignore[no-any-return]
+
+    def _read(self, tensors: list[Any]) -> Row | None:
+        slots, there = self._slots, [one for one in tensors if one is not None]
+        if len(there) < len(slots):
+            slots = tuple([slot for slot in slots if tensors[slot] is not None])
         try:
-            try:
-                where = [(one.data_ptr(), one.nbytes) for one in there]
-            except AttributeError:  # some are None
-                slots = tuple(slot for slot in slots if there[slot] is not None)
-                there = [there[slot] for slot in slots]
-                where = [(one.data_ptr(), one.nbytes) for one in there]
+            where = [(one.data_ptr(), one.nbytes) for one in there]
             known = self._known.get(slots)
             if known is None or known.where != where:
                 known = self._meet(slots, there, where)
@@ -211,9 +221,22 @@ class Rows:
             np.concatenate(views[layout.small :], out=rest)
         return numbers
 
+    def squares(self, row: Row, moment: Moment) -> Array:
+        """As those of ``row``, but no large tensor that is not all zero has none.
+
+        Of a gradient most of whose rows are zero a sample may meet none that is not.
+        """
+        squares, layout = row.squares, row.layout
+        if layout.small < len(layout.slots) and not (large := squares[layout.small :]).all():
+            squares, tensors = squares.copy(), self.tensors(moment)
+            for place in layout.small + np.flatnonzero(large == 0):
+                whole = float(torch.linalg.vector_norm(tensors[layout.slots[place]].detach()))
+                squares[place] = whole**2 / layout.shares[place]
+        return squares
+
     def unfit(self) -> list[Variable]:
         """Those that cannot be read in a row any more."""
-        each = zip(self.variables, self.tensors(), strict=True)
+        each = zip(self.variables, self.tensors(Moment()), strict=True)
         return [one for one, tensor in each if tensor is not None and not self._fits(tensor)]
 
     def _fits(self, tensor: Any) -> bool:

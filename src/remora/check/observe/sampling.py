@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from remora.check.calls import Call
 from remora.check.observation import Look
 from remora.check.observe.around import Around
+from remora.check.observe.moment import Moment
 from remora.check.observe.variables import Variables
 from remora.core.errors import BadValue
 
@@ -66,9 +67,9 @@ class AroundSampled(Around):
         super().__init__(variables, looks)
         self._live = live
 
-    def begin(self, call: Call, subject: Any) -> None:
+    def begin(self, call: Call, subject: Any, moment: Moment) -> None:
         if self._live.watching.variables:
-            super().begin(call, subject)
+            super().begin(call, subject, moment)
 
 
 def checked(every: int) -> int:

@@ -8,13 +8,14 @@ every call: where all is as it was at a call before, it costs the same however m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from remora.check.conditions import Properties
-from remora.check.observation import Alike, Observation
+from remora.check.observation import GRADIENT, PARAMETER, Alike, Observation
 from remora.check.observe.around import Unsettled
 from remora.check.observe.contents import is_finite, is_zero
+from remora.check.observe.moment import Moment
 from remora.check.observe.rows import Row, Rows, without_warnings
 from remora.check.observe.watched import WHOLE_EVERY, Before, Needs, Watched
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from remora.check.observe.variables import Variables
 
 MOST_KNOWN = 256
+MOST_OWNS = 16
 
 
 class _Taken:
@@ -78,11 +80,13 @@ class Together:
         self._known: dict[object, tuple[Alike, object]] = {}
         self._taken: dict[object, _Taken] = {}
         fixed = [one.fixed for one in watched]
+        self._owns: list[Collection[int] | None] = []
+        self._of_parameters = watched[0].variable.kind in (PARAMETER, GRADIENT)
         self._always = None if None in fixed else self._to_read(fixed)
 
-    def begin(self, moment: object, own: Collection[int] | None) -> Begun:
+    def begin(self, moment: Moment, own: Collection[int] | None) -> Begun:
         """A call is about to be made on what owns ``own``."""
-        taken = self._always or self._taken_of(own)
+        taken = self._always or self._taken_of(own, moment)
         if not taken.content:
             return Begun(taken, None, [])
         before = self._rows.read(moment)
@@ -98,7 +102,7 @@ class Together:
         return Begun(taken, before, apart)
 
     @without_warnings
-    def end(self, begun: Begun, moment: object) -> Sequence[Observation | Unsettled]:
+    def end(self, begun: Begun, moment: Moment) -> Sequence[Observation | Unsettled]:
         """What the call has done."""
         taken, before, apart = begun
         after = self._rows.read(moment) if before is not None or not taken.content else None
@@ -117,14 +121,9 @@ class Together:
 
     # ------------------------------------------------------------ what is read
 
-    def _taken_of(self, own: Collection[int] | None) -> _Taken:
-        tensors = [one.variable.get() for one in self.watched]
-        key = tuple(
-            [
-                None if tensor is None else one.variable.state(tensor, own)
-                for one, tensor in zip(self.watched, tensors, strict=True)
-            ]
-        )
+    def _taken_of(self, own: Collection[int] | None, moment: Moment) -> _Taken:
+        tensors = self._rows.parameters(moment)
+        key = self._number_of(own), *self._states(tensors, own)
         if (known := self._taken.get(key)) is None:
             if len(self._taken) >= MOST_KNOWN:
                 self._taken.clear()
@@ -136,6 +135,29 @@ class Together:
                 ]
             )
         return known
+
+    def _number_of(self, own: Collection[int] | None) -> int:
+        """Another for each that is another."""
+        for number, known in enumerate(self._owns):
+            if known is own or known == own:
+                return number
+        if len(self._owns) >= MOST_OWNS:
+            self._owns.clear()
+            self._taken.clear()
+        self._owns.append(own)
+        return len(self._owns) - 1
+
+    def _states(self, tensors: Sequence[Any], own: Collection[int] | None) -> Sequence[Hashable]:
+        """What properties of each may have changed since they were listed."""
+        if self._of_parameters:
+            return [
+                None if one is None else (id(one), one.requires_grad, one.grad is None)
+                for one in tensors
+            ]
+        return [
+            None if tensor is None else one.variable.state(tensor, own)
+            for one, tensor in zip(self.watched, tensors, strict=True)
+        ]
 
     def _to_read(self, properties: Sequence[Properties | None]) -> _Taken:
         return _Taken(

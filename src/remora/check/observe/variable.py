@@ -51,8 +51,8 @@ class Variable:
     """
 
     __slots__ = (
-        "_about", "_base", "_known", "_owner", "_parameter", "fixed", "get", "in_use",
-        "is_one_of_several_optimizers", "kind", "name", "reading",
+        "_about", "_base", "_known", "_parameter", "attribute", "fixed", "get", "in_use",
+        "is_one_of_several_optimizers", "kind", "name", "owner", "reading",
     )  # fmt: skip
 
     def __init__(
@@ -67,7 +67,7 @@ class Variable:
     ) -> None:
         self._parameter = parameter
         self._about, self.kind, self.name, self.get = about, kind, name, get
-        self._owner = owned_by
+        self.owner, self.attribute = owned_by, attribute
         owner = owned_by() if owned_by is not None else None
         self.in_use = owner is not None and id(owner) in about.in_use
         self.is_one_of_several_optimizers = about.are_shared_out
@@ -104,7 +104,7 @@ class Variable:
     def state(self, tensor: Any, own: Collection[int] | None) -> tuple[Any, ...]:
         """The properties that may be others at every call, without their names."""
         about, key = self._about, id(tensor)
-        owner = self._owner() if self._owner is not None else None
+        owner = self.owner() if self.owner is not None else None
         is_own = None if own is None else key in own or id(owner) in own
         if self.kind in (PARAMETER, GRADIENT):
             return (

@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from remora.check.conditions import Properties
-from remora.check.observation import BUFFER, PARAMETER, STATE, places_of
+from remora.check.observation import BUFFER, GRADIENT, PARAMETER, STATE, places_of
 from remora.check.observe.compared import standing_for
 from remora.check.observe.owners import KnownModel, KnownOptimizer, is_optimizer, own_of
 from remora.check.observe.variable import Variable
 
 if TYPE_CHECKING:
+    from remora.check.observe.places import Places
     from remora.check.observe.rows import Rows
     from remora.tap.job import Job
 
@@ -56,6 +57,7 @@ class Variables:
         self._compared: list[Variable] = []
         self._compared_version = -1
         self._rows: dict[str, list[Rows]] = {}
+        self._places: dict[tuple[str, ...], Places] = {}
         self._rows_version = -1
         self._apart: set[tuple[str, str]] = set()
         """By kind and name, those that cannot be read with others."""
@@ -66,10 +68,14 @@ class Variables:
 
     # ------------------------------------------------------------ what there is
 
+    def has_run(self, module: Any) -> bool:
+        """Whether :meth:`ran` has been told of it."""
+        known = self._ran.get(id(module))
+        return known is not None and known() is module
+
     def ran(self, module: Any) -> None:
         """The forward of the root ``module`` begins."""
-        known = self._ran.get(id(module))
-        if known is not None and known() is module:
+        if self.has_run(module):
             return
         with self._lock:
             self._ran[id(module)] = weakref.ref(module)
@@ -149,7 +155,7 @@ class Variables:
         """
         with self._lock:
             if self._rows_version != self.version:
-                self._rows, self._rows_version = {}, self.version
+                self._rows, self._places, self._rows_version = {}, {}, self.version
             if kind not in self._rows:
                 self._rows[kind] = list(self._in_rows(kind))
             return self._rows[kind]
@@ -170,7 +176,14 @@ class Variables:
                 by_dtype.setdefault(tensor.dtype, []).append(one)
         for dtype, variables in by_dtype.items():
             if len(variables) > 1:
-                yield Rows(variables, dtype)
+                yield Rows(variables, dtype, self._places_of(variables))
+
+    def _places_of(self, variables: Sequence[Variable]) -> Places:
+        """Gradients and their parameters are got from the same, at one moment once."""
+        from remora.check.observe.places import Places
+
+        kind = "" if variables[0].kind in (PARAMETER, GRADIENT) else variables[0].kind
+        return self._places.setdefault((kind, *[one.name for one in variables]), Places(variables))
 
     # ------------------------------------------------------------ contents
 

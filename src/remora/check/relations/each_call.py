@@ -67,47 +67,63 @@ class EachCall(Machine):
         return {}
 
     def on_end(self) -> dict[str, Callable[[Call], None]]:
-        return {name: self._ending(judged) for name, judged in self._by_function.items()}
-
-    def _ending(self, judged: list[tuple[Rule, Verdict]]) -> Callable[[Call], None]:
         beside = None if type(self).beside is EachCall.beside else self.beside
-        known: dict[Hashable, tuple[list[Rule], object]] = {}
+        return {
+            name: Judging(judged, self.seen, beside) for name, judged in self._by_function.items()
+        }
 
-        def end(call: Call) -> None:
-            if call.failed:
-                return
-            context, inputs, outputs = call.context, call.inputs, call.outputs
-            if not type(inputs) is type(outputs) is type(context) is Known:
-                self._judge(judged, call)
-                return
-            key = (
-                (id(context), id(inputs), id(outputs)) if beside is None
-                else (id(context), id(inputs), id(outputs), beside(call))
-            )  # fmt: skip
-            if (found := known.get(key)) is not None:
-                for rule in found[0]:
-                    rule.triggered += 1
-            elif (right := self._judge(judged, call)) is not None:
-                if len(known) >= MOST_VERDICTS:
-                    known.clear()
-                known[key] = right, _alike(call)
 
-        return end
+class Judging:
+    """Judges the calls of one function as they end.
 
-    def _judge(self, judged: list[tuple[Rule, Verdict]], call: Call) -> list[Rule] | None:
+    Args:
+        beside: what else of a call, but for its properties, verdicts depend on; None: nothing.
+    """
+
+    __slots__ = ("_judged", "_known", "_seen", "beside")
+
+    def __init__(
+        self,
+        judged: Sequence[tuple[Rule, Verdict]],
+        seen: Callable[[Any, Call], str],
+        beside: Callable[[Call], Hashable] | None,
+    ) -> None:
+        self._judged, self._seen, self.beside = judged, seen, beside
+        self._known: dict[Hashable, tuple[list[Rule], object]] = {}
+
+    def __call__(self, call: Call) -> None:
+        if call.failed:
+            return
+        context, inputs, outputs = call.context, call.inputs, call.outputs
+        if not type(inputs) is type(outputs) is type(context) is Known:
+            self.judge(call)
+            return
+        key = (
+            (id(context), id(inputs), id(outputs)) if self.beside is None
+            else (id(context), id(inputs), id(outputs), self.beside(call))
+        )  # fmt: skip
+        if (found := self._known.get(key)) is not None:
+            for rule in found[0]:
+                rule.triggered += 1
+        elif (right := self.judge(call)) is not None:
+            if len(self._known) >= MOST_VERDICTS:
+                self._known.clear()
+            self._known[key] = right, alike(call)
+
+    def judge(self, call: Call) -> list[Rule] | None:
         """The rules that were judged; None if one of them does not hold."""
         right, wrong = [], False
-        for rule, verdict in judged:
+        for rule, verdict in self._judged:
             if not rule.concerns(call) or (holds := verdict(call)) is None:
                 continue
             rule.triggered += 1
             right.append(rule)
             if not holds:
                 wrong = True
-                rule.report(self.seen(rule.claim, call), call)
+                rule.report(self._seen(rule.claim, call), call)
         return None if wrong else right
 
 
-def _alike(call: Call) -> tuple[object, ...]:
-    """What the key of ``call`` is made of, kept so that nothing else takes its id."""
+def alike(call: Call) -> tuple[object, ...]:
+    """What verdicts on ``call`` are kept by, kept so that nothing else takes its id."""
     return call.context, call.inputs, call.outputs

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from remora.check.calls import Call
 from remora.check.relations.contract import Machine, Rule
@@ -16,9 +15,12 @@ class EachNumber(Machine):
     """Judges, at every call that its claims are about, the numbers that are there."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self._by_function: dict[str, list[Rule]] = defaultdict(list)
+        self._by_function: dict[str, dict[str, list[_Judged]]] = defaultdict(dict)
+        """By function and condition: one that many rules share is decided once."""
         for rule in rules:
-            self._by_function[rule.claim.function].append(rule)
+            judged = _Judged(rule, self.number(rule.claim), self.holding(rule.claim))
+            of_function = self._by_function[rule.claim.function]
+            of_function.setdefault(repr(rule.condition), []).append(judged)
 
     @staticmethod
     @abstractmethod
@@ -30,17 +32,33 @@ class EachNumber(Machine):
     def seen(value: float) -> str:
         """What is told of one that the claim does not hold of."""
 
+    @staticmethod
+    def holding(claim: Any) -> Callable[[float], bool]:
+        """What tells whether ``claim`` holds of a number."""
+        return claim.holds  # type: ignore[no-any-return]
+
     def on_begin(self) -> dict[str, Any]:
         return {}
 
     def measures(self) -> dict[str, frozenset[str]]:
         return {
-            name: frozenset(self.number(rule.claim) for rule in rules)
-            for name, rules in self._by_function.items()
+            name: frozenset(one.number for judged in by_condition.values() for one in judged)
+            for name, by_condition in self._by_function.items()
         }
 
     def measured(self, call: Call, numbers: Mapping[str, float]) -> None:
-        for rule in self._by_function[call.function]:
-            value = numbers.get(self.number(rule.claim))
-            if value is not None and rule.concerns(call):
-                rule.judge(rule.claim.holds(value), call, partial(self.seen, value))
+        for judged in self._by_function[call.function].values():
+            if not judged[0].rule.concerns(call):
+                continue
+            for rule, number, holds in judged:
+                value = numbers.get(number)
+                if value is not None:
+                    rule.triggered += 1
+                    if not holds(value):
+                        rule.report(self.seen(value), call)
+
+
+class _Judged(NamedTuple):
+    rule: Rule
+    number: str
+    holds: Callable[[float], bool]

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from remora.check.calls import Call
@@ -173,6 +173,12 @@ class RangeMachine(EachNumber):
     @staticmethod
     def number(claim: Range) -> str:
         return claim.number
+
+    @staticmethod
+    def holding(claim: Range) -> Callable[[float], bool]:
+        low = -math.inf if claim.low is None else claim.low
+        high = math.inf if claim.high is None else claim.high
+        return lambda value: low <= value <= high  # which no NaN is
 
     @staticmethod
     def seen(value: float) -> str:
