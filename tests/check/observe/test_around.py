@@ -102,7 +102,7 @@ def test_versions_do_not_tell_of_every_write(how: str) -> None:
     assert net.weight._version == before
 
 
-@pytest.mark.parametrize("size", [4, 128])
+@pytest.mark.parametrize("size", [4, 64])
 def test_of_a_small_tensor_every_element_counts_in_every_call(size: int) -> None:
     net = One(size, size)
     looking = Looking(net, Look(PARAMETER, CHANGED))

@@ -2,18 +2,18 @@
 
 What is asked decides what is read. Whether a gradient is None costs a look at the attribute;
 whether a content *changed* costs a sample before the call and one after, which are every element
-of a tensor up to 64 KiB (:mod:`remora.check.observe.contents`). Where the samples of a larger
+of a small tensor (:mod:`remora.check.observe.contents`). Where the samples of a larger
 tensor are equal, the fact stays undecided in this call, and nobody may call it violated; the next
 call then takes a digest of every element as well, before and after, and decides. So does the first
 call of all. As long as samples keep deciding nothing, whole digests are taken again after 1, 2,
 4, … up to 64 further calls. A verdict therefore comes
 
-- in the call itself: for tensors up to 64 KiB, at the first call, and wherever the samples differ;
+- in the call itself: for small tensors, at the first call, and wherever the samples differ;
 - at the next call: when a larger tensor stops changing, or changes in no sampled place;
 - at the end of the step: for tensors on an accelerator, which are compared there and asked for
   once a step; the finding names the step of the call, though not the line of it.
 
-Whether a content is *zero* or *finite* is read off all of it up to 64 KiB. Of a larger tensor
+Whether a content is *zero* or *finite* is read off all of a small one. Of a larger tensor
 every element is read where a look asks for it (``whole``: gradients as backward leaves them, where
 what is infinite comes from), elsewhere a sample, and all of it at every sixteenth call.
 

@@ -1,9 +1,10 @@
 """Read what a tensor holds, as cheaply as a question allows.
 
-Of a tensor of at most 64 KiB every element is read. Of a larger one a *sample* is: 16 elements at
-each of 256 places, evenly spread, so that a sample touches some hundred cache lines however large
-the tensor is. Two samples that differ prove a change; two that are equal prove nothing. Elements
-on the host are read straight from memory, without a copy by torch and without its dispatcher.
+Of a tensor of at most 4,096 elements every one is read. Of a larger one a *sample* is: 16 elements
+at each of 256 places, evenly spread, so that a sample touches some hundred cache lines however
+large the tensor is. Two samples that differ prove a change; two that are equal prove nothing.
+Elements on the host are read straight from memory, without a copy by torch and without its
+dispatcher.
 
 ``Tensor._version`` is not asked: fused optimizers and writes through ``.data`` or numpy leave it.
 
@@ -25,12 +26,13 @@ from torch.nn.parameter import is_lazy
 
 from remora.check.digest import device_digest, digest
 
-SMALL_BYTES = 1 << 16
 PLACES = 256
 ELEMENTS_AT_A_PLACE = 16
+SMALL = PLACES * ELEMENTS_AT_A_PLACE
+"""Elements of a tensor of which every one is read."""
 _LINE = 64
 """Bytes of a cache line: places begin with one where the tensor does."""
-_ZEROS = bytes(SMALL_BYTES)
+_ZEROS = bytes(16 * SMALL)
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _FLOATS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float16: np.dtype(np.float16),
@@ -100,17 +102,17 @@ class Contents:
         if found is None:
             return None
         if not is_on_host(found):
-            self.whole, self.remote = found.nbytes <= SMALL_BYTES, True
+            self.whole, self.remote = found.numel() <= SMALL, True
             return _device_sample(found, self.whole)
         if not _lies_in_a_row(found):
             return digest(found)
-        self.whole = found.nbytes <= SMALL_BYTES
+        self.whole = found.numel() <= SMALL
         return _reader(found)()
 
     def _meet_plain(self, tensor: torch.Tensor) -> bytes:
         """What most tensors are. A gradient is a new one at every step, so this is paid often."""
         self._pointer, self._size = tensor.data_ptr(), tensor.nbytes
-        self.whole = self._size <= SMALL_BYTES
+        self.whole = tensor.numel() <= SMALL
         self._read = read = _reader(tensor)
         return read()
 
@@ -235,7 +237,7 @@ def _reader(tensor: torch.Tensor) -> Callable[[], bytes]:
     size = tensor.nbytes
     if not size:
         return bytes
-    if size <= SMALL_BYTES:
+    if tensor.numel() <= SMALL:
         return partial(ctypes.string_at, tensor.data_ptr(), size)
     return sampled(tensor, whole_places=True).tobytes
 
@@ -247,7 +249,7 @@ def sampled(tensor: torch.Tensor, *, whole_places: bool = False) -> np.ndarray[A
     """
     size, item = tensor.nbytes, tensor.element_size()
     block = ELEMENTS_AT_A_PLACE * item
-    stride = (size - block) // (PLACES - 1) // _LINE * _LINE
+    stride = max(block, (size - block) // (PLACES - 1) // _LINE * _LINE)
     memory = memory_of(tensor)
     if whole_places:
         return np.ndarray((PLACES,), f"V{block}", memory, strides=(stride,))

@@ -53,7 +53,7 @@ class KnownOptimizer:
         """Its parameters and itself."""
         self.still: set[int] = set()
         """Those whose learning rate is 0."""
-        self._signature: tuple[Any, ...] = ()
+        self._signature: list[Any] = []
 
     def has_changed(self) -> bool:
         """Whether groups or state have grown, or a learning rate became 0 or is it no more."""
@@ -61,10 +61,11 @@ class KnownOptimizer:
         if optimizer is None:
             return bool(self._signature)
         groups = optimizer.param_groups
-        signature = (
-            len(optimizer.state),
-            *[(id(one["params"]), len(one["params"]), _is_zero(one.get("lr"))) for one in groups],
-        )
+        signature: list[Any] = [len(optimizer.state)]
+        for one in groups:
+            trained, rate = one["params"], one.get("lr")
+            is_zero = rate == 0.0 if type(rate) is float else _is_zero(rate)
+            signature += id(trained), len(trained), is_zero
         if signature == self._signature:
             return False
         self._signature = signature

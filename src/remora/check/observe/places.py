@@ -28,8 +28,7 @@ class Places:
             elif (module := owner()) is None:
                 found += [None] * len(run)
             else:
-                get = getattr(module, entries).get
-                found += [get(key) for key in run]
+                found += map(getattr(module, entries).get, run)
         return found
 
 

@@ -3,7 +3,7 @@
 To look at a tensor costs some five microseconds however few its elements are, and a model has
 hundreds. What lies on the host, and is of a dtype that numpy reckons with, is therefore read
 together, and what is asked of each (its norm, whether it changed, whether it is finite) is reckoned
-for all by a few calls of numpy. Of a tensor up to 64 KiB every element is in the row; of a larger
+for all by a few calls of numpy. Of a small tensor every element is in the row; of a larger
 one those that :mod:`remora.check.observe.contents` takes as its sample, in the same order.
 """
 
@@ -20,8 +20,7 @@ from remora.check.observation import GRADIENT
 from remora.check.observe.contents import (
     ELEMENTS_AT_A_PLACE,
     NUMPYS,
-    PLACES,
-    SMALL_BYTES,
+    SMALL,
     is_plain,
     memory_of,
     sampled,
@@ -38,6 +37,8 @@ _UNREADABLE = (RuntimeError, ValueError, NotImplementedError)
 MOST_LAYOUTS = 16
 """So many different sets of variables that are there are known at a time."""
 
+MOST_VIEWS = 16
+
 Array = np.ndarray[Any, Any]
 Place = tuple[int, int]
 """Where a tensor's elements lie, and how many bytes they take."""
@@ -53,10 +54,10 @@ class Layout:
     """
 
     def __init__(self, slots: Sequence[int], where: Sequence[Place], item: int) -> None:
-        self.order = sorted(range(len(slots)), key=lambda one: where[one][1] > SMALL_BYTES)
+        self.order = sorted(range(len(slots)), key=lambda one: where[one][1] > SMALL * item)
         """By place, the position among the tensors that are there."""
         sizes = [where[one][1] // item for one in self.order]
-        read = [_elements_read(size, item) for size in sizes]
+        read = [min(size, SMALL) for size in sizes]
         self.slots = tuple(slots[one] for one in self.order)
         self.place_of = {slot: place for place, slot in enumerate(self.slots)}
         self.length = sum(read)
@@ -64,7 +65,7 @@ class Layout:
         self.ends = self.begins + read
         self.shares = np.array(sizes) / np.array(read)
         """How many elements there are for each that is read."""
-        self.small = sum(size * item <= SMALL_BYTES for size in sizes)
+        self.small = sum(size <= SMALL for size in sizes)
         """How many are read whole."""
         self.length_of_small = sum(read[: self.small])
         self.large = self.slots[self.small :]
@@ -125,7 +126,7 @@ class Row:
 
     def is_finite(self) -> Array | None:
         """Of each, whether every element read is; None: of all."""
-        if self.numbers.dtype.kind != "f" or math.isfinite(self.squares.sum()):
+        if self.numbers.dtype.kind != "f" or math.isfinite(self.numbers.sum()):
             return None
         found = np.logical_and.reduceat(np.isfinite(self.numbers), self.layout.begins)
         return None if found.all() else found
@@ -162,6 +163,9 @@ class Rows:
         self._item = NUMPYS[dtype].itemsize
         self._slots = tuple(range(len(variables)))
         self._known: dict[tuple[int, ...], _Known] = {}
+        self._views: list[dict[Place, Array]] = [{} for _ in variables]
+        """By slot, where its elements lay lately."""
+        self._nothing = Row(np.empty(0, NUMPYS[dtype]), Layout((), (), self._item))
 
     def of(self, names: Collection[str]) -> Rows | None:
         """What reads those of these ``names`` only; None if they are too few."""
@@ -200,6 +204,8 @@ class Rows:
 
     def _read(self, tensors: list[Any]) -> Row | None:
         slots, there = self._slots, [one for one in tensors if one is not None]
+        if not there:
+            return self._nothing
         if len(there) < len(slots):
             slots = tuple([slot for slot in slots if tensors[slot] is not None])
         try:
@@ -246,22 +252,33 @@ class Rows:
         self, slots: tuple[int, ...], tensors: Sequence[Any], where: list[Place]
     ) -> _Known | None:
         """They do not lie where they lay."""
-        if not all(map(self._fits, tensors)):
-            return None
         before = self._known.get(slots)
         if before is not None and _sizes(before.where) == _sizes(where):
             layout = before.layout
-            views = [
-                before.views[place] if before.where[one] == where[one] else _view(tensors[one])
-                for place, one in enumerate(layout.order)
-            ]
         else:
             layout = Layout(slots, where, self._item)
-            views = [_view(tensors[one]) for one in layout.order]
+        views: list[Array] = []
+        for position in layout.order:
+            view = self._view(layout.slots[len(views)], where[position], tensors[position])
+            if view is None:
+                return None
+            views.append(view)
         if len(self._known) >= MOST_LAYOUTS:
             self._known.clear()
         self._known[slots] = found = _Known(where, views, layout)
         return found
+
+    def _view(self, slot: int, where: Place, tensor: Any) -> Array | None:
+        """A gradient is a new tensor at every step, but lies in one of a few places."""
+        views = self._views[slot]
+        view = views.get(where) if tensor.is_contiguous() else None
+        if view is None:
+            if not self._fits(tensor):
+                return None
+            if len(views) >= MOST_VIEWS:
+                views.clear()
+            view = views[where] = _view(tensor)
+        return view
 
 
 def fits(tensor: Any) -> bool:
@@ -276,13 +293,9 @@ def fits(tensor: Any) -> bool:
 
 def _view(tensor: torch.Tensor) -> Array:
     """The elements where they lie, of a large tensor those of the sample: a row for each place."""
-    if tensor.nbytes > SMALL_BYTES:
+    if tensor.numel() > SMALL:
         return sampled(tensor)
     return np.ndarray((tensor.numel(),), NUMPYS[tensor.dtype], memory_of(tensor))
-
-
-def _elements_read(size: int, item: int) -> int:
-    return size if size * item <= SMALL_BYTES else PLACES * ELEMENTS_AT_A_PLACE
 
 
 def _sizes(where: Sequence[Place]) -> list[int]:

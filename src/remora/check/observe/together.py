@@ -54,14 +54,10 @@ class Begun(NamedTuple):
     """By slot, those that are looked at on their own."""
 
 
-class _Facts(NamedTuple):
-    """By place in the row; None where it is the usual. So that they can be looked up."""
-
-    changed: bytes | None
-    zero: bytes | None
-    finite: bytes | None
-    not_whole: tuple[int, ...]
-    """Slots of large ones of which all was read, and is not as the sample."""
+_Facts = tuple[bytes | None, bytes | None, bytes | None, tuple[int, ...]]
+"""By place in the row whether each changed, is zero, is finite, with None for the usual: of all, of
+none, of all. And the slots of large ones of which all was read, and is not as the sample. So that
+they can be looked up."""
 
 
 class Together:
@@ -92,7 +88,10 @@ class Together:
         before = self._rows.read(moment)
         slots: Sequence[int] = taken.slots
         if before is not None:
-            slots = [one for one in before.layout.large if one not in self._steady]
+            slots = before.layout.large
+            slots = slots and [one for one in slots if one not in self._steady]
+        if not slots:
+            return Begun(taken, before, [])
         apart = [
             (slot, found)
             for slot in slots
@@ -109,8 +108,8 @@ class Together:
         if after is None:
             return self._one_by_one(begun)
         facts = self._facts(taken, before, after)
-        if facts.changed is not None and after.layout.large:
-            self._doubt(after, facts.changed)
+        if facts[0] is not None and after.layout.large:
+            self._doubt(after, facts[0])
         key = (
             id(taken), id(after.layout), facts, id(before.layout) if before is not None else 0,
             tuple([slot for slot, _ in apart]) if apart else (),
@@ -179,7 +178,12 @@ class Together:
         if taken.finite:
             finite = after.is_finite()
         not_whole = self._not_whole(taken, after, zero, finite) if after.layout.large else ()
-        return _Facts(_key(changed), _key(zero), _key(finite), not_whole)
+        return (
+            None if changed is None else changed.tobytes(),
+            None if zero is None else zero.tobytes(),
+            None if finite is None else finite.tobytes(),
+            not_whole,
+        )
 
     def _not_whole(self, taken: _Taken, after: Row, zero: Any, finite: Any) -> tuple[int, ...]:
         """The large ones of which all has to be read now, and is not as their sample is."""
@@ -213,6 +217,7 @@ class Together:
 
     def _seen(self, begun: Begun, after: Row, facts: _Facts) -> Iterator[Observation]:
         taken, before, apart = begun
+        all_changed, all_zero, all_finite, not_whole = facts
         without = {slot for slot, _ in apart}
         for slot in taken.slots:
             if slot in without or (of_one := taken.each[slot]) is None:
@@ -221,21 +226,23 @@ class Together:
             place = after.layout.place_of.get(slot)
             if place is None and not watched.is_gradient:
                 continue  # it is gone
-            changed = self._changed(slot, before, after, facts) if needs.content else None
+            changed = self._changed(slot, before, after, all_changed) if needs.content else None
             zero = finite = None
             if place is not None:
-                is_whole = slot not in facts.not_whole
-                zero = _told(facts.zero, place, usual=False) and is_whole if needs.zero else None
-                finite = _told(facts.finite, place, usual=True) if needs.finite else None
+                is_whole = slot not in not_whole
+                zero = _told(all_zero, place, usual=False) and is_whole if needs.zero else None
+                finite = _told(all_finite, place, usual=True) if needs.finite else None
                 finite = finite and is_whole if finite is not None else None
             yield watched.observed(properties, place is None, changed, zero, finite)
 
-    def _changed(self, slot: int, before: Row | None, after: Row, facts: _Facts) -> bool | None:
+    def _changed(
+        self, slot: int, before: Row | None, after: Row, facts: bytes | None
+    ) -> bool | None:
         """None where the same sample of a large one leaves it open."""
         place = after.layout.place_of.get(slot)
         if place is None:
             return before is not None and slot in before.layout.place_of
-        changed = _told(facts.changed, place, usual=True)
+        changed = _told(facts, place, usual=True)
         return changed if changed or place < after.layout.small else None
 
     def _doubt(self, after: Row, changed: bytes) -> None:
@@ -268,10 +275,6 @@ class Together:
             if slot in alone and (seen := self.watched[slot].after(*alone[slot])) is not None:
                 found.append(seen)
         return found
-
-
-def _key(facts: Any) -> bytes | None:
-    return None if facts is None else facts.tobytes()
 
 
 def _told(facts: bytes | None, place: int, *, usual: bool) -> bool:

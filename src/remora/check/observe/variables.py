@@ -54,6 +54,7 @@ class Variables:
         self._ran: dict[int, weakref.ref[Any]] = {}
         self._shared: dict[tuple[Any, ...], Properties] = {}
         self._scans, self._steps, self._next_scan = 0, 0, 0
+        self._is_new_step = True
         self._compared: list[Variable] = []
         self._compared_version = -1
         self._rows: dict[str, list[Rows]] = {}
@@ -85,16 +86,20 @@ class Variables:
             self.refresh()
 
     def meet(self, subject: Any) -> None:
-        """A call on ``subject`` begins that may change variables."""
+        """A call on ``subject`` begins that may change variables.
+
+        What optimizers train is looked up at calls on one of them, and at the first of each step.
+        """
         stale = not self.version
-        if is_optimizer(type(subject)):
-            known = self._optimizers.get(id(subject))
-            if known is None or known.optimizer() is not subject:
-                known = self._new(subject)
-            if not known.met:
-                known.met, stale = True, True
-        for known in tuple(self._optimizers.values()):
-            stale = known.has_changed() or stale
+        known = self._optimizers.get(id(subject))
+        if known is None or known.optimizer() is not subject:
+            known = self._new(subject) if is_optimizer(type(subject)) else None
+        if known is not None and not known.met:
+            known.met, stale = True, True
+        if known is not None or self._is_new_step:
+            self._is_new_step = False
+            for one in tuple(self._optimizers.values()):
+                stale = one.has_changed() or stale
         if stale:
             self.refresh()
 
@@ -108,6 +113,7 @@ class Variables:
 
     def step_ended(self) -> None:
         self._steps += 1
+        self._is_new_step = True
         if self._steps & (self._steps - 1) == 0:
             self.refresh()
 
