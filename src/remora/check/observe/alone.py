@@ -8,6 +8,7 @@ That is so of most functions of torch, which are called most often.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from remora.check.calls import Known
@@ -27,7 +28,8 @@ def judges_alone(live: LiveCalls, name: str) -> bool:
     """Whether all that is done with calls of ``name`` is to judge each alone."""
     begin, end = live.sink.handlers(name)
     asks = live.sink.looks(name) or live.sink.measures(name)
-    return not (begin or asks) and all(
+    only_counts = all(getattr(one, "counts_only", None) is not None for one in begin)
+    return (only_counts and not asks) and all(
         type(one) is Judging and one.beside is None for one in end
     )  # fmt: skip
 
@@ -35,11 +37,19 @@ def judges_alone(live: LiveCalls, name: str) -> bool:
 class FollowedAlone(Followed):
     def _entering(self) -> Any:
         read, now = self._inputs.read, self._now
+        begin, _ = self._live.sink.handlers(self._name)
+        counts: list[dict[int, int]] = [one.counts_only for one in begin]  # type: ignore[attr-defined]
 
         def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
             return now(), read(args, kwargs)
 
-        return enter
+        def enter_and_count(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
+            thread = get_ident()
+            for counted in counts:
+                counted[thread] = counted.get(thread, 0) + 1
+            return now(), read(args, kwargs)
+
+        return enter_and_count if counts else enter
 
     def _leaving(self, outputs: Outputs) -> Any:
         read, judge, keep_loss = outputs.read, self._judge, self._loss_keeper()

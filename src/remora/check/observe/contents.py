@@ -1,8 +1,8 @@
 """Read what a tensor holds, as cheaply as a question allows.
 
 Of a tensor of at most 4,096 elements every one is read. Of a larger one a *sample* is: 16 elements
-at each of 256 places, evenly spread, so that a sample touches some hundred cache lines however
-large the tensor is. Two samples that differ prove a change; two that are equal prove nothing.
+at each of 64 places, evenly spread, so that a sample touches 64 cache lines however large the
+tensor is. Two samples that differ prove a change; two that are equal prove nothing.
 Elements on the host are read straight from memory, without a copy by torch and without its
 dispatcher.
 
@@ -26,14 +26,14 @@ from torch.nn.parameter import is_lazy
 
 from remora.check.digest import device_digest, digest
 
-PLACES = 256
+PLACES = 64
 ELEMENTS_AT_A_PLACE = 16
-SMALL = PLACES * ELEMENTS_AT_A_PLACE
+SMALL = 4096
 """Elements of a tensor of which every one is read."""
 _LINE = 64
 """Bytes of a cache line: places begin with one where the tensor does."""
 _ZEROS = bytes(16 * SMALL)
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
+PLAIN = (torch.Tensor, torch.nn.Parameter)
 _FLOATS: dict[torch.dtype, np.dtype[Any]] = {
     torch.float16: np.dtype(np.float16),
     torch.float32: np.dtype(np.float32),
@@ -222,7 +222,7 @@ def _lies_in_a_row(tensor: torch.Tensor) -> bool:
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether its elements are real and lie in a row on the host."""
     return (
-        type(tensor) in _PLAIN
+        type(tensor) in PLAIN
         and is_on_host(tensor)
         and tensor.layout is torch.strided
         and tensor.is_contiguous()

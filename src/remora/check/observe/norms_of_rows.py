@@ -18,6 +18,8 @@ from remora.check.observe.rows import MOST_LAYOUTS, Layout, Row, Rows
 if TYPE_CHECKING:
     from remora.check.observe.variables import Variables
 
+_NOBODYS = ""
+
 
 class NormsOfRows:
     """Measures the steps of one optimizer; valid while the variables are of one version."""
@@ -36,17 +38,18 @@ class NormsOfRows:
         if row is None or not row.layout.slots:
             return None
         places = self._places(row.layout)
-        squares = places.of(self._gradients.squares(row, moment))
+        squares = places.of(self._gradients.squares(row, moment)).tolist()
         parameters = self._parameters.tensors(moment)
         trained = [parameters[slot] for slot in self._slots]
         count = sum([one is not None and one.requires_grad for one in trained])
-        zero = count - len(squares) + int((squares == 0).sum())
-        found = {
-            GRADIENT_NORM: math.sqrt(squares.sum()), ZERO_GRADIENTS: zero / max(count, 1)
-        }  # fmt: skip
-        if places.names:
-            by_module = np.bincount(places.modules, squares, len(places.names) + 1)
-            found.update(zip(places.names, np.sqrt(by_module[1:]).tolist(), strict=True))
+        zero = count - len(squares) + squares.count(0.0)
+        of_module = dict.fromkeys(places.modules, 0.0)
+        for name, square in zip(places.modules, squares, strict=True):
+            of_module[name] += square
+        found = {name: math.sqrt(square) for name, square in of_module.items()}
+        found.pop(_NOBODYS, None)
+        found[GRADIENT_NORM] = math.sqrt(sum(squares))
+        found[ZERO_GRADIENTS] = zero / max(count, 1)
         return found
 
     def parameters(self, moment: Moment) -> Row | None:
@@ -80,10 +83,8 @@ class _Places:
         own = [place for place, slot in enumerate(layout.slots) if slot in slots]
         self._own = np.array(own, np.intp) if len(own) < len(layout.slots) else None
         self._shares = layout.shares[own]
-        named = [names.get(layout.slots[place], "") for place in own]
-        self.names = sorted({*named} - {""})
-        self.modules = np.array([self.names.index(one) + 1 if one else 0 for one in named], np.intp)
-        """By place, the number of its module from 1; 0 where it has none."""
+        self.modules = [names.get(layout.slots[place], _NOBODYS) for place in own]
+        """By place, what the norm of its module is called."""
 
     def of(self, squares: Any) -> Any:
         """Sums over all elements, going by those over what was read."""

@@ -20,6 +20,8 @@ from remora.check.observation import GRADIENT
 from remora.check.observe.contents import (
     ELEMENTS_AT_A_PLACE,
     NUMPYS,
+    PLACES,
+    PLAIN,
     SMALL,
     is_plain,
     memory_of,
@@ -57,7 +59,7 @@ class Layout:
         self.order = sorted(range(len(slots)), key=lambda one: where[one][1] > SMALL * item)
         """By place, the position among the tensors that are there."""
         sizes = [where[one][1] // item for one in self.order]
-        read = [min(size, SMALL) for size in sizes]
+        read = [size if size <= SMALL else PLACES * ELEMENTS_AT_A_PLACE for size in sizes]
         self.slots = tuple(slots[one] for one in self.order)
         self.place_of = {slot: place for place, slot in enumerate(self.slots)}
         self.length = sum(read)
@@ -273,7 +275,8 @@ class Rows:
         views = self._views[slot]
         view = views.get(where) if tensor.is_contiguous() else None
         if view is None:
-            if not self._fits(tensor):
+            is_usual = type(tensor) in PLAIN and tensor.dtype is self.dtype and tensor.is_cpu
+            if not ((is_usual and tensor.is_contiguous()) or self._fits(tensor)):
                 return None
             if len(views) >= MOST_VIEWS:
                 views.clear()

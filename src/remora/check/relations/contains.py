@@ -177,6 +177,8 @@ class _Begin:
         self._all = next((one.by_thread for one in counts if not one.inputs), None)
         self._some = [one for one in counts if one.inputs]
         self._children = [one.by_thread for one in children]
+        self.counts_only = self._all if not (self._some or self._children) else None
+        """By thread, what one more of a call is counted in, where no more is done."""
 
     def __call__(self, call: Call) -> None:
         thread = call.thread
