@@ -18,11 +18,52 @@ SLOW_CASES = (
 )
 """Cases of systems that start a process, or a pool of threads, for every ride."""
 
+SLOW_TESTS = (
+    # more of what a quicker case of the same test shows
+    "callbacks/test_accelerate.py::test_it_goes_on_as_if_nothing_had_happened[accumulating",
+    "callbacks/test_accelerate.py::test_it_goes_on_as_if_nothing_had_happened[global",
+    "callbacks/test_accelerate.py::test_it_goes_on_as_if_nothing_had_happened[replacement",
+    "callbacks/test_accelerate.py::test_it_goes_on_as_if_nothing_had_happened[seedable",
+    "callbacks/test_lightning.py::test_it_goes_on_as_if_nothing_had_happened[accumulating",
+    "callbacks/test_lightning.py::test_it_goes_on_as_if_nothing_had_happened[epochs-",
+    "callbacks/test_lightning.py::test_it_goes_on_as_if_nothing_had_happened[stream",
+    "callbacks/test_lightning.py::test_it_goes_on_as_if_nothing_had_happened[validation",
+    "callbacks/test_transformers.py::test_it_goes_on_as_if_nothing_had_happened[each",
+    "callbacks/test_transformers.py::test_it_goes_on_as_if_nothing_had_happened[global",
+    "callbacks/test_transformers.py::test_it_goes_on_as_if_nothing_had_happened[means",
+    "test_parameters.py::test_count_is_the_published_one[bert",
+    "test_parameters.py::test_count_is_the_published_one[bloom",
+    "test_parameters.py::test_count_is_the_published_one[gpt2-l",
+    "test_parameters.py::test_count_is_the_published_one[gpt2-m",
+    "test_parameters.py::test_count_is_the_published_one[gpt2-x",
+    "test_parameters.py::test_count_is_the_published_one[llama",
+    "test_parameters.py::test_count_is_the_published_one[opt",
+    "test_power_loss.py::test_power_loss_behind_every_change_and_every_tested_subset[reopened",
+    "test_power_loss.py::test_power_loss_behind_every_change_and_every_tested_subset[two_ranks",
+    "test_plans.py::test_a_checkpoint_experiment_makes_several_checkpoints_a_trial[paper",
+    "test_plans.py::test_a_checkpoint_experiment_makes_several_checkpoints_a_trial[standard",
+    "test_no_trace.py::test_everything_is_as_it_was[False-",
+    "test_examples.py::test_remora_run_prints_what_is_shown[docs/quickstart.md",
+    # start many processes, or measure and want the machine for themselves
+    "callbacks/test_ranks.py",
+    "sharded/test_ranks.py::test_killed_ranks_go_on_as_if_nothing_had_been",
+    "formats/test_dcp.py::test_sharded_tensors_are_put_together",
+    "test_faults.py::test_power_may_be_lost_after_a_fault",
+    "cli/test_bench.py::test_kill_9_loses_at_most_the_trial_in_flight",
+    "docs/test_examples.py::test_the_checkpointed_loop_resumes_and_its_slots_open_without_us",
+    "docs/test_examples.py::test_the_results_can_be_read_as_shown",
+    "docs/test_examples.py::test_the_example_of_a_service_counts_the_steps",
+    "tap/test_cost.py",
+    "tap/test_calls.py::test_jobs_may_leave_in_any_order",
+)
+"""Each by the end of its folder, its file and how its name begins."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of every test of all systems, those cases wait for ``make test-all``."""
+    """Those cases of every test of all systems wait for ``make test-all``, and these tests."""
     for item in items:
-        if any(case in item.name for case in SLOW_CASES):
+        is_slow = any(case in item.name for case in SLOW_CASES)
+        if is_slow or any(f"/{test}" in f"/{item.nodeid}" for test in SLOW_TESTS):
             item.add_marker(pytest.mark.slow)
 
 

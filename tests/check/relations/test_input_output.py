@@ -154,8 +154,8 @@ def test_an_activation_that_changes_the_dtype_is_found_in_a_real_model(
 
     original = torch.nn.functional.relu
 
-    def careless(*args: Any, **kwargs: Any) -> torch.Tensor:
-        return original(*args, **kwargs).detach().double()
+    def careless(input: torch.Tensor, inplace: bool = False) -> torch.Tensor:  # noqa: A002
+        return original(input, inplace).detach().double()
 
     monkeypatch.setattr(torch.nn.functional, "relu", careless)
     told = " ".join(

@@ -40,6 +40,8 @@ MOST_LAYOUTS = 16
 """So many different sets of variables that are there are known at a time."""
 
 MOST_VIEWS = 16
+_all = np.logical_and.reduce
+"""As the method of arrays, which takes a detour through Python."""
 
 Array = np.ndarray[Any, Any]
 Place = tuple[int, int]
@@ -107,7 +109,7 @@ class Row:
         """Of each, whether any element read is another than ``before``; None: of all."""
         layout, now, then = self.layout, self._bits(), before._bits()
         found: Array = now.take(layout.probes) != then.take(layout.probes)
-        if found.all():
+        if _all(found):
             return None
         for place in np.flatnonzero(~found):
             begin, end = layout.begins[place], layout.ends[place]
@@ -128,15 +130,16 @@ class Row:
 
     def is_finite(self) -> Array | None:
         """Of each, whether every element read is; None: of all."""
-        if self.numbers.dtype.kind != "f" or math.isfinite(self.numbers.sum()):
+        numbers = self.numbers
+        if numbers.dtype.kind != "f" or (
+            math.isfinite(np.maximum.reduce(numbers)) and math.isfinite(np.minimum.reduce(numbers))
+        ):
             return None
         found = np.logical_and.reduceat(np.isfinite(self.numbers), self.layout.begins)
         return None if found.all() else found
 
     def is_zero(self) -> Array | None:
         """Of each, whether every element read is; None: of none."""
-        if self.numbers.dtype.kind == "f" and self.squares.all():
-            return None
         found = ~np.logical_or.reduceat(self.numbers != 0, self.layout.begins)
         return found if found.any() else None
 

@@ -16,7 +16,7 @@ from remora.check.observation import GRADIENT, PARAMETER, Alike, Observation
 from remora.check.observe.around import Unsettled
 from remora.check.observe.contents import is_finite, is_zero
 from remora.check.observe.moment import Moment
-from remora.check.observe.rows import Row, Rows, without_warnings
+from remora.check.observe.rows import Row, Rows
 from remora.check.observe.watched import WHOLE_EVERY, Before, Needs, Watched
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ _Facts = tuple[bytes | None, bytes | None, bytes | None, tuple[int, ...]]
 none, of all. And the slots of large ones of which all was read, and is not as the sample. So that
 they can be looked up."""
 
+_AS_USUAL: _Facts = (None, None, None, ())
+
 
 class Together:
     """Follows those variables of one kind and dtype that a row can be read of.
@@ -100,16 +102,18 @@ class Together:
         ]
         return Begun(taken, before, apart)
 
-    @without_warnings
     def end(self, begun: Begun, moment: Moment) -> Sequence[Observation | Unsettled]:
         """What the call has done."""
         taken, before, apart = begun
         after = self._rows.read(moment) if before is not None or not taken.content else None
         if after is None:
             return self._one_by_one(begun)
-        facts = self._facts(taken, before, after)
-        if facts[0] is not None and after.layout.large:
-            self._doubt(after, facts[0])
+        if after.layout.slots:
+            facts = self._facts(taken, before, after)
+            if facts[0] is not None and after.layout.large:
+                self._doubt(after, facts[0])
+        else:
+            facts = _AS_USUAL
         key = (
             id(taken), id(after.layout), facts, id(before.layout) if before is not None else 0,
             tuple([slot for slot, _ in apart]) if apart else (),
@@ -267,14 +271,19 @@ class Together:
         alone = dict(apart)
         found = []
         for slot in taken.slots:
-            if slot not in alone and row is not None and (of_one := taken.each[slot]) is not None:
-                place = row.layout.place_of.get(slot)
-                alone[slot] = *of_one, (row.bytes_of(place), None) if place is not None else None
-            elif slot not in alone and (of_one := taken.each[slot]) is not None:
-                alone[slot] = *of_one, None
-            if slot in alone and (seen := self.watched[slot].after(*alone[slot])) is not None:
+            before = alone.get(slot) or _alone(taken, row, slot)
+            if (seen := self.watched[slot].after(*before)) is not None:
                 found.append(seen)
         return found
+
+
+def _alone(taken: _Taken, row: Row | None, slot: int) -> Before:
+    """What one that was read in a row begins with, as if it had been looked at on its own."""
+    properties, needs = taken.each[slot]  # type: ignore[misc]
+    place = row.layout.place_of.get(slot) if row is not None else None
+    if row is None or place is None:
+        return properties, needs, None
+    return properties, needs, (row.bytes_of(place), None)
 
 
 def _told(facts: bytes | None, place: int, *, usual: bool) -> bool:
