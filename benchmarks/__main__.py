@@ -12,7 +12,7 @@ from collections.abc import Callable
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from benchmarks import checkpoint, copies, cpu_steps, digests, lab, tap
+from benchmarks import checking, checkpoint, copies, cpu_steps, digests, lab, tap
 from benchmarks.page import PAGE, machine, replace_section
 
 SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
@@ -20,6 +20,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "lab": ("The lab: processes and files", lab.section),
     "checkpoint": ("The checkpoint service: disk, stall and memory", checkpoint.section),
     "cpu-steps": ("The checkpoint service beside steps that use the CPU", cpu_steps.section),
+    "checking": ("The check service: what a step pays", checking.section),
     "digests": ("The check service: digests of variables", digests.section),
     "copies": ("Checkpoints elsewhere", copies.section),
 }

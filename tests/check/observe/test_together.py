@@ -29,6 +29,7 @@ from remora.check.observation import (
     Observation,
 )
 from remora.check.observe.around import Around, settled
+from remora.check.observe.compared import Compared, standing_for
 from remora.check.observe.moment import Moment
 from remora.check.observe.rows import fits
 from remora.check.observe.variables import Variables
@@ -241,3 +242,15 @@ def test_sparse_and_empty_tensors_fit_no_row() -> None:
 def add_one(net: nn.Module) -> None:
     for one in net.parameters():
         one.data.add_(1)
+
+
+def test_what_stands_for_contents_is_the_same_however_it_is_read() -> None:
+    """Ranks may differ in what they read in rows."""
+    net = Net()
+    variables = Variables(job_of(net))
+    variables.ran(net)
+    every = [one for kind in (PARAMETER, BUFFER) for one in variables.places(kind)]
+
+    assert Compared(every).sampled(whole=False) == standing_for(every, sample=True, whole=False)
+    assert "net.large" in Compared(every).sampled(whole=False)
+    assert "net.scalar" not in Compared(every).sampled(whole=False)

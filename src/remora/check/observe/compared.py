@@ -7,11 +7,58 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
+from remora.check.observation import GRADIENT
+from remora.check.observe.moment import Moment
+
 if TYPE_CHECKING:
+    from remora.check.observe.rows import Row, Rows
     from remora.check.observe.variable import Variable
 
 Parts = tuple[Any, ...]
 """The type of the elements, then what stands for a sample, for all of them, or for each in turn."""
+
+
+class Compared:
+    """Variables whose contents are held against others', at the end of each step.
+
+    What stands for one is the same however it is read. Tensors of one element are left out.
+    """
+
+    def __init__(self, variables: Iterable[Variable]) -> None:
+        from remora.check.observe.rows import Rows, by_dtype  # torch is there by now
+
+        self._all = list(variables)
+        in_rows = by_dtype(one for one in self._all if one.kind != GRADIENT)
+        self._rows = [Rows(alike, dtype) for dtype, alike in in_rows.items()]
+        read = {id(one) for rows in self._rows for one in rows.variables}
+        self._rest = [one for one in self._all if id(one) not in read]
+
+    def whole(self) -> dict[str, Hashable]:
+        """By name, what stands for every element of each."""
+        return standing_for(self._all, sample=False, whole=True)
+
+    def sampled(self, *, whole: bool) -> dict[str, Hashable]:
+        """By name, what stands for a sample of each; and if asked for that of the ``whole``."""
+        if whole:
+            return standing_for(self._all, sample=True, whole=True)
+        found: dict[str, Hashable] = {}
+        rest, moment = self._rest, Moment()
+        for rows in self._rows:
+            row = rows.read(moment)
+            if row is None:
+                rest = [*rest, *rows.variables]
+            else:
+                found |= _of_row(rows, row)
+        return found | standing_for(rest, sample=True, whole=False)
+
+
+def _of_row(rows: Rows, row: Row) -> dict[str, Hashable]:
+    dtype, numbers, found = str(rows.dtype), row.numbers, dict[str, Hashable]()
+    for slot, begin, end in row.layout.parts:
+        if end - begin > 1:
+            digest = xxhash.xxh3_64_intdigest(memoryview(numbers[begin:end]))
+            found[rows.variables[slot].name] = (dtype, digest)
+    return found
 
 
 def standing_for(

@@ -45,6 +45,8 @@ class Followed:
         now = live.context.asking(PROPERTIES if everything else wanted.inputs & PROPERTIES)
         begin, self._end = live.sink.handlers(name)
         self._around, self._measuring = live.around(name), live.measuring(name)
+        self.matters = bool(begin or self._end or self._looks)
+        """Whether anything is done with its calls."""
         self._open: dict[int, Call] = {}
         self._now, self._begin = now, live.beginning(name, now, begin)
         self.enter = self._entering()
@@ -96,12 +98,6 @@ class Followed:
                 losses[name] = result.item() if result.is_cpu else result.detach()
 
         return keep
-
-    @property
-    def matters(self) -> bool:
-        """Whether anything is done with its calls."""
-        begin, end = self._live.sink.handlers(self._name)
-        return bool(begin or end or self._looks)
 
     @property
     def _looks(self) -> bool:

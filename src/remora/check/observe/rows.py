@@ -10,7 +10,7 @@ one those that :mod:`remora.check.observe.contents` takes as its sample, in the 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -67,6 +67,8 @@ class Layout:
         self.length = sum(read)
         self.begins = np.cumsum([0, *read])[:-1]
         self.ends = self.begins + read
+        self.parts = list(zip(self.slots, self.begins.tolist(), self.ends.tolist(), strict=True))
+        """Slot, begin and end of each."""
         self.shares = np.array(sizes) / np.array(read)
         """How many elements there are for each that is read."""
         self.small = sum(size <= SMALL for size in sizes)
@@ -295,6 +297,16 @@ def fits(tensor: Any) -> bool:
         and tensor.dtype in NUMPYS
         and bool(tensor.nbytes)
     )
+
+
+def by_dtype(variables: Iterable[Variable]) -> dict[torch.dtype, list[Variable]]:
+    """Those that can be read in rows, as far as there are several of a dtype."""
+    found: dict[torch.dtype, list[Variable]] = {}
+    for one in variables:
+        tensor = one.get()
+        if fits(tensor):
+            found.setdefault(tensor.dtype, []).append(one)
+    return {dtype: alike for dtype, alike in found.items() if len(alike) > 1}
 
 
 def _view(tensor: torch.Tensor) -> Array:

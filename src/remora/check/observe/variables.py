@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from remora.check.conditions import Properties
 from remora.check.observation import BUFFER, GRADIENT, PARAMETER, STATE, places_of
-from remora.check.observe.compared import standing_for
+from remora.check.observe.compared import Compared
 from remora.check.observe.owners import KnownModel, KnownOptimizer, is_optimizer, own_of
 from remora.check.observe.variable import Variable
 
@@ -55,7 +55,7 @@ class Variables:
         self._shared: dict[tuple[Any, ...], Properties] = {}
         self._scans, self._steps, self._next_scan = 0, 0, 0
         self._is_new_step = True
-        self._compared: list[Variable] = []
+        self._compared: Compared | None = None
         self._compared_version = -1
         self._rows: dict[str, list[Rows]] = {}
         self._places: dict[tuple[str, ...], Places] = {}
@@ -173,16 +173,11 @@ class Variables:
             self.version += 1
 
     def _in_rows(self, kind: str) -> Iterator[Rows]:
-        from remora.check.observe.rows import Rows, fits  # torch is there by now
+        from remora.check.observe.rows import Rows, by_dtype  # torch is there by now
 
-        by_dtype: dict[Any, list[Variable]] = {}
-        for one in self.of(kind):
-            tensor = one.get()
-            if (kind, one.name) not in self._apart and fits(tensor):
-                by_dtype.setdefault(tensor.dtype, []).append(one)
-        for dtype, variables in by_dtype.items():
-            if len(variables) > 1:
-                yield Rows(variables, dtype, self._places_of(variables))
+        may_be = [one for one in self.of(kind) if (kind, one.name) not in self._apart]
+        for dtype, variables in by_dtype(may_be).items():
+            yield Rows(variables, dtype, self._places_of(variables))
 
     def _places_of(self, variables: Sequence[Variable]) -> Places:
         """Gradients and their parameters are got from the same, at one moment once."""
@@ -201,16 +196,17 @@ class Variables:
         Tensors of one element are left out: counters are all equal, and say nothing.
         """
         everything = "*" in names
-        if self._compared_version != self.version:
+        if self._compared is None or self._compared_version != self.version:
             self._compared_version = self.version
-            self._compared = [
+            self._compared = Compared(
                 one
                 for kind in (PARAMETER, BUFFER, STATE)
                 for one in (self._of_states() if kind == STATE else self.places(kind))
                 if everything or not names.isdisjoint(places_of(one.name))
-            ]
-        whole = everything or number % WHOLE_EVERY == 0
-        return standing_for(self._compared, sample=not everything, whole=whole)
+            )
+        if everything:
+            return self._compared.whole()
+        return self._compared.sampled(whole=number % WHOLE_EVERY == 0)
 
     # ------------------------------------------------------------ listing
 

@@ -24,10 +24,10 @@ from typing import Any
 
 import msgspec
 
-from remora.check.calls import CLOSURE, MODEL_FORWARD, Call
+from remora.check.calls import CLOSURE, MODEL_FORWARD, Call, Known
 from remora.check.conditions import ABSENT, same
 from remora.check.examples import Found, Occasions
-from remora.check.relations.contract import Claim, Learned, Learner, Machine, Rule
+from remora.check.relations.contract import MOST_VERDICTS, Claim, Learned, Learner, Machine, Rule
 from remora.check.relations.narrowing import narrowed
 
 CONTAINERS = frozenset(
@@ -194,15 +194,34 @@ class _Begin:
 
 class _End:
     def __init__(self, rules: list[tuple[Rule, _Count]]) -> None:
-        self._rules = [(rule, count.by_thread) for rule, count in rules]
+        self._judged = [
+            (rule, count.by_thread, place, f"no call of {rule.claim.called()}")
+            for place, (rule, count) in enumerate(rules)
+        ]
+        self._known: dict[tuple[int, int], tuple[list[_Judged], object]] = {}
 
     def __call__(self, call: Call) -> None:
         if call.failed or call.notes is None:
             return
         thread, counts = call.thread, call.notes[ContainsMachine]
-        for (rule, counted), before in zip(self._rules, counts, strict=True):
-            if rule.when is not None and not rule.concerns(call):
-                continue
+        for rule, counted, place, seen in self._concerning(call):
             rule.triggered += 1
-            if counted.get(thread, 0) == before:
-                rule.report(f"no call of {rule.claim.called()}", call)
+            if counted.get(thread, 0) == counts[place]:
+                rule.report(seen, call)
+
+    def _concerning(self, call: Call) -> list[_Judged]:
+        """The rules whose condition ``call`` meets; of properties that are known found once."""
+        context, inputs = call.context, call.inputs
+        known = self._known.get((id(context), id(inputs)))
+        if known is not None:
+            return known[0]
+        found = [one for one in self._judged if one[0].concerns(call)]
+        if type(context) is type(inputs) is Known:
+            if len(self._known) >= MOST_VERDICTS:
+                self._known.clear()
+            self._known[id(context), id(inputs)] = found, (context, inputs)
+        return found
+
+
+_Judged = tuple[Rule, dict[int, int], int, str]
+"""A rule, how often its child was called by thread, its place in notes, and what is told."""
