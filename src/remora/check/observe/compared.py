@@ -56,7 +56,7 @@ def _of_row(rows: Rows, row: Row) -> dict[str, Hashable]:
     dtype, numbers, found = str(rows.dtype), row.numbers, dict[str, Hashable]()
     for slot, begin, end in row.layout.parts:
         if end - begin > 1:
-            digest = xxhash.xxh3_64_intdigest(memoryview(numbers[begin:end]))
+            digest = xxhash.xxh3_64_intdigest(numbers[begin:end].data)
             found[rows.variables[slot].name] = (dtype, digest)
     return found
 
