@@ -61,18 +61,19 @@ class HandsOver(Dispatched):
     name which it is. So they are handed the wrapper, as by torch's functions in Python.
     """
 
-    __slots__ = ("_hand", "_plain", "_would_hand", "wrapper")
+    __slots__ = ("_hand", "_plain", "would_hand", "wrapper")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
         torch = sys.modules["torch"]
         self.wrapper = function
         self._plain, self._hand = torch.Tensor, torch.overrides.handle_torch_function
-        self._would_hand = torch._C._has_torch_function
+        self.would_hand = torch._C._has_torch_function
+        """Whether torch would hand the function over, by all that it is called with."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = (*args, *kwargs.values())
-        if not self._would_hand(given):
+        if not self.would_hand(given):
             return self._function(*args, **kwargs)
         ident = get_ident()
         is_first = ident not in self.inside

@@ -37,8 +37,9 @@ def wrapper_of(site: Site) -> Any:  # noqa: C901
     bare = through if isinstance(through, HandsOver) else original
     inside = through.inside if through is not None else set[int]()
     marks = through is not None and bare is original  # here, since a call of it would cost more
+    would_hand = through.would_hand if isinstance(through, HandsOver) else None
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
+    def watched(*args: Any, **kwargs: Any) -> Any:  # noqa: C901
         if compiling() or exporting("_is_compiling_flag"):
             return original(*args, **kwargs)
         if (ident := ident_of()) in busy or (ident in inside and through.is_coming_back()):  # type: ignore[union-attr]
@@ -63,6 +64,8 @@ def wrapper_of(site: Site) -> Any:  # noqa: C901
                     result = original(*args, **kwargs) if kwargs else original(*args)
                 finally:
                     inside.discard(ident)
+            elif would_hand is not None and not would_hand((*args, *kwargs.values())):
+                result = original(*args, **kwargs) if kwargs else original(*args)
             else:
                 result = call(*args, **kwargs) if kwargs else call(*args)  # torch takes none faster
         except BaseException as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from remora.check.calls import NOTHING, Known
@@ -42,8 +41,6 @@ class Context:
         self._rate: float | None = None
         self._rank = rank_of_process()
         self._known: dict[tuple[Any, ...], Known] = {}
-        self._known_autocast: dict[str | None, Known] = {}
-        self._asks_autocast: Callable[[], str | None] | None = None
 
     def enter(self, module: Any) -> None:
         """The forward of root ``module`` begins."""
@@ -60,17 +57,22 @@ class Context:
     def asking(self, wanted: frozenset[str]) -> Callable[[], Mapping[str, Any]]:
         """What tells the context now, as far as ``wanted``: to ask for all of it costs more."""
         if wanted == frozenset({"autocast"}):
-            return self._autocast_now
+            return self._asking_autocast()
         return self.now if wanted else _nothing
 
-    def _autocast_now(self) -> Mapping[str, Any]:
-        if self._asks_autocast is None:
-            self._asks_autocast = partial(_autocast, sys.modules["torch"])
-        found = self._asks_autocast()
-        known = self._known_autocast.get(found)
-        if known is None:
-            known = self._known_autocast[found] = Known({"autocast": found})
-        return known
+    def _asking_autocast(self) -> Callable[[], Mapping[str, Any]]:
+        known: dict[str | None, Known] = {None: Known({"autocast": None})}
+        off = known[None]
+        core = sys.modules["torch"]._C  # whoever watches functions of torch has it
+        is_on = getattr(core, "_is_any_autocast_enabled", lambda: True)
+
+        def now() -> Mapping[str, Any]:
+            if not is_on():
+                return off
+            found = _autocast(sys.modules["torch"])
+            return known.setdefault(found, Known({"autocast": found}))
+
+        return now
 
     def now(self) -> Mapping[str, Any]:
         torch = sys.modules["torch"]
