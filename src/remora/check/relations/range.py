@@ -7,7 +7,8 @@ unscaled, a layer without any. Another seed or batch size moves them by a factor
 
 Learned from: :data:`FEWEST_NUMBERS` values or more. The bounds are the powers of ten at least half
 a decade above the largest and one and a half below the smallest (:data:`ABOVE`, :data:`BELOW`),
-since gradients and learning rates fall as a run goes on; of a share, the next quarter at least a
+since gradients and learning rates fall as a run goes on; of one module's gradients, which vary more
+than all together, at least a whole decade above; of a share, the next quarter at least a
 quarter above. Each is kept only if in every run the second half goes no further than half a decade
 (:data:`DRIFT`) beyond the first: what drifts has none. Losses and shares have no lower bound, and
 the scale of a GradScaler has no upper one, since it may double for as long as a run goes on. The
@@ -30,7 +31,16 @@ from typing import NamedTuple
 
 from remora.check.calls import Call
 from remora.check.conditions import Clause, Condition, Constant
-from remora.check.measures import AMOUNTS, ELEMENTS, LOSS, SCALE, ZERO_GRADIENTS, kind_of, loss_of
+from remora.check.measures import (
+    AMOUNTS,
+    ELEMENTS,
+    GRADIENT_NORM,
+    LOSS,
+    SCALE,
+    ZERO_GRADIENTS,
+    kind_of,
+    loss_of,
+)
 from remora.check.observe.context import WARM_UP
 from remora.check.relations.contract import ALL, Claim, Learned, Learner
 from remora.check.relations.each_number import EachNumber
@@ -38,6 +48,7 @@ from remora.check.relations.series import Series
 
 FEWEST_NUMBERS = 16
 ABOVE, BELOW, DRIFT = 10**0.5, 10**1.5, 10**0.5
+ABOVE_IN_A_MODULE = 10.0
 _QUARTER = 0.25
 
 
@@ -119,7 +130,7 @@ def _claim(subject: _Subject, runs: Sequence[Series]) -> Range:
         subject.function,
         subject.number,
         _low(min(one.low for one in runs)) if lower else None,
-        _high(kind, max(one.high for one in runs)) if upper else None,
+        _high(subject.number, max(one.high for one in runs)) if upper else None,
     )
 
 
@@ -139,12 +150,14 @@ def _low(value: float) -> float | None:
     return _power(math.floor(math.log10(value / BELOW))) if 0 < value < math.inf else None
 
 
-def _high(kind: str, value: float) -> float | None:
+def _high(number: str, value: float) -> float | None:
     """None where anything is possible, or nothing was seen."""
+    kind = kind_of(number)
     if kind == ZERO_GRADIENTS and math.isfinite(value):
         high = math.ceil((value + _QUARTER) / _QUARTER) * _QUARTER
         return high if high < 1 else None
-    return _power(math.ceil(math.log10(value * ABOVE))) if 0 < value < math.inf else None
+    above = ABOVE_IN_A_MODULE if number != kind == GRADIENT_NORM else ABOVE
+    return _power(math.ceil(math.log10(value * above))) if 0 < value < math.inf else None
 
 
 def _power(exponent: int) -> float:
