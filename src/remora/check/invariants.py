@@ -7,6 +7,7 @@ a line. It holds names and plain values only, and is read by schema: nothing in 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def write_invariants(path: Path, invariants: Invariants) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, b"\n".join(lines) + b"\n")
+    except OSError as error:
+        raise InvariantsUnusable(f"{path} cannot be written: {error.strerror}") from None
+
+
+def writable(path: Path) -> None:
+    """Find out before a long run whether a file can be written there.
+
+    Raises:
+        InvariantsUnusable: it cannot.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise InvariantsUnusable(f"{path} cannot be written: {error.strerror}") from None
 

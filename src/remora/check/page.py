@@ -52,7 +52,9 @@ table { border-collapse: collapse; width: 100%%; font-size: .875rem; line-height
 th, td { padding: .45rem .6rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 th { color: var(--muted); font-weight: 600; }
-td:nth-child(3) { min-width: 18rem; }
+th, td { overflow-wrap: normal; }
+td:nth-child(1), td:nth-child(2) { white-space: nowrap; }
+td:nth-child(3) { min-width: 18rem; overflow-wrap: break-word; }
 p.none { color: var(--muted); }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }
 """

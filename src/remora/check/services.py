@@ -10,6 +10,7 @@ from remora.check.announcing import Announcer, in_words
 from remora.check.calls import MODEL_FORWARD
 from remora.check.checker import Checker
 from remora.check.findings import Findings
+from remora.check.invariants import writable
 from remora.check.learning import SAVE_EVERY_S, Learning
 from remora.check.observe.context import PROPERTIES, rank_of_process
 from remora.check.observe.live import LiveCalls
@@ -63,13 +64,17 @@ class LearnService(Service):
         self._path, self._program, self._save_every_s = path, program, save_every_s
         self._stderr, self._also = stderr, watch
         self._part: Learning | KeptTrace | None = None
+        self._live: LiveCalls | None = None
+        self._job: Job | None = None
         self._ranks = RanksOfLearning(self._tell)
 
     def attach(self, job: Job) -> None:
+        writable(self._path)
         self._part = part = self._new_part(rank_of_process())
         said = part.functions if isinstance(part, Learning) else said_before(self._path)
         when_ranks_run(job, self._ranks.open)
-        live = LiveCalls(job, part)
+        self._live = live = LiveCalls(job, part)
+        self._job = job
         expect_in_main([*said, *self._also])
         job.imports.subscribe("torch", lambda: _watch(live, [*said, *self._also]))
 
@@ -85,6 +90,8 @@ class LearnService(Service):
         _say(self._stderr, text)
 
     def finish(self) -> None:
+        for line in _unseen(self._job, self._live, self._also):
+            self._tell(line)
         if self._part is not None:
             self._ranks.finish(self._part)
 
@@ -119,6 +126,7 @@ class RecordService(Service):
         self._folder, self._program, self._overwrite = folder, program, overwrite
         self._also = watch
         self._recorder: Recorder | None = None
+        self._live: LiveCalls | None = None
         self._pulse: Pulse | None = None
         self._job: Job | None = None
 
@@ -129,7 +137,7 @@ class RecordService(Service):
         file = path.open("ab", buffering=0)
         self._recorder = recorder = Recorder(file, program=self._program, rank=rank)
         self._pulse, self._job = Pulse(recorder.flush), job
-        live = LiveCalls(job, recorder)
+        self._live = live = LiveCalls(job, recorder)
         expect_in_main(self._also)
         job.imports.subscribe("torch", lambda: _watch(live, self._also))
 
@@ -139,6 +147,8 @@ class RecordService(Service):
             self._recorder.flush()
 
     def finish(self) -> None:
+        for line in _unseen(self._job, self._live, self._also):
+            _say(None, line)
         if self._recorder is not None and self._job is not None:
             self._recorder.run_ended(self._job.exit_code)
 
@@ -273,6 +283,8 @@ class CheckService(Service):
         return bool(self.findings.violations)
 
     def finish(self) -> None:
+        for line in _unseen(None, self._live, ()):
+            _say(self._stderr, line)
         report = self._ranks.whole(self.report())
         try:
             if report is not None:
@@ -301,6 +313,17 @@ def _watch(live: LiveCalls, needed: Iterable[str] = ()) -> None:
     """Everything that is watched to learn, and what else is ``needed``."""
     live.watch(dict.fromkeys([*public_functions(), *needed]))
     live.follow_steps(forwards=True)
+
+
+def _unseen(job: Job | None, live: LiveCalls | None, also: Iterable[str]) -> Iterable[str]:
+    """What was to be watched and was not, in lines for the user."""
+    if job is not None and live is not None:
+        for name in also:
+            if name in live.unknown or not job.calls.found(name):
+                why = live.unknown.get(name, "the program never defined it")
+                yield f"--watch {name} was not watched: {why}"
+    if live is not None and live.variables.by_several_threads:
+        yield "several threads train: what they did to variables was not looked at"
 
 
 def _say(stderr: TextIO | None, text: str) -> None:

@@ -124,3 +124,5 @@ class ReplayDiverged(JobEnded):
 
 class InvariantViolated(JobEnded):
     """An invariant did not hold, and the user asked for that to end the job."""
+
+    exit_code = 1

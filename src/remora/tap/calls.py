@@ -35,6 +35,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from remora.core.errors import UserError
+from remora.tap.compiling import guard_the_table
 from remora.tap.imports import ImportWatch
 from remora.tap.names import Place, find
 from remora.tap.steps import OptimizerSteps, Step
@@ -44,12 +45,17 @@ from remora.tap.wrap import After, Before, Failed, Watcher, together, unwatch, w
 _ABSENT = object()
 
 
+def _nothing() -> None:
+    """What is left to undo where nothing was done."""
+
+
 class Calls:
     """Watch calls. ``job.calls`` is one of these."""
 
     def __init__(self, imports: ImportWatch, steps: OptimizerSteps, admit: Admit) -> None:
         self._imports, self._steps, self._admit = imports, steps, admit
         self._requests: list[_Request] = []
+        self._unguard: Callable[[], None] = _nothing
 
     def together(self) -> AbstractContextManager[None]:
         """Make many watches, or end many, in one pass over the imported modules."""
@@ -87,14 +93,21 @@ class Calls:
         if not subscription.live:
             return subscription
         request = _Request(self, name, Watcher(before, after, failed, subscription), undo)
+        if not self._requests:
+            self._unguard = guard_the_table(self._imports)
         self._requests.append(request)
-        undo.append(lambda: self._requests.remove(request))
+        undo.append(lambda: self._left(request))
         try:
             request.resolve()
         except UserError:
             subscription.remove()
             raise
         return subscription
+
+    def _left(self, request: _Request) -> None:
+        self._requests.remove(request)
+        if not self._requests:
+            self._unguard()
 
     def sleep(self) -> None:
         """Let every watch made here rest: its function stays wrapped and is called straight.

@@ -60,10 +60,31 @@ class _Watcher(NamedTuple):
     subscription: Subscription
 
 
+_taps: weakref.WeakSet[RootForwards] = weakref.WeakSet()
+
+
+@contextlib.contextmanager
+def without_hooks() -> Iterator[None]:
+    """Within it no module has a hook of ours: ``torch.jit`` would compile it."""
+    taps = list(_taps)
+    roots = [(tap, root) for tap in taps for root in tap.roots()]
+    armed = [tap for tap in taps if tap.disarm()]
+    for _, root in roots:
+        root.unhook()
+    try:
+        yield
+    finally:
+        for tap, root in roots:
+            tap.hook_again(root)
+        for tap in armed:
+            tap.arm()
+
+
 class RootForwards:
     """The hooks themselves, shared by all who subscribe to one job."""
 
     def __init__(self) -> None:
+        _taps.add(self)
         self._before: tuple[_Watcher, ...] = ()
         self._after: tuple[_Watcher, ...] = ()
         self._roots: dict[int, _Root] = {}
@@ -87,10 +108,10 @@ class RootForwards:
         for root in list(self._roots.values()):
             root.hook(bool(self._before))
         if not self._waiting:
-            self._waiting.append(imports.when_imported(_MODULES, self._arm))
+            self._waiting.append(imports.when_imported(_MODULES, self.arm))
             self._waiting.append(imports.when_imported(_COMPILED, self._watch_compiled))
         else:
-            self._arm()
+            self.arm()
         return subscription
 
     def _remove(self, subscription: Subscription) -> None:
@@ -99,16 +120,27 @@ class RootForwards:
         if not (self._before or self._after):
             while self._waiting:
                 self._waiting.pop()()
-            self._disarm()
+            self.disarm()
             self._unwatch_compiled()
             with self._lock:
                 roots, self._roots = self._roots, {}
             for root in roots.values():
                 root.unhook()
 
+    def roots(self) -> list[_Root]:
+        """Those that are known."""
+        with self._lock:
+            return list(self._roots.values())
+
+    def hook_again(self, root: _Root) -> None:
+        """``root`` was unhooked for a while; it stays so if nobody wants it any more."""
+        with self._lock:
+            if self._roots.get(root.key) is root:
+                root.hook(bool(self._before))
+
     # ------------------------------------------------------------ discovery
 
-    def _arm(self) -> None:
+    def arm(self) -> None:
         with self._lock:
             wanted = self._before or self._after
             if self._discovery is None and wanted and _MODULES in sys.modules:
@@ -116,11 +148,13 @@ class RootForwards:
 
                 self._discovery = register_module_forward_pre_hook(self._on_any_forward)
 
-    def _disarm(self) -> None:
+    def disarm(self) -> bool:
+        """Whether it was armed."""
         with self._lock:
-            if self._discovery is not None:
-                self._discovery.remove()
-                self._discovery = None
+            found, self._discovery = self._discovery, None
+            if found is not None:
+                found.remove()
+            return found is not None
 
     def _on_any_forward(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
         if _compiling() or self._discovery is None or get_ident() in in_callback:
@@ -132,7 +166,7 @@ class RootForwards:
 
     def _meet(self, module: torch.nn.Module) -> _Root | None:
         """A root call begins. Returns the root if it is a new one."""
-        self._disarm()
+        self.disarm()
         known = self._roots.get(id(module))
         if known is not None and known.module() is module:
             return None
@@ -180,7 +214,7 @@ class RootForwards:
         if self._calls_until_armed <= 0:
             self._calls_until_armed = self._interval
             self._interval *= 2
-            self._arm()
+            self.arm()
 
     def _tell(self, watchers: tuple[_Watcher, ...], forward: Forward) -> None:
         ident = get_ident()
@@ -223,8 +257,8 @@ class _Root:
                 self._handles["after"] = module.register_forward_hook(hook)
 
     def unhook(self) -> None:
-        for handle in self._handles.values():
-            handle.remove()
+        while self._handles:
+            self._handles.popitem()[1].remove()
 
 
 class _Hook:

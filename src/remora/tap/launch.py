@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 
 from remora.core.errors import JobEnded, ScriptUnusable
+from remora.tap import wrapper
 from remora.tap.job import Job
 from remora.tap.program import Container, Program, program
 from remora.tap.service import Service
@@ -139,6 +140,7 @@ def _report(error: BaseException) -> int:
     """Show an uncaught exception as Python would: through the program's hook, our frames cut."""
     shown = _without_our_frames(error.__traceback__)
     error.__traceback__ = shown
+    _show_causes_likewise(error)
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, shown
     if sys.version_info >= (3, 12):
         sys.last_exc = error
@@ -169,10 +171,26 @@ def _print(error: BaseException) -> None:
 
 
 def _without_our_frames(found: TracebackType | None) -> TracebackType | None:
-    ours = (__file__, sys.modules[Program.__module__].__file__)
-    while found is not None and found.tb_frame.f_code.co_filename in ours:
+    """``found`` less what is ours: where the program was begun, and wrappers on the way."""
+    ours = (__file__, sys.modules[Program.__module__].__file__, wrapper.__file__)
+    kept = []
+    while found is not None:
+        kept.append(found)
         found = found.tb_next
-    return found
+    shown: TracebackType | None = None
+    for one in reversed(kept):
+        if one.tb_frame.f_code.co_filename not in ours:
+            shown = TracebackType(shown, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return shown
+
+
+def _show_causes_likewise(error: BaseException) -> None:
+    met = {id(error)}
+    cause = error.__cause__ or error.__context__
+    while cause is not None and id(cause) not in met:
+        met.add(id(cause))
+        cause.__traceback__ = _without_our_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
 
 
 _interrupted_in: int | None = None

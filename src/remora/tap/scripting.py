@@ -1,6 +1,7 @@
-"""``torch.jit`` compiles the functions that names find: so it is to find no wrapper.
+"""``torch.jit`` compiles the functions that names find: so it is to find no wrapper, nor a hook.
 
-While it scripts or traces, everything is put back; what other threads call meanwhile is not seen.
+``torch.export`` does so too. While they script, trace or export, everything is put back; what other
+threads call meanwhile is not seen.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-_COMPILERS = ("script", "trace", "trace_module")
+_COMPILERS = {"torch.jit": ("script", "trace", "trace_module"), "torch.export": ("export",)}
 
 
 def guards(put_back: Callable[[], AbstractContextManager[None]]) -> Iterator[tuple[Any, Any]]:
     """Each function that compiles, and the same run within ``put_back``."""
-    jit = sys.modules.get("torch.jit")
-    for name in _COMPILERS if jit is not None else ():
-        compile_ = getattr(jit, name)
-        yield compile_, (_script if name == "script" else _trace)(compile_, put_back)
+    for module, names in _COMPILERS.items():
+        for name in names if module in sys.modules else ():
+            if (compile_ := getattr(sys.modules[module], name, None)) is not None:
+                yield compile_, (_script if name == "script" else _trace)(compile_, put_back)
 
 
 def _script(script: Any, put_back: Callable[[], AbstractContextManager[None]]) -> Any:

@@ -269,10 +269,18 @@ def put_back() -> Iterator[None]:
             _is_put_back = False
 
 
+@contextlib.contextmanager
+def _nothing_of_ours() -> Iterator[None]:
+    from remora.tap.forwards import without_hooks  # which wraps functions itself
+
+    with put_back(), without_hooks():
+        yield
+
+
 def _guard_scripting() -> None:
     """Guard ``torch.jit``'s compilers as long as anything is watched."""
     if _sites and not _guarded:
-        _guarded.extend(guards(put_back))
+        _guarded.extend(guards(_nothing_of_ours))
         for function, guard in _guarded:
             replace_in_modules(function, guard)
     elif not _sites:

@@ -60,10 +60,11 @@ class Around:
         if variables.version != self._version:
             self._list_anew()
         own = variables.own_of(subject) if self._reads_own else None
-        begun = [one.begin(moment, own) for one in self._together]
+        together = self._together
+        begun = [one.begin(moment, own) for one in together]
         if (taken := self._always) is None:
             taken = [(one, found) for one in self._apart if (found := one.before(own)) is not None]
-        call.note(self, (self._together, begun, taken))
+        call.note(self, (together, begun, taken))
 
     def end(self, call: Call, moment: Moment) -> Seen:
         """What the call has done to each variable that matters."""

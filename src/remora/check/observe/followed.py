@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from remora.check.calls import CLOSURE, Call, Known
+from remora.check.calls import CLOSURE, MODEL_FORWARD, Call, Known
 from remora.check.measures import ELEMENTS
 from remora.check.observe.around import Seen
 from remora.check.observe.context import PROPERTIES
@@ -95,7 +96,8 @@ class Followed:
 
         def keep(result: Any) -> None:
             if getattr(result, "requires_grad", False) and result.numel() == 1:
-                losses[name] = result.item() if result.is_cpu else result.detach()
+                with suppress(RuntimeError):  # one of many at once, under vmap, has no number
+                    losses[name] = result.item() if result.is_cpu else result.detach()
 
         return keep
 
@@ -105,16 +107,22 @@ class Followed:
 
     def _look(self, call: Call, subject: Any) -> None:
         """What is known before the call of what it may change."""
-        moment = Moment()
-        if self._around is not None:
-            self._around.begin(call, subject, moment)
-        if self._measuring is not None:
-            self._measuring.begin(call, subject, moment)
+        moment, variables = Moment(), self._live.variables
+        with variables.lock:
+            if not variables.may_look(call.thread, only_runs=self._name == MODEL_FORWARD):
+                return
+            if self._around is not None:
+                self._around.begin(call, subject, moment)
+            if self._measuring is not None:
+                self._measuring.begin(call, subject, moment)
 
     def _look_again(self, call: Call) -> tuple[Seen, Readings]:
-        moment = Moment()
-        seen = self._around.end(call, moment) if self._around is not None else ()
-        return seen, self._measuring.end(call, moment) if self._measuring is not None else []
+        moment, variables = Moment(), self._live.variables
+        with variables.lock:
+            if variables.by_several_threads:
+                return (), []
+            seen = self._around.end(call, moment) if self._around is not None else ()
+            return seen, self._measuring.end(call, moment) if self._measuring is not None else []
 
     def enter_late(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         """For a function that was not there yet: its parameters get their names now."""

@@ -62,10 +62,26 @@ class Variables:
         self._rows_version = -1
         self._apart: set[tuple[str, str]] = set()
         """By kind and name, those that cannot be read with others."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        self.by_several_threads = False
+        """Whether several threads train: then nobody looks at variables any more."""
+        self._thread: int | None = None
 
     def shared(self, items: tuple[tuple[str, Any], ...]) -> Properties:
         return self._shared.setdefault(items, dict(items))
+
+    def may_look(self, thread: int, *, only_runs: bool) -> bool:
+        """Whether variables may be looked at now, at a call that ``thread`` makes.
+
+        Gradients come and go without Python's lock while another thread goes backward, and to look
+        at them then may end the process. So where a second thread trains, nobody looks any more.
+        A thread that ``only_runs`` a model does not train.
+        """
+        if thread != self._thread and not only_runs and not self.by_several_threads:
+            alive = {one.ident for one in threading.enumerate()}
+            self.by_several_threads = self._thread in alive
+            self._thread = thread
+        return not self.by_several_threads
 
     # ------------------------------------------------------------ what there is
 
@@ -78,7 +94,7 @@ class Variables:
         """The forward of the root ``module`` begins."""
         if self.has_run(module):
             return
-        with self._lock:
+        with self.lock:
             self._ran[id(module)] = weakref.ref(module)
             parts = {id(part) for part in module.modules()}
             if not any(known.holds(parts) for known in self._models.values()) and _has_any(module):
@@ -104,7 +120,7 @@ class Variables:
             self.refresh()
 
     def _new(self, optimizer: Any) -> KnownOptimizer:
-        with self._lock:
+        with self.lock:
             self._scan()
             known = self._optimizers.get(id(optimizer))
             if known is None or known.optimizer() is not optimizer:
@@ -119,7 +135,7 @@ class Variables:
 
     def refresh(self) -> None:
         """List variables anew when next asked."""
-        with self._lock:
+        with self.lock:
             gone = [key for key, one in self._optimizers.items() if one.optimizer() is None]
             for key in gone:
                 del self._optimizers[key]
@@ -159,7 +175,7 @@ class Variables:
 
         Each variable is in one of them at most, and a single one of a dtype in none.
         """
-        with self._lock:
+        with self.lock:
             if self._rows_version != self.version:
                 self._rows, self._places, self._rows_version = {}, {}, self.version
             if kind not in self._rows:
@@ -168,7 +184,7 @@ class Variables:
 
     def leave_apart(self, variables: Iterable[Variable]) -> None:
         """These cannot be read with others any more."""
-        with self._lock:
+        with self.lock:
             self._apart |= {(one.kind, one.name) for one in variables}
             self.version += 1
 
@@ -212,7 +228,7 @@ class Variables:
 
     def of(self, kind: str) -> Iterator[Variable]:
         """The variables of one kind that exist now. One that has two names is told once."""
-        with self._lock:
+        with self.lock:
             if kind == STATE:
                 return iter(list(self._of_states()))
             met: set[int] = set()
