@@ -49,7 +49,8 @@ class Compared:
                 rest = [*rest, *rows.variables]
             else:
                 found |= _of_row(rows, row)
-        return found | standing_for(rest, sample=True, whole=False)
+        found |= standing_for(rest, sample=True, whole=False)
+        return {one.name: found[one.name] for one in self._all if one.name in found}
 
 
 def _of_row(rows: Rows, row: Row) -> dict[str, Hashable]:
