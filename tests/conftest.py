@@ -17,6 +17,12 @@ SLOW_CASES = (
     "[torch-checkpointing]",
 )
 """Cases of systems that start a process, or a pool of threads, for every ride."""
+OTHER_SIZES = (
+    "[bert-large-", "[bloom-560m-", "[device-like-l-", "[device-like-m-", "[device-like-s-",
+    "[device-like-xl-", "[gpt2-large-", "[gpt2-medium-", "[gpt2-xl-", "[opt-1.3b-", "[resnet50-",
+    "[whisper-base-",
+)  # fmt: skip
+"""Cases of workloads whose model is there in another size as well."""
 
 SLOW_TESTS = (
     # more of what a quicker case of the same test shows
@@ -62,7 +68,7 @@ SLOW_TESTS = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those cases of every test of all systems wait for ``make test-all``, and these tests."""
     for item in items:
-        is_slow = any(case in item.name for case in SLOW_CASES)
+        is_slow = any(case in item.name for case in (*SLOW_CASES, *OTHER_SIZES))
         if is_slow or any(f"/{test}" in f"/{item.nodeid}" for test in SLOW_TESTS):
             item.add_marker(pytest.mark.slow)
 

@@ -29,20 +29,7 @@ def _one_thread() -> Iterator[None]:
     gc.collect()
 
 
-OTHER_SIZES = (
-    "bert-large-", "bloom-560m-", "device-like-l-", "device-like-m-", "device-like-s-",
-    "device-like-xl-", "gpt2-large-", "gpt2-medium-", "gpt2-xl-", "opt-1.3b-", "resnet50-",
-    "whisper-base-",
-)  # fmt: skip
-"""Workloads of models that are here in another size as well, by how their names begin."""
-
-
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.slow] if name.startswith(OTHER_SIZES) else [])
-        for name in registry.names()
-    ]
-)
+@pytest.fixture(params=registry.names())
 def workload(request: pytest.FixtureRequest) -> Workload:
     return registry.get(request.param)
 
