@@ -7,7 +7,7 @@ import doctest
 import pytest
 
 from remora.core import errors
-from remora.core.errors import RemoraError, UnknownName, UserError
+from remora.core.errors import InvariantViolated, RemoraError, UnknownName, UserError
 
 
 def every(kind: type[RemoraError]) -> list[type[RemoraError]]:
@@ -22,7 +22,8 @@ def test_the_tree_is_drawn_as_it_is() -> None:
 
 def test_only_the_users_mistakes_exit_2() -> None:
     for kind in every(RemoraError):
-        assert kind.exit_code == (2 if issubclass(kind, UserError) else 1)
+        is_mistake = issubclass(kind, UserError) and kind is not InvariantViolated
+        assert kind.exit_code == (2 if is_mistake else 1)
 
 
 def test_an_unknown_name_lists_the_valid_ones() -> None:

@@ -19,7 +19,7 @@
         │   └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
         └── JobEnded              a service cannot let the program it rides with go on
             ├── ReplayDiverged    a resumed script that does not do what it did the first time
-            └── InvariantViolated an invariant did not hold, and the user asked to stop then
+            └── InvariantViolated an invariant did not hold, and the user asked to stop then: exit 1
 
 Anything else that reaches the command line is a defect of ours: exit 1, with a traceback.
 A message says what is wrong, then the valid choices, then the next step, in one line.
