@@ -98,7 +98,7 @@ class LearnService(Service):
     def detach(self) -> None:
         if self._part is not None:
             self._part.close()
-        self._part = None
+        self._part = self._live = self._job = None
 
 
 class RecordService(Service):
@@ -157,7 +157,7 @@ class RecordService(Service):
             self._pulse.stop()
         if self._recorder is not None:
             self._recorder.close()
-        self._recorder = self._pulse = self._job = None
+        self._recorder = self._pulse = self._job = self._live = None
 
 
 class CheckService(Service):

@@ -11,15 +11,20 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from remora.check.measures import GRADIENT_NORM, PARAMETER_NORM, UPDATE, ZERO_GRADIENTS
 from remora.check.observe.moment import Moment
 from remora.check.observe.norms_of_each import NormsOfEach
 from remora.check.observe.norms_of_rows import NormsOfRows, norms_of_rows
 from remora.check.observe.readings import Readings
-from remora.check.observe.rows import Row, without_warnings
+from remora.check.observe.rows import Row
 
 if TYPE_CHECKING:
     from remora.check.observe.variables import Variables
+
+_without_warnings = np.errstate(over="ignore", invalid="ignore")
+"""What is looked for may be infinite, or no number."""
 
 
 class Norms:
@@ -44,7 +49,7 @@ class Norms:
             weakref.WeakKeyDictionary()
         )
 
-    @without_warnings
+    @_without_warnings
     def before(self, optimizer: Any, moment: Moment) -> tuple[Readings, Any]:
         """The gradients as they are; and what the parameters were, to be told from after it."""
         self._variables.meet(optimizer)
@@ -58,7 +63,7 @@ class Norms:
         row = in_rows.parameters(moment) if in_rows is not None else None
         return readings, row if row is not None else self._of_each.parameters(optimizer)
 
-    @without_warnings
+    @_without_warnings
     def after(self, optimizer: Any, before: Any, moment: Moment) -> Readings:
         if not (self._norm or self._update):
             return []

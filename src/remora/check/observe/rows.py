@@ -47,9 +47,6 @@ Array = np.ndarray[Any, Any]
 Place = tuple[int, int]
 """Where a tensor's elements lie, and how many bytes they take."""
 
-without_warnings = np.errstate(over="ignore", invalid="ignore")
-"""What is looked for may be infinite, or no number."""
-
 
 class Layout:
     """Which variables are in a row, and where in it each is: small ones first.
@@ -265,8 +262,8 @@ class Rows:
         else:
             layout = Layout(slots, where, self._item)
         views: list[Array] = []
-        for position in layout.order:
-            view = self._view(layout.slots[len(views)], where[position], tensors[position])
+        for slot, position in zip(layout.slots, layout.order, strict=True):
+            view = self._view(slot, where[position], tensors[position])
             if view is None:
                 return None
             views.append(view)
@@ -278,10 +275,11 @@ class Rows:
     def _view(self, slot: int, where: Place, tensor: Any) -> Array | None:
         """A gradient is a new tensor at every step, but lies in one of a few places."""
         views = self._views[slot]
-        view = views.get(where) if tensor.is_contiguous() else None
+        lies_in_a_row = tensor.is_contiguous()
+        view = views.get(where) if lies_in_a_row else None
         if view is None:
             is_usual = type(tensor) in PLAIN and tensor.dtype is self.dtype and tensor.is_cpu
-            if not ((is_usual and tensor.is_contiguous()) or self._fits(tensor)):
+            if not ((is_usual and lies_in_a_row) or self._fits(tensor)):
                 return None
             if len(views) >= MOST_VIEWS:
                 views.clear()

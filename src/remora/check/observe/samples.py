@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from remora.check.observe.contents import PLAIN
+
 MOST_ELEMENTS = 1 << 13
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 _NUMPYS = (torch.float32, torch.float64)
 
 
@@ -24,7 +25,7 @@ def elements_of(tensors: Sequence[Any]) -> list[torch.Tensor] | None:
     """
     found, device = [], None
     for tensor in tensors:
-        if type(tensor) not in _PLAIN or tensor.layout is not torch.strided or tensor.is_meta:
+        if type(tensor) not in PLAIN or tensor.layout is not torch.strided or tensor.is_meta:
             return None
         if tensor.device != (device := device or tensor.device):
             return None
