@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 
 class Known(dict[str, Any]):
     """Properties that are the same object wherever they are equal; nobody writes to them.
@@ -26,51 +28,31 @@ CLOSURE = "closure.kind"
 """An input of an optimizer's step that is given a closure, and then calls what it needs itself."""
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """A call that has begun; once it has ended, ``outputs`` or ``failed`` is set.
 
     ``inputs`` and ``outputs`` hold the properties (:mod:`remora.check.values`) that were asked
     for, by parameter name: ``input.dtype``. Those of the result begin with ``result``.
     """
 
-    __slots__ = (
-        "context", "failed", "function", "inputs", "notes", "order", "outputs", "parent",
-        "step", "thread",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        function: str,
-        order: int,
-        thread: int,
-        parent: Call | None,
-        step: int,
-        inputs: Mapping[str, Any] = NOTHING,
-        context: Mapping[str, Any] = NOTHING,
-    ) -> None:
-        self.function = function
-        self.order = order
-        """A number that grows with every call in the run, by when it began."""
-        self.thread = thread
-        self.parent = parent
-        """The watched call that this one was made within, in the same thread."""
-        self.step = step
-        self.inputs = inputs
-        self.context = context
-        """``phase``, ``grad``, ``autocast``, ``rank``, ``context.…``: where it was made."""
-        self.outputs: Mapping[str, Any] = NOTHING
-        self.failed = False
-        self.notes: dict[object, Any] | None = None
-        """What those who follow the call noted at its begin, each under its own key."""
+    function: str
+    order: int
+    """A number that grows with every call in the run, by when it began."""
+    thread: int
+    parent: Call | None
+    """The watched call that this one was made within, in the same thread."""
+    step: int
+    inputs: Mapping[str, Any] = NOTHING
+    context: Mapping[str, Any] = NOTHING
+    """``phase``, ``grad``, ``autocast``, ``rank``, ``context.…``: where it was made."""
+    outputs: Mapping[str, Any] = NOTHING
+    failed: bool = False
+    notes: dict[object, Any] = {}
+    """What those who follow the call noted at its begin, each under its own key."""
 
     def properties(self) -> dict[str, Any]:
         """Inputs and context in one: what a condition is judged on."""
         return {**self.context, **self.inputs}
-
-    def note(self, key: object, value: Any) -> None:
-        if self.notes is None:
-            self.notes = {}
-        self.notes[key] = value
 
     def ancestors(self) -> list[Call]:
         """The calls it lies in, innermost first."""

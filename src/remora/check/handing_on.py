@@ -31,8 +31,8 @@ class HandingOn:
         if call.failed:
             return
         if call.parent is not None:
-            call.parent.note(HandingOn, call)
-        last = call.notes.pop(HandingOn, None) if call.notes is not None else None
+            call.parent.notes[HandingOn] = call
+        last = call.notes.pop(HandingOn, None)
         to = last.function if last is not None and _is_handed_on(call, last) else _MIXED
         if self._to.setdefault(call.function, to) != to:
             self._to[call.function] = _MIXED

@@ -57,6 +57,7 @@ class Around:
         """``call`` is about to be made on ``subject``."""
         variables = self._variables
         variables.meet(subject)
+        moment[variables] = subject
         if variables.version != self._version:
             self._list_anew()
         own = variables.own_of(subject) if self._reads_own else None
@@ -64,11 +65,11 @@ class Around:
         begun = [one.begin(moment, own) for one in together]
         if (taken := self._always) is None:
             taken = [(one, found) for one in self._apart if (found := one.before(own)) is not None]
-        call.note(self, (together, begun, taken))
+        call.notes[self] = together, begun, taken
 
     def end(self, call: Call, moment: Moment) -> Seen:
         """What the call has done to each variable that matters."""
-        taken = call.notes.pop(self, None) if call.notes is not None else None
+        taken = call.notes.pop(self, None)
         if taken is None:
             return ()
         together, begun, apart = taken
@@ -78,7 +79,7 @@ class Around:
         return parts[0] if len(parts) == 1 else self._join(parts)
 
     def _join(self, parts: Sequence[Seen]) -> Seen:
-        if not all(type(part) is Alike for part in parts):
+        if {*map(type, parts)} != {Alike}:
             return [one for part in parts for one in part]
         key = tuple(map(id, parts))
         known = self._joined.get(key)

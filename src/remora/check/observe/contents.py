@@ -173,14 +173,17 @@ def is_finite(tensor: torch.Tensor, sample: Token, enough: bool) -> Fact:
     found = _values(tensor)
     if found is None:
         return None
-    if found.dtype in _SUMMED and is_on_host(found) and isfinite(_sum(found)):
+    if is_on_host(found) and has_finite_sum(found):
         return True
     return _settled(torch.isfinite(_comparable(found)).all())
 
 
-def _sum(tensor: torch.Tensor) -> float:
-    """Not finite if an element is not, and read at memory's speed; it may overflow, too."""
-    return float(tensor.sum(dtype=_SUMMED[tensor.dtype]))
+def has_finite_sum(tensor: torch.Tensor) -> bool:
+    """Then every element is finite, which is found at memory's speed. A sum may overflow, too."""
+    summed = _SUMMED.get(tensor.dtype)
+    if summed is None:
+        return False
+    return isfinite((tensor.detach() if tensor.requires_grad else tensor).sum(dtype=summed).item())
 
 
 def _all_finite(sample: bytes, dtype: torch.dtype) -> bool | None:

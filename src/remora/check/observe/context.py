@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from remora.check.calls import NOTHING, Known
+from remora.check.calls import Known
 from remora.check.observe.readings import plain
 
 START, TRAIN, EVAL = "start", "train", "eval"
@@ -54,11 +54,11 @@ class Context:
             rises = before is not None and self._rate is not None and self._rate > before
             self.warm_up = steps < WARM_UP_STEPS or rises
 
-    def asking(self, wanted: frozenset[str]) -> Callable[[], Mapping[str, Any]]:
+    def asking(self, wanted: frozenset[str]) -> Callable[[], Mapping[str, Any]] | None:
         """What tells the context now, as far as ``wanted``: to ask for all of it costs more."""
         if wanted == frozenset({"autocast"}):
             return self._asking_autocast()
-        return self.now if wanted else _nothing
+        return self.now if wanted else None
 
     def _asking_autocast(self) -> Callable[[], Mapping[str, Any]]:
         known: dict[str | None, Known] = {None: Known({"autocast": None})}
@@ -91,10 +91,6 @@ class Context:
                 }
             )  # fmt: skip
         return context
-
-
-def _nothing() -> Mapping[str, Any]:
-    return NOTHING
 
 
 def _autocast(torch: Any) -> str | None:

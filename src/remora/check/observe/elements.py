@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from operator import itemgetter
 from typing import Any
+
+_parameters = itemgetter("params")
 
 
 class Elements:
@@ -13,7 +16,7 @@ class Elements:
         self._known: weakref.WeakKeyDictionary[Any, tuple[int, int]] = weakref.WeakKeyDictionary()
 
     def of(self, optimizer: Any) -> int:
-        tensors = sum(len(group["params"]) for group in optimizer.param_groups)
+        tensors = sum(map(len, map(_parameters, optimizer.param_groups)))
         known = self._known.get(optimizer)
         if known is None or known[0] != tensors:
             known = self._known[optimizer] = tensors, _counted(optimizer)

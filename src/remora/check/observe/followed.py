@@ -46,6 +46,7 @@ class Followed:
         now = live.context.asking(PROPERTIES if everything else wanted.inputs & PROPERTIES)
         begin, self._end = live.sink.handlers(name)
         self._around, self._measuring = live.around(name), live.measuring(name)
+        self._looks = self._around is not None or self._measuring is not None
         self.matters = bool(begin or self._end or self._looks)
         """Whether anything is done with its calls."""
         self._open: dict[int, Call] = {}
@@ -67,12 +68,14 @@ class Followed:
         return enter_and_look if self._looks else enter
 
     def _leaving(self, outputs: Outputs) -> Leave:
-        live, handlers, read, innermost = self._live, self._end, outputs.read, self._live.innermost
+        live, handlers, innermost = self._live, self._end, self._live.innermost
+        read = outputs.read if outputs.wanted else None
         looks, look, keep_loss = self._looks, self._look_again, self._loss_keeper()
 
         def leave(call: Call, result: Any) -> None:
             innermost[call.thread] = call.parent
-            call.outputs = read(result)
+            if read is not None:
+                call.outputs = read(result)
             for handle in handlers:
                 handle(call)
 
@@ -100,10 +103,6 @@ class Followed:
                     losses[name] = result.item() if result.is_cpu else result.detach()
 
         return keep
-
-    @property
-    def _looks(self) -> bool:
-        return self._around is not None or self._measuring is not None
 
     def _look(self, call: Call, subject: Any) -> None:
         """What is known before the call of what it may change."""

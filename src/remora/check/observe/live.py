@@ -8,7 +8,7 @@ from functools import partial
 from threading import get_ident
 from typing import Any
 
-from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
+from remora.check.calls import MODEL_FORWARD, NOTHING, OPTIMIZER_STEP, Call
 from remora.check.observation import Alike, Observation
 from remora.check.observe.alone import FollowedAlone, judges_alone
 from remora.check.observe.around import Around, Unsettled, settled
@@ -203,16 +203,18 @@ class LiveCalls:
     # ------------------------------------------------------------ the stack
 
     def beginning(
-        self, function: str, now: Callable[[], Mapping[str, Any]], handlers: tuple[Handler, ...]
+        self,
+        function: str,
+        now: Callable[[], Mapping[str, Any]] | None,
+        handlers: tuple[Handler, ...],
     ) -> Callable[[Mapping[str, Any]], Call]:
         """What begins a call of ``function``: it goes on its thread's stack, and is told of."""
         innermost, order, context = self.innermost, self._order.__next__, self.context
 
         def begin(inputs: Mapping[str, Any]) -> Call:
             thread = get_ident()
-            call = Call(
-                function, order(), thread, innermost.get(thread), context.step, inputs, now()
-            )
+            around, when = innermost.get(thread), NOTHING if now is None else now()
+            call = Call(function, order(), thread, around, context.step, inputs, when)
             innermost[thread] = call
             for handle in handlers:
                 handle(call)

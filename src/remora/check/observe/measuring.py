@@ -96,10 +96,10 @@ class Measuring:
             read, keep = meter.before(thing, moment)
             readings += read
             kept.append(keep)
-        call.note(self, _Begun(thing, readings, kept))
+        call.notes[self] = _Begun(thing, readings, kept)
 
     def end(self, call: Call, moment: Moment) -> Readings:
-        begun = call.notes.pop(self, None) if call.notes is not None else None
+        begun = call.notes.pop(self, None)
         if begun is None:
             return []
         for meter, kept in zip(self._meters, begun.kept, strict=True):

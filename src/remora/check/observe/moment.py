@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 
-class Moment:
-    """Lasts as long as the callback that is under way, and keeps nothing alive beyond it."""
+class Moment(dict[object, Any]):
+    """By who reads it, what was read.
 
-    __slots__ = ("read",)
-
-    def __init__(self) -> None:
-        self.read: dict[object, Any] = {}
-        """By who read it."""
+    Lasts as long as the callback that is under way, and keeps nothing alive beyond it.
+    """

@@ -52,7 +52,8 @@ class Norms:
     @_without_warnings
     def before(self, optimizer: Any, moment: Moment) -> tuple[Readings, Any]:
         """The gradients as they are; and what the parameters were, to be told from after it."""
-        self._variables.meet(optimizer)
+        if moment.get(self._variables) is not optimizer:
+            self._variables.meet(optimizer)
         in_rows = self._rows_of(optimizer, moment)
         readings: Readings = []
         if self._gradients:

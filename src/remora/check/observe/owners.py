@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from remora.check.values import is_module, is_tensor
@@ -76,15 +77,17 @@ class KnownOptimizer:
         }
         return True
 
-    def entries(self) -> Iterator[tuple[str, Get]]:
+    def entries(self) -> Iterator[tuple[str, GroupEntry]]:
         """(name, how to get it) of its parameters."""
         optimizer = self.optimizer()
         for group, options in enumerate(optimizer.param_groups if optimizer is not None else ()):
             for place in range(len(options["params"])):
                 name = f"{self.name}.param_groups[{group}].params[{place}]"
-                yield name, _group_entry(self.optimizer, group, place)
+                yield name, GroupEntry(self.optimizer, group, place)
 
-    def state_entries(self, names: dict[int, str]) -> Iterator[tuple[str, str, Get, Get]]:
+    def state_entries(
+        self, names: dict[int, str]
+    ) -> Iterator[tuple[str, str, StateEntry, GroupEntry]]:
         """(name, key, how to get it and its parameter) of the tensors in its state.
 
         ``names`` are those of parameters, by id.
@@ -99,7 +102,7 @@ class KnownOptimizer:
                     yield (
                         f"{self.name}.{key}[{name}]",
                         str(key),
-                        _state_entry(self.optimizer, get, key),
+                        StateEntry(get, key),
                         get,
                     )
 
@@ -139,26 +142,51 @@ def _entry(owner: weakref.ref[Any], where: str, key: str) -> Get:
     return get
 
 
-def _group_entry(owner: weakref.ref[Any], group: int, place: int) -> Get:
-    def get() -> Any:
-        optimizer = owner()
+@dataclass(frozen=True, slots=True)
+class GroupEntry:
+    """Gets a parameter of an optimizer."""
+
+    owner: weakref.ref[Any]
+    group: int
+    place: int
+
+    def __call__(self) -> Any:
+        optimizer = self.owner()
+        if optimizer is None:
+            return None
         try:
-            return optimizer.param_groups[group]["params"][place] if optimizer is not None else None
+            return optimizer.param_groups[self.group]["params"][self.place]
         except (IndexError, KeyError):
             return None
 
-    return get
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """Gets a tensor of an optimizer's state."""
+
+    parameter: GroupEntry
+    key: Any
+
+    def __call__(self) -> Any:
+        optimizer = self.parameter.owner()
+        return states_of(optimizer, [self])[0] if optimizer is not None else None
 
 
-def _state_entry(owner: weakref.ref[Any], parameter: Get, key: Any) -> Get:
-    def get() -> Any:
-        optimizer = owner()
-        if optimizer is None:
-            return None
-        value = optimizer.state.get(parameter(), {}).get(key)
-        return value if is_tensor(type(value)) else None
+def states_of(optimizer: Any, entries: Iterable[StateEntry]) -> list[Any]:
+    """What ``entries`` of one optimizer get; None where there is no such tensor."""
+    groups, state = optimizer.param_groups, optimizer.state
+    tensors, found = sys.modules["torch"].Tensor, []
+    for one in entries:
+        at = one.parameter
+        try:
+            value = state.get(groups[at.group]["params"][at.place], _NOTHING).get(one.key)
+        except (IndexError, KeyError):
+            value = None
+        found.append(value if isinstance(value, tensors) else None)
+    return found
 
-    return get
+
+_NOTHING: dict[Any, Any] = {}
 
 
 def _is_zero(rate: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from math import inf
 from typing import Any
 
@@ -10,15 +10,17 @@ from remora.check.calls import NOTHING
 from remora.check.conditions import ABSENT
 from remora.check.observe.parameters import parameters_of
 from remora.check.observe.selecting import ALL, below, everything, readers
-from remora.check.observe.signature import KnownProperties, signing
+from remora.check.observe.signature import KnownProperties, Signing
 from remora.check.values import properties
+
+Read = Callable[[tuple[Any, ...], Mapping[str, Any]], Mapping[str, Any]]
 
 RESULT = "result"
 DIGEST, ROWS = f"{RESULT}.digest", f"{RESULT}.rows"
 
 
 class Inputs:
-    """Reads what was asked for of one function's inputs.
+    """Reads what was asked for of one function's inputs: :attr:`read` is paid at every call.
 
     A function whose signature is not known has its positional inputs called ``0``, ``1``, ….
     Defaults that are plain values are read as if they had been passed.
@@ -29,11 +31,12 @@ class Inputs:
         self._all, self._nothing = ALL in wanted, not wanted
         asked = {} if self._all else below(wanted)
         self._wanted = [
-            (self._position(name), name, self._defaults.get(name, ABSENT), signing(rests))
+            (self._position(name), name, self._defaults.get(name, ABSENT), Signing(rests))
             for name, rests in asked.items()
         ]
         self._readers = list(({} if self._all else readers(wanted)).values())
         self._known = KnownProperties()
+        self.read = self._reading()
 
     def _position(self, name: str) -> float:
         """Where it can be passed by position; infinity where it cannot."""
@@ -41,21 +44,27 @@ class Inputs:
             return self._names.index(name)
         return int(name) if name.isdecimal() else inf
 
-    def read(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._nothing:
-            return NOTHING
+    def _reading(self) -> Read:
         if self._all:
-            return self._read_all(args, kwargs)
-        given, signature = len(args), []
-        for position, name, default, sign in self._wanted:
-            signature.append(
-                sign(args[position] if position < given else kwargs.get(name, default))  # type: ignore[call-overload]
-            )
-        key = tuple(signature)
-        if (known := self._known.get(key)) is not None:
-            return known
-        found = self._read_wanted(args, kwargs)
-        return found if None in signature else self._known.meet(key, found)
+            return self._read_all
+        if self._nothing:
+            return _nothing
+        wanted, known, read_wanted = self._wanted, self._known, self._read_wanted
+
+        def read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+            given = len(args)
+            signature: list[Hashable] = []
+            for position, name, default, telling in wanted:
+                value = args[position] if position < given else kwargs.get(name, default)  # type: ignore[call-overload]
+                kind = type(value)
+                if (tell := telling[kind]) is None:
+                    return read_wanted(args, kwargs)
+                signature.append((kind, tell(value)))
+            key = tuple(signature)
+            found = known.get(key)
+            return found if found is not None else known.meet(key, read_wanted(args, kwargs))
+
+        return read
 
     def _read_wanted(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -87,17 +96,22 @@ class Outputs:
     def __init__(self, wanted: frozenset[str]) -> None:
         self._read = everything(RESULT) if ALL in wanted else readers(wanted).get(RESULT)
         self._digest, self._rows = DIGEST in wanted, ROWS in wanted
-        asked = None if ALL in wanted or self._digest or self._rows else below(wanted).get(RESULT)
-        self._sign = signing(asked) if asked is not None else None
+        is_signed = not (ALL in wanted or self._digest or self._rows)
+        self.telling = Signing(below(wanted).get(RESULT, ())) if is_signed else _Unsigned()
+        """What tells results apart; those that it tells nothing of have to be read."""
+        self.wanted = self._read is not None
+        """Whether anything is."""
         self._known = KnownProperties()
 
     def read(self, result: Any) -> Mapping[str, Any]:
-        if self._read is None:
+        if not self.wanted:
             return NOTHING
-        if self._sign is not None and (signature := self._sign(result)) is not None:
-            known = self._known.get(signature)
-            return known if known is not None else self._known.meet(signature, self._found(result))
-        return self._found(result)
+        kind = type(result)
+        if (tell := self.telling[kind]) is None:
+            return self._found(result)
+        signature = kind, tell(result)
+        known = self._known.get(signature)
+        return known if known is not None else self._known.meet(signature, self._found(result))
 
     def _found(self, result: Any) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -108,6 +122,17 @@ class Outputs:
         if self._rows:
             _rows(result, found)
         return found
+
+
+class _Unsigned(dict[type, None]):
+    """Of no type can anything be told."""
+
+    def __missing__(self, kind: type) -> None:
+        return None
+
+
+def _nothing(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    return NOTHING
 
 
 def _digest(result: Any, into: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from itertools import repeat
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +23,6 @@ from remora.check.observe.contents import (
     ELEMENTS_AT_A_PLACE,
     NUMPYS,
     PLACES,
-    PLAIN,
     SMALL,
     is_plain,
     memory_of,
@@ -46,6 +47,13 @@ _all = np.logical_and.reduce
 Array = np.ndarray[Any, Any]
 Place = tuple[int, int]
 """Where a tensor's elements lie, and how many bytes they take."""
+Where = tuple[list[int], list[int]]
+"""Of each tensor, where its elements lie; and how many bytes they take."""
+
+# What is asked of each tensor is asked without a call of Python, since that is paid at every step.
+_pointer, _is_contiguous = torch.Tensor.data_ptr, torch.Tensor.is_contiguous
+_gradient, _bytes = attrgetter("grad"), attrgetter("nbytes")
+_each_none = repeat(None)
 
 
 class Layout:
@@ -54,10 +62,13 @@ class Layout:
     A *place* is the number of one in the row, its *slot* that among all variables that are read.
     """
 
-    def __init__(self, slots: Sequence[int], where: Sequence[Place], item: int) -> None:
-        self.order = sorted(range(len(slots)), key=lambda one: where[one][1] > SMALL * item)
+    def __init__(self, slots: Sequence[int], bytes_of: Sequence[int], dtype: Any) -> None:
+        item = dtype.itemsize
+        self.order = sorted(range(len(slots)), key=lambda one: bytes_of[one] > SMALL * item)
         """By place, the position among the tensors that are there."""
-        sizes = [where[one][1] // item for one in self.order]
+        self.dtype, self.bits = dtype, _BITS[item]
+        """Of the elements; and as integers, of which a NaN equals itself, and 0 is not -0."""
+        sizes = [bytes_of[one] // item for one in self.order]
         read = [size if size <= SMALL else PLACES * ELEMENTS_AT_A_PLACE for size in sizes]
         self.slots = tuple(slots[one] for one in self.order)
         self.place_of = {slot: place for place, slot in enumerate(self.slots)}
@@ -79,7 +90,7 @@ class Layout:
 class _Known(NamedTuple):
     """Where tensors lay when last read."""
 
-    where: list[Place]
+    where: Where
     views: list[Array]
     layout: Layout
 
@@ -106,7 +117,8 @@ class Row:
 
     def differs(self, before: Row) -> Array | None:
         """Of each, whether any element read is another than ``before``; None: of all."""
-        layout, now, then = self.layout, self._bits(), before._bits()
+        layout = self.layout
+        now, then = self.numbers.view(layout.bits), before.numbers.view(layout.bits)
         found: Array = now.take(layout.probes) != then.take(layout.probes)
         if _all(found):
             return None
@@ -146,10 +158,6 @@ class Row:
         """The elements read of one, as a sample of it alone."""
         return self.numbers[self.layout.begins[place] : self.layout.ends[place]].tobytes()
 
-    def _bits(self) -> Array:
-        """As integers: a NaN equals itself there, and 0 is not -0."""
-        return self.numbers.view(_BITS[self.numbers.itemsize])
-
     def _summed(self, numbers: Array) -> Array:
         found: Array = np.add.reduceat(np.square(numbers), self.layout.begins)
         return found
@@ -164,12 +172,11 @@ class Rows:
         self.variables, self.dtype = tuple(variables), dtype
         self._places = places if places is not None else Places(self.variables)
         self._of_gradients = variables[0].kind == GRADIENT
-        self._item = NUMPYS[dtype].itemsize
         self._slots = tuple(range(len(variables)))
         self._known: dict[tuple[int, ...], _Known] = {}
         self._views: list[dict[Place, Array]] = [{} for _ in variables]
         """By slot, where its elements lay lately."""
-        self._nothing = Row(np.empty(0, NUMPYS[dtype]), Layout((), (), self._item))
+        self._nothing = Row(np.empty(0, NUMPYS[dtype]), Layout((), (), NUMPYS[dtype]))
 
     def of(self, names: Collection[str]) -> Rows | None:
         """What reads those of these ``names`` only; None if they are too few."""
@@ -187,49 +194,42 @@ class Rows:
 
         None if one of them is no such tensor any more.
         """
-        read = moment.read
-        if self not in read:
-            read[self] = self._read(self.tensors(moment))
-        return read[self]  # type: ignore[no-any-return]
+        if self in moment:
+            return moment[self]  # type: ignore[no-any-return]
+        found = moment[self] = self._read(self.tensors(moment))
+        return found
 
     def tensors(self, moment: Moment) -> list[Any]:
         """Those of the variables, by slot; None for one that is not there."""
-        parameters = self.parameters(moment)
+        if (found := moment.get(self._places)) is None:
+            found = moment[self._places] = self._places.tensors()
         if not self._of_gradients:
-            return parameters
-        return [None if one is None else one.grad for one in parameters]
+            return found
+        try:
+            return list(map(_gradient, found))
+        except AttributeError:
+            return [None if one is None else one.grad for one in found]
 
     def parameters(self, moment: Moment) -> list[Any]:
         """As :meth:`tensors`, but of gradients those of the parameters they are of."""
-        read, places = moment.read, self._places
-        if places not in read:
-            read[places] = places.tensors()
-        return read[places]  # type: ignore[no-any-return]
+        self.tensors(moment)
+        return moment[self._places]  # type: ignore[no-any-return]
 
-    def _read(self, tensors: list[Any]) -> Row | None:
-        slots, there = self._slots, [one for one in tensors if one is not None]
-        if not there:
-            return self._nothing
-        if len(there) < len(slots):
-            slots = tuple([slot for slot in slots if tensors[slot] is not None])
+    def _read(self, there: list[Any]) -> Row | None:
+        slots = self._slots
+        if missing := sum(map(is_, there, _each_none)):
+            if missing == len(there):
+                return self._nothing
+            slots = tuple([slot for slot, one in enumerate(there) if one is not None])
+            there = [there[slot] for slot in slots]
         try:
-            where = [(one.data_ptr(), one.nbytes) for one in there]
+            where = list(map(_pointer, there)), list(map(_bytes, there))
             known = self._known.get(slots)
             if known is None or known.where != where:
                 known = self._meet(slots, there, where)
         except _UNREADABLE:
             return None
-        return None if known is None else Row(self._joined(known), known.layout)
-
-    def _joined(self, known: _Known) -> Array:
-        _, views, layout = known
-        numbers = np.empty(layout.length, NUMPYS[self.dtype])
-        if layout.small:  # one of none would raise
-            np.concatenate(views[: layout.small], out=numbers[: layout.length_of_small])
-        if layout.small < len(views):
-            rest = numbers[layout.length_of_small :].reshape(-1, ELEMENTS_AT_A_PLACE)
-            np.concatenate(views[layout.small :], out=rest)
-        return numbers
+        return None if known is None else _joined(known.views, known.layout)
 
     def squares(self, row: Row, moment: Moment) -> Array:
         """As those of ``row``, but no large tensor that is not all zero has none.
@@ -252,39 +252,39 @@ class Rows:
     def _fits(self, tensor: Any) -> bool:
         return fits(tensor) and tensor.dtype is self.dtype
 
-    def _meet(
-        self, slots: tuple[int, ...], tensors: Sequence[Any], where: list[Place]
-    ) -> _Known | None:
-        """They do not lie where they lay."""
-        before = self._known.get(slots)
-        if before is not None and _sizes(before.where) == _sizes(where):
+    def _meet(self, slots: tuple[int, ...], tensors: Sequence[Any], where: Where) -> _Known | None:
+        """They do not lie where they lay. A gradient is a new tensor at every step."""
+        if not all(map(_is_contiguous, tensors)):
+            return None
+        (pointers, sizes), before = where, self._known.get(slots)
+        if before is not None and before.where[1] == sizes:
             layout = before.layout
         else:
-            layout = Layout(slots, where, self._item)
+            layout = Layout(slots, sizes, NUMPYS[self.dtype])
         views: list[Array] = []
         for slot, position in zip(layout.slots, layout.order, strict=True):
-            view = self._view(slot, where[position], tensors[position])
-            if view is None:
-                return None
+            place, known = (pointers[position], sizes[position]), self._views[slot]
+            if (view := known.get(place)) is None:
+                if not self._fits(tensors[position]):
+                    return None
+                if len(known) >= MOST_VIEWS:
+                    known.clear()
+                view = known[place] = _view(tensors[position])
             views.append(view)
         if len(self._known) >= MOST_LAYOUTS:
             self._known.clear()
         self._known[slots] = found = _Known(where, views, layout)
         return found
 
-    def _view(self, slot: int, where: Place, tensor: Any) -> Array | None:
-        """A gradient is a new tensor at every step, but lies in one of a few places."""
-        views = self._views[slot]
-        lies_in_a_row = tensor.is_contiguous()
-        view = views.get(where) if lies_in_a_row else None
-        if view is None:
-            is_usual = type(tensor) in PLAIN and tensor.dtype is self.dtype and tensor.is_cpu
-            if not ((is_usual and lies_in_a_row) or self._fits(tensor)):
-                return None
-            if len(views) >= MOST_VIEWS:
-                views.clear()
-            view = views[where] = _view(tensor)
-        return view
+
+def _joined(views: Sequence[Array], layout: Layout) -> Row:
+    numbers = np.empty(layout.length, layout.dtype)
+    if layout.small:  # one of none would raise
+        np.concatenate(views[: layout.small], out=numbers[: layout.length_of_small])
+    if layout.small < len(views):
+        rest = numbers[layout.length_of_small :].reshape(-1, ELEMENTS_AT_A_PLACE)
+        np.concatenate(views[layout.small :], out=rest)
+    return Row(numbers, layout)
 
 
 def fits(tensor: Any) -> bool:
@@ -312,7 +312,3 @@ def _view(tensor: torch.Tensor) -> Array:
     if tensor.numel() > SMALL:
         return sampled(tensor)
     return np.ndarray((tensor.numel(),), NUMPYS[tensor.dtype], memory_of(tensor))
-
-
-def _sizes(where: Sequence[Place]) -> list[int]:
-    return [size for _, size in where]

@@ -1,7 +1,8 @@
 """What the wanted properties of a value follow from, told faster than the properties themselves.
 
 Calls of one function are given the same again and again: tensors of one dtype, the same switches.
-Equal signatures have equal properties, so these are read once and then looked up.
+Equal signatures have equal properties, so these are read once and then looked up. What is told of a
+value is told by a callable of C wherever there is one: it is asked at every call of the program.
 """
 
 from __future__ import annotations
@@ -12,62 +13,76 @@ from typing import Any
 
 from remora.check.calls import Known
 from remora.check.conditions import ABSENT
-from remora.check.values import CONSTANT, GETTERS, MODULE, OTHER, PLAIN, TENSOR, sort_of
+from remora.check.values import (
+    CONSTANT,
+    GETTERS,
+    MAPPING,
+    MODULE,
+    OTHER,
+    PLAIN,
+    SEQUENCE,
+    TENSOR,
+    plain_items,
+    sort_of,
+)
 
 MOST_KNOWN = 1024
 """So many different properties of one function's calls are kept; then it begins anew."""
 
-Sign = Callable[[Any], Hashable | None]
-"""The signature of a value; None where it has none, and its properties have to be read."""
+Tell = Callable[[Any], Hashable]
 _OF_TENSORS = ("dtype", "ndim", "shape", "requires_grad")
 _ITS_OWN = frozenset(suffix for suffix, _ in GETTERS[OTHER]) - {"kind"}
 """Properties that follow from no more than the value itself, now."""
 
 
-def signing(wanted: Iterable[str]) -> Sign:
-    """What signs values of which ``wanted`` is read: suffixes, or empty for the value itself."""
-    suffixes = frozenset(wanted)
-    by_kind: dict[type, Callable[[Any], Any] | None] = {}
-    if not suffixes & _ITS_OWN:
-        by_kind[type(ABSENT)] = _is_absent
+class Signing(dict[type, Tell | None]):
+    """By type, what tells values of it apart that differ in what is wanted of them.
 
-    def sign(value: Any) -> Hashable | None:
-        kind = type(value)
-        try:
-            get = by_kind[kind]
-        except KeyError:
-            get = by_kind[kind] = _getter(kind, suffixes)
-        return None if get is None else (kind, get(value))
+    The signature of a value is its type and what is told of it. None for a type whose values have
+    no signature: their properties have to be read.
 
-    return sign
+    Args:
+        wanted: suffixes, or empty for the value itself.
+    """
+
+    def __init__(self, wanted: Iterable[str]) -> None:
+        self._wanted = frozenset(wanted)
+
+    def __missing__(self, kind: type) -> Tell | None:
+        found = self[kind] = _telling(kind, self._wanted)
+        return found
 
 
-def _getter(kind: type, suffixes: frozenset[str]) -> Callable[[Any], Any] | None:
+def _telling(kind: type, wanted: frozenset[str]) -> Tell | None:
+    """``type`` where the type has told all there is to tell."""
     sort = sort_of(kind)
-    if sort in (PLAIN, CONSTANT):
-        return _itself
-    if sort not in (TENSOR, MODULE, OTHER) or suffixes & _ITS_OWN:
+    if not wanted:
+        return type
+    if sort == PLAIN:
+        return type if kind is type(None) else kind  # called on one of them, it gives that one
+    if sort == CONSTANT:
+        return str
+    if sort == SEQUENCE:
+        return _plain_or_not if wanted == {""} else None
+    if sort == MAPPING:
+        return type if wanted == {"kind"} else None
+    if sort not in (TENSOR, MODULE, OTHER) or wanted & _ITS_OWN:
         return None
-    told = [name for name in _OF_TENSORS if name in suffixes] if sort == TENSOR else []
+    if kind is type(ABSENT):
+        return id
+    told = [name for name in _OF_TENSORS if name in wanted] if sort == TENSOR else []
     if told:
         return attrgetter(*told)
-    return _training if sort == MODULE and "training" in suffixes else _nothing
+    return _training if sort == MODULE and "training" in wanted else type
 
 
-def _is_absent(value: Any) -> bool:
-    return value is ABSENT
-
-
-def _itself(value: Any) -> Any:
-    return value
+def _plain_or_not(items: Any) -> Hashable:
+    plain = plain_items(items)
+    return None if plain is None else tuple(zip(map(type, plain), plain, strict=True))
 
 
 def _training(module: Any) -> Any:
     return module.__dict__.get("training")
-
-
-def _nothing(_: Any) -> None:
-    return None
 
 
 class KnownProperties(dict[Hashable, Known]):

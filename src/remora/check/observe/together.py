@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from remora.check.conditions import Properties
 from remora.check.observation import GRADIENT, PARAMETER, Alike, Observation
 from remora.check.observe.around import Unsettled
-from remora.check.observe.contents import is_finite, is_zero
+from remora.check.observe.contents import has_finite_sum, is_finite, is_zero
 from remora.check.observe.moment import Moment
 from remora.check.observe.rows import Row, Rows
 from remora.check.observe.watched import WHOLE_EVERY, Before, Needs, Watched
@@ -36,10 +36,8 @@ class _Taken:
         self.zero = any(one.zero for one in needs)
         self.finite = any(one.finite for one in needs)
         self.slots = [slot for slot, one in enumerate(each) if one is not None]
-
-    def whole(self, slot: int) -> bool:
-        one = self.each[slot]
-        return one is not None and one[1].whole
+        self.whole = {slot for slot in self.slots if each[slot][1].whole}  # type: ignore[index]
+        """Those of which all elements are read."""
 
     def decides(self, slot: int) -> bool:
         """Whether it has to be known if the content of ``slot`` changed."""
@@ -109,7 +107,7 @@ class Together:
         if after is None:
             return self._one_by_one(begun)
         if after.layout.slots:
-            facts = self._facts(taken, before, after)
+            facts = self._facts(taken, before, after, moment)
             if facts[0] is not None and after.layout.large:
                 self._doubt(after, facts[0])
         else:
@@ -172,7 +170,7 @@ class Together:
             ]
         )
 
-    def _facts(self, taken: _Taken, before: Row | None, after: Row) -> _Facts:
+    def _facts(self, taken: _Taken, before: Row | None, after: Row, moment: Moment) -> _Facts:
         changed = zero = finite = None
         if before is not None and before.layout.slots:
             same = before.layout is after.layout
@@ -181,7 +179,8 @@ class Together:
             zero = after.is_zero()
         if taken.finite:
             finite = after.is_finite()
-        not_whole = self._not_whole(taken, after, zero, finite) if after.layout.large else ()
+        large = after.layout.large and (taken.finite or taken.zero)
+        not_whole = self._not_whole(taken, after, zero, finite, moment) if large else ()
         return (
             None if changed is None else changed.tobytes(),
             None if zero is None else zero.tobytes(),
@@ -189,22 +188,26 @@ class Together:
             not_whole,
         )
 
-    def _not_whole(self, taken: _Taken, after: Row, zero: Any, finite: Any) -> tuple[int, ...]:
+    def _not_whole(
+        self, taken: _Taken, after: Row, zero: Any, finite: Any, moment: Moment
+    ) -> tuple[int, ...]:
         """The large ones of which all has to be read now, and is not as their sample is."""
-        if not (taken.finite or taken.zero):
-            return ()
         self._turn += 1
-        found = []
+        whole, turn, found = taken.whole, self._turn, []
+        tensors: list[Any] | None = None
         for place, slot in enumerate(after.layout.large, after.layout.small):
-            if not (taken.whole(slot) or (self._turn + slot) % WHOLE_EVERY == 0):
+            if slot not in whole and (turn + slot) % WHOLE_EVERY:
                 continue
-            tensor = self.watched[slot].variable.value()
+            if tensors is None:
+                tensors = self._rows.tensors(moment)
+            tensor = tensors[slot]
             looks_finite = taken.finite and (finite is None or finite[place])
             looks_zero = zero is not None and zero[place]
-            if tensor is not None and (
-                (looks_finite and is_finite(tensor, None, enough=False) is False)
-                or (looks_zero and is_zero(tensor, None, enough=False) is False)
-            ):
+            if (
+                looks_finite
+                and not has_finite_sum(tensor)
+                and is_finite(tensor, None, enough=False) is False
+            ) or (looks_zero and is_zero(tensor, None, enough=False) is False):
                 found.append(slot)
         return tuple(found)
 

@@ -133,13 +133,12 @@ class ContainsMachine(Machine):
             self._count_of(rule.claim)
 
     def on_begin(self) -> dict[str, Callable[[Call], None]]:
-        return {
-            name: _Begin(
-                self._counts.get(name, ()),
-                [self._count_of(rule.claim) for rule in self._by_parent.get(name, ())],
-            )
-            for name in {*self._counts, *self._by_parent}
+        counting = {name: Counting(counts) for name, counts in self._counts.items()}
+        noting = {
+            name: _Noting([self._count_of(one.claim) for one in rules], counting.get(name))
+            for name, rules in self._by_parent.items()
         }
+        return {**counting, **noting}
 
     def on_end(self) -> dict[str, Callable[[Call], None]]:
         return {
@@ -161,35 +160,50 @@ class _Count:
 
     def __init__(self, inputs: Mapping[str, Any]) -> None:
         self.inputs = inputs
-        self._asked = tuple(inputs.items())
         self.by_thread: dict[int, int] = {}
 
-    def meets(self, call: Call) -> bool:
-        given = call.inputs
-        for name, value in self._asked:  # noqa: SIM110  a generator costs twice as much
-            if not same(given.get(name, ABSENT), value):
-                return False
-        return True
+    def meets(self, given: Mapping[str, Any]) -> bool:
+        return all(same(given.get(name, ABSENT), value) for name, value in self.inputs.items())
 
 
-class _Begin:
-    def __init__(self, counts: Sequence[_Count], children: Sequence[_Count]) -> None:
-        self._all = next((one.by_thread for one in counts if not one.inputs), None)
-        self._some = [one for one in counts if one.inputs]
-        self._children = [one.by_thread for one in children]
-        self.counts_only = self._all if not (self._some or self._children) else None
-        """By thread, what one more of a call is counted in, where no more is done."""
+class Counting:
+    """Counts the calls of one function, each where it has the inputs that are asked."""
+
+    def __init__(self, counts: Sequence[_Count]) -> None:
+        self._counts = counts
+        self._known: dict[int, tuple[list[dict[int, int]], object]] = {}
+
+    def counted_with(self, inputs: Mapping[str, Any]) -> list[dict[int, int]]:
+        """Each by thread, where a call that was given ``inputs`` counts."""
+        known = self._known.get(id(inputs))
+        return known[0] if known is not None else self._meet(inputs)
 
     def __call__(self, call: Call) -> None:
         thread = call.thread
-        if (counted := self._all) is not None:
+        for counted in self.counted_with(call.inputs):
             counted[thread] = counted.get(thread, 0) + 1
-        if self._some:
-            for one in self._some:
-                if one.meets(call):
-                    one.by_thread[thread] = one.by_thread.get(thread, 0) + 1
-        if self._children:
-            call.note(ContainsMachine, [seen.get(thread, 0) for seen in self._children])
+
+    def _meet(self, inputs: Mapping[str, Any]) -> list[dict[int, int]]:
+        found = [one.by_thread for one in self._counts if one.meets(inputs)]
+        if type(inputs) is Known:
+            if len(self._known) >= MOST_VERDICTS:
+                self._known.clear()
+            self._known[id(inputs)] = found, inputs
+        return found
+
+
+class _Noting:
+    """Notes how often each child of one function had been called when a call of it began."""
+
+    def __init__(self, children: Sequence[_Count], counting: Counting | None) -> None:
+        self._children = [one.by_thread for one in children]
+        self._counting = counting
+
+    def __call__(self, call: Call) -> None:
+        if self._counting is not None:
+            self._counting(call)
+        thread = call.thread
+        call.notes[ContainsMachine] = [seen.get(thread, 0) for seen in self._children]
 
 
 class _End:
@@ -201,7 +215,7 @@ class _End:
         self._known: dict[tuple[int, int], tuple[list[_Judged], object]] = {}
 
     def __call__(self, call: Call) -> None:
-        if call.failed or call.notes is None:
+        if call.failed:
             return
         thread, counts = call.thread, call.notes[ContainsMachine]
         for rule, counted, place, seen in self._concerning(call):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from remora.check.calls import Call
@@ -18,7 +18,7 @@ class EachNumber(Machine):
         self._by_function: dict[str, dict[str, list[_Judged]]] = defaultdict(dict)
         """By function and condition: one that many rules share is decided once."""
         for rule in rules:
-            judged = _Judged(rule, self.number(rule.claim), self.holding(rule.claim))
+            judged = _Judged(rule, self.number(rule.claim), *self.bounds(rule.claim))
             of_function = self._by_function[rule.claim.function]
             of_function.setdefault(repr(rule.condition), []).append(judged)
 
@@ -33,9 +33,9 @@ class EachNumber(Machine):
         """What is told of one that the claim does not hold of."""
 
     @staticmethod
-    def holding(claim: Any) -> Callable[[float], bool]:
-        """What tells whether ``claim`` holds of a number."""
-        return claim.holds  # type: ignore[no-any-return]
+    @abstractmethod
+    def bounds(claim: Any) -> tuple[float, float]:
+        """``claim`` holds of the numbers from the first to the second, and of no NaN."""
 
     def on_begin(self) -> dict[str, Any]:
         return {}
@@ -50,15 +50,16 @@ class EachNumber(Machine):
         for judged in self._by_function[call.function].values():
             if not judged[0].rule.concerns(call):
                 continue
-            for rule, number, holds in judged:
+            for rule, number, low, high in judged:
                 value = numbers.get(number)
                 if value is not None:
                     rule.triggered += 1
-                    if not holds(value):
+                    if not low <= value <= high:
                         rule.report(self.seen(value), call)
 
 
 class _Judged(NamedTuple):
     rule: Rule
     number: str
-    holds: Callable[[float], bool]
+    low: float
+    high: float

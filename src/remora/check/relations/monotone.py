@@ -15,6 +15,7 @@ Not among TrainCheck's relations.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -41,9 +42,6 @@ class Monotone(Claim, frozen=True, tag="monotone", omit_defaults=True):
 
     def functions(self) -> tuple[str, ...]:
         return (self.function,)
-
-    def holds(self, growth: float) -> bool:
-        return growth >= 0 if self.by is None else growth == self.by
 
 
 class MonotoneLearner(Learner):
@@ -81,6 +79,10 @@ class MonotoneMachine(EachNumber):
     @staticmethod
     def number(claim: Monotone) -> str:
         return claim.counter
+
+    @staticmethod
+    def bounds(claim: Monotone) -> tuple[float, float]:
+        return (0, math.inf) if claim.by is None else (claim.by, claim.by)
 
     @staticmethod
     def seen(value: float) -> str:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from remora.check.calls import Call
@@ -188,10 +188,9 @@ class RangeMachine(EachNumber):
         return claim.number
 
     @staticmethod
-    def holding(claim: Range) -> Callable[[float], bool]:
+    def bounds(claim: Range) -> tuple[float, float]:
         low = -math.inf if claim.low is None else claim.low
-        high = math.inf if claim.high is None else claim.high
-        return lambda value: low <= value <= high  # which no NaN is
+        return low, math.inf if claim.high is None else claim.high
 
     @staticmethod
     def seen(value: float) -> str:

@@ -58,7 +58,8 @@ def _linear(low: float, high: float, wanted: int) -> Scale:
     step = _round_step((high - low) / wanted)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    return Scale(low, high, False, tuple(round(i * step, 12) for i in range(first, last + 1)))
+    ticks = tuple(float(f"{i * step:.12g}") for i in range(first, last + 1))
+    return Scale(min((low, *ticks)), max((high, *ticks)), False, ticks)
 
 
 def _round_step(raw: float) -> float:
