@@ -75,6 +75,7 @@ SLOW_TESTS = (
     "sharded/test_ranks.py::test_killed_ranks_go_on_as_if_nothing_had_been",
     "formats/test_dcp.py::test_sharded_tensors_are_put_together",
     "test_faults.py::test_power_may_be_lost_after_a_fault",
+    "cli/test_bench.py::test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on",
     "cli/test_bench.py::test_kill_9_loses_at_most_the_trial_in_flight",
     "docs/test_examples.py::test_the_checkpointed_loop_resumes_and_its_slots_open_without_us",
     "docs/test_examples.py::test_the_results_can_be_read_as_shown",

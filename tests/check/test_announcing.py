@@ -50,15 +50,36 @@ def test_what_misses_one_function_is_told_once_and_the_rest_named() -> None:
     assert {one.group for one in screen.findings.violations} == {first}
 
 
-def test_causes_are_of_one_step() -> None:
+def test_what_is_missed_in_one_step_after_another_is_told_once() -> None:
     screen = Screen()
-    screen.find(Cover("zero_grad", "forward"), "forward", step=1)
+    first = screen.find(Cover("zero_grad", "forward"), "forward", step=1)
     screen.announcer.step_ended()
-    later = screen.find(Cover("zero_grad", "backward"), "backward", step=2)
+    later = screen.find(Lead("backward", "zero_grad"), "backward", step=2)
+    screen.announcer.step_ended()
+
+    assert screen.whole() == 1
+    assert screen.lines[-1] == f"  [{first}] and 1 more invariant of the same cause: {later}"
+
+
+def test_what_a_call_does_wrong_is_of_one_step() -> None:
+    screen = Screen()
+    screen.find(Changes("step", "parameter", "changed"), "step", step=1)
+    screen.announcer.step_ended()
+    later = screen.find(Changes("step", "parameter", "finite"), "step", step=2)
     screen.announcer.step_ended()
 
     assert screen.whole() == 2
     assert screen.findings.violations[-1].group == later
+
+
+def test_in_a_job_of_several_ranks_the_first_is_named_too() -> None:
+    lines: list[str] = []
+    announcer = Announcer(lines.append, names_rank=True)
+    invariant = Invariant(claim=Cover("zero_grad", "forward"))
+    findings = Findings(announcer.found, where=lambda: None)
+    findings.add(Finding(invariant, 3, "not so", None))
+
+    assert lines[0].startswith("step 3 on rank 0: ")
 
 
 def test_another_cause_is_told_whole_as_well() -> None:

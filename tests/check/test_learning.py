@@ -16,6 +16,7 @@ import pytest
 from tests.check.stories import Story, Told, learned
 
 from remora.check import learning
+from remora.check.calls import OPTIMIZER_STEP
 from remora.check.invariants import (
     Header,
     Invariant,
@@ -27,6 +28,7 @@ from remora.check.invariants import (
 from remora.check.learner import InvariantLearner
 from remora.check.learning import Learning
 from remora.check.relations.contains import Contains
+from remora.check.relations.range import Range
 from remora.check.services import LearnService
 from remora.core.errors import InvariantsUnusable
 from remora.tap.job import Job
@@ -107,6 +109,20 @@ def test_what_the_file_said_and_this_run_breaks_is_dropped(tmp_path: Path) -> No
     assert "forward calls linear" in words(path)
     assert "forward calls relu" not in words(path)
     assert said[-1].endswith(f"of 10 steps of 2 runs in {path}")
+
+
+def test_bounds_that_this_run_goes_beyond_become_wider(tmp_path: Path) -> None:
+    path = tmp_path / "f.inv"
+    learn(path, [[_step_with_norm(1.0), "step"]] * 20)
+    said = learn(path, [[_step_with_norm(1000.0), "step"]] * 20)
+
+    [claim] = [one.claim for one in read_invariants(path).invariants if one.relation == "range"]
+    assert claim == Range(OPTIMIZER_STEP, "gradient norm", 0.01, 10_000.0)
+    assert not any("dropped" in line for line in said)
+
+
+def _step_with_norm(size: float) -> Told:
+    return Told(OPTIMIZER_STEP, inputs={"self.elements": 10}, numbers={"gradient norm": size})
 
 
 def test_what_this_run_never_came_to_stays(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from remora.check.merging import merge
 from remora.check.pruning import prune, select
 from remora.check.relations.contains import Contains
 from remora.check.relations.cover import Cover
+from remora.check.relations.range import Range
 from remora.core.errors import BadValue, UnknownName
 
 A_B = Invariant(claim=Contains("a", "b"), support=5)
 A_C = Invariant(claim=Contains("a", "c"), support=5)
 D_E = Invariant(claim=Cover("e", "d"), support=9, against=2)
+STEP = "torch.optim.Optimizer.step"
 TRAINING = Condition(any_of=((Constant("phase", ("train",)),),))
 
 
@@ -63,6 +65,30 @@ def test_under_another_condition_it_is_another_invariant() -> None:
 
     assert merged.kept.invariants == ()
     assert len(merged.dropped) == 2
+
+
+def test_of_bounds_that_differ_the_widest_count() -> None:
+    one = of(bounds(0.01, 10.0), bounds(1.0, 2.0, "update"), calls={STEP: 60})
+    other = of(bounds(0.1, 100.0), bounds(None, 3.0, "update"), calls={STEP: 60})
+    merged = merge({"one": one, "other": other})
+
+    assert [each.claim for each in merged.kept.invariants] == [
+        Range(STEP, "gradient norm", 0.01, 100.0), Range(STEP, "update", None, 3.0),
+    ]  # fmt: skip
+    assert [each.support for each in merged.kept.invariants] == [120, 120]
+    assert not merged.dropped
+
+
+def test_where_no_bound_is_left_nothing_is() -> None:
+    one, other = of(bounds(1.0, None), calls={STEP: 60}), of(bounds(None, 2.0), calls={STEP: 60})
+    merged = merge({"one": one, "other": other})
+
+    assert merged.kept.invariants == ()
+    assert len(merged.dropped) == 2
+
+
+def bounds(low: float | None, high: float | None, number: str = "gradient norm") -> Invariant:
+    return Invariant(claim=Range(STEP, number, low, high), support=60)
 
 
 def test_support_adds_up_and_the_header_says_where_all_came_from() -> None:

@@ -171,12 +171,12 @@ class SlowHostCopy(HostCopy):
     """A copy that would still be running when the next step changes the state."""
 
     def take(self, state: Any) -> Any:
-        time.sleep(0.1)
+        time.sleep(0.5)
         return super().take(state)
 
 
 def test_the_update_waits_for_the_copy_and_the_wait_is_a_stall(tmp_path: Path) -> None:
-    """GIVEN a copy of 100 ms and steps of 20
+    """GIVEN a copy of 500 ms and steps of 20
     THEN what was copied is the state as it was, and the rest of the wait is counted."""
     session = PausingSession()
     ride: Any = _ride("checkfreq-like", session, tmp_path, every=4)
@@ -185,7 +185,7 @@ def test_the_update_waits_for_the_copy_and_the_wait_is_a_stall(tmp_path: Path) -
         ride.step()
     expected = session.model.state_dict()["0.weight"].clone()
     ride.step()
-    assert 0.05e9 < ride.stalls_ns[0] < 5e9
+    assert 0.05e9 < ride.stalls_ns[0] < 10e9
     ride.drain()
     ride.close()
     assert torch.equal(_torch_load(tmp_path / "step-4")["model.0.weight"], expected)

@@ -26,14 +26,15 @@ class Announcer:
 
     Args:
         say: takes what is for the user's eyes.
+        names_rank: whether the job has several, so that each violation says of which it is.
     """
 
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self._say = say
+    def __init__(self, say: Callable[[str], object], *, names_rank: bool = False) -> None:
+        self._say, self._names_rank = say, names_rank
         self._lock = threading.RLock()
         self._told = self._told_in_step = 0
         self._whole: set[str] = set()
-        """Invariants told whole in this step."""
+        """Invariants told whole."""
         self._same: dict[str, list[str]] = defaultdict(list)
         """By one of these, others of the same cause."""
         self._others: list[str] = []
@@ -55,20 +56,20 @@ class Announcer:
         self._told += 1
         self._told_in_step += 1
         self._whole.add(violation.invariant)
-        self._say(in_words(violation))
+        self._say(in_words(violation, names_rank=self._names_rank))
         if self._told == MOST_IN_RUN:
             self._say(f"{MOST_IN_RUN} have been told; what else is found is counted until the end")
 
     def step_ended(self) -> None:
         """Name what else was found in this step."""
-        if not (self._told_in_step or self._others):
+        if not (self._told_in_step or self._others or self._same):
             return
         with self._lock:
             for first, names in self._same.items():
                 self._say(f"  [{first}] and {_more(names)} of the same cause: {_named(names)}")
             if self._others:
                 self._say(f"  and {_more(self._others)} in the same step: {_named(self._others)}")
-            self._whole, self._others, self._told_in_step = set(), [], 0
+            self._others, self._told_in_step = [], 0
             self._same.clear()
 
     def ended(self) -> None:
@@ -79,10 +80,10 @@ class Announcer:
             self._say(f"{self._untold.total():,} more did not hold, told only in --report: {each}")
 
 
-def in_words(violation: Violation) -> str:
+def in_words(violation: Violation, *, names_rank: bool = False) -> str:
     """What is said of a violation when it is found: three lines."""
     where = f" ({violation.where})" if violation.where else ""
-    rank = f" on rank {violation.rank}" if violation.rank else ""
+    rank = f" on rank {violation.rank}" if violation.rank or names_rank else ""
     return (
         f"step {violation.step}{rank}: an invariant does not hold [{violation.invariant}]\n"
         f"  expected: {violation.expected}\n"

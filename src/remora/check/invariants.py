@@ -53,6 +53,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     steps: int
     calls: dict[str, int] = {}
     """By function, how often it was called."""
+    rank: int = 0
+    """Which of the processes of a job of several."""
 
 
 class HeldOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,11 +81,16 @@ class Invariants(msgspec.Struct, frozen=True, kw_only=True):
     invariants: tuple[Invariant, ...]
 
     def in_words(self) -> str:
-        """How many, of how much: ``64 invariants of 120 steps of 2 runs``."""
-        sources = self.header.sources
-        steps = counted(sum(source.steps for source in sources), "step")
-        runs = f" of {len(sources)} runs" if len(sources) > 1 else ""
-        return f"{counted(len(self.invariants), 'invariant')} of {steps}{runs}"
+        """How many, of how much: ``64 invariants of 120 steps of 2 runs``.
+
+        Ranks of one run take the same steps.
+        """
+        runs = [source for source in self.header.sources if not source.rank]
+        ranks = len(self.header.sources) - len(runs)
+        of = f" of {len(runs)} runs" if len(runs) > 1 else ""
+        on = f" on {len(runs) + ranks} ranks" if ranks else ""
+        steps = counted(sum(source.steps for source in runs), "step")
+        return f"{counted(len(self.invariants), 'invariant')} of {steps}{of}{on}"
 
 
 def write_invariants(path: Path, invariants: Invariants) -> None:

@@ -65,15 +65,16 @@ class InvariantLearner(Broad):
         for learner in self._learners:
             learner.step_ended(step)
 
-    def run_ended(self, program: str) -> None:
-        """One run is over; the next may be of another program."""
-        self._sources.append(self._source(program))
+    def run_ended(self, program: str, rank: int = 0) -> None:
+        """One run is over, or one rank of it; the next may be of another program."""
+        self._sources.append(self._source(program, rank))
         self._calls, self._steps = Counter(), 0
         for learner in self._learners:
             learner.run_ended()
 
-    def _source(self, program: str) -> Source:
-        return Source(program=program, steps=self._steps, calls=dict(sorted(self._calls.items())))
+    def _source(self, program: str, rank: int = 0) -> Source:
+        calls = dict(sorted(self._calls.items()))
+        return Source(program=program, steps=self._steps, calls=calls, rank=rank)
 
     def invariants(self, running: str | None = None) -> Invariants:
         """What has been learned so far.

@@ -15,7 +15,7 @@ from pathlib import Path
 from remora.check.checker import Checker, Finding
 from remora.check.invariants import Invariants, read_invariants, write_invariants
 from remora.check.learner import InvariantLearner
-from remora.check.merging import merge
+from remora.check.merging import merge, widened
 from remora.check.ranks.kept import MOST_BYTES, KeptTrace, temporary
 from remora.check.ranks.meeting import Room
 from remora.check.sink import Sink
@@ -60,6 +60,8 @@ class Learning(Tee):
         self._every_s, self._clock = save_every_s, clock
         self._before = read_invariants(path) if path.exists() else None
         self._violated: dict[str, Finding] = {}
+        self._broken: list[Finding] = []
+        """Those of them that are dropped for it."""
         self._learner = InvariantLearner()
         before = self._before.invariants if self._before is not None else ()
         self._checker = Checker(before, self._violate)
@@ -158,7 +160,7 @@ class Learning(Tee):
         self._others.append((rank, file))
         self._learner.join(self._room.seat(rank))
         _replay(file, f"rank {rank} of {THIS_RUN}", self._learner)
-        self._learner.run_ended(self._program)
+        self._learner.run_ended(self._program, rank)
 
     def _try_on_others(self) -> None:
         """What the file said before was checked on this rank, and by itself."""
@@ -170,13 +172,16 @@ class Learning(Tee):
         """With what the file said before and this run, which it was tried on, has not broken."""
         if self._before is None:
             return learned, ()
-        before = without(self._before, self._violated)
+        before, learned = widened([self._before, learned])
+        names = {one.name for one in before.invariants}  # others, where bounds are wider now
+        self._broken = [one for name, one in self._violated.items() if name in names]
+        before = without(before, self._violated)
         tried = [(one.name, THIS_RUN) for one in before.invariants]
         merged = merge({str(self._path): before, THIS_RUN: learned}, settled=tried)
         return merged.kept, merged.dropped
 
     def _no_longer(self) -> list[Dropped]:
-        return [failed_in(finding, THIS_RUN) for finding in self._violated.values()]
+        return [failed_in(finding, THIS_RUN) for finding in self._broken]
 
 
 def _replay(file: RawIOBase, called: str, sink: Sink) -> Replayed:

@@ -66,7 +66,7 @@ def _learn(learner: InvariantLearner, run: Recorded, meeting: Meeting | None) ->
     if meeting is not None:
         learner.join(meeting)
     played = run.play(learner)
-    learner.run_ended(played.program)
+    learner.run_ended(played.program, run.rank)
     return played
 
 
@@ -81,12 +81,13 @@ def check_run(
     Raises:
         TraceUnusable: there is no trace, or a damaged one.
     """
-    announcer = Announcer(say)
+    runs = runs_in([place])
+    announcer = Announcer(say, names_rank=any(run.rank for run, _ in runs))
     findings = Findings(announcer.found, where=lambda: None)
     invariants = reading.invariants.invariants
     judged = [0] * len(invariants)
     replayed = []
-    for run, meeting in runs_in([place]):
+    for run, meeting in runs:
         checker = Checker(invariants, findings.add, announcer.step_ended)
         if meeting is not None:
             checker.join(meeting)

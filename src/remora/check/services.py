@@ -194,7 +194,8 @@ class CheckService(Service):
         self._reports = tuple(map(check_report_name, reports))
         self._program, self._stderr = program, stderr
         self._on_violation = on_violation
-        self._announcer = Announcer(lambda text: _say(stderr, text))
+        self._names_rank = world_of_process() > 1
+        self._announcer = Announcer(lambda text: _say(stderr, text), names_rank=self._names_rank)
         self.findings = Findings(self._announce, rank=rank_of_process())
         self._checker = Checker(
             self._invariants.invariants, self.findings.add, self._announcer.step_ended
@@ -233,7 +234,7 @@ class CheckService(Service):
     def _announce(self, violation: Violation) -> None:
         if self._on_violation == "raise":
             self._conclude(self.report())  # it is off the job once this is raised
-            raise InvariantViolated(in_words(violation))
+            raise InvariantViolated(in_words(violation, names_rank=self._names_rank))
         if callable(self._on_violation):
             self._hand_over(self._on_violation, violation)
         elif self._ranks.is_first_to_tell(violation.invariant):

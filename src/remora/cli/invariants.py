@@ -172,7 +172,8 @@ def _of_file(invariants: Invariants) -> Iterable[str]:
     header = invariants.header
     yield invariants.in_words() + (f", torch {header.torch}" if header.torch else "")
     for source in header.sources:
-        yield f"learned from {source.program}, {source.steps:,} steps"
+        rank = f", rank {source.rank}" if source.rank else ""
+        yield f"learned from {source.program}{rank}, {source.steps:,} steps"
     for held in header.held_out:
         gone = f"{len(held.dropped):,} dropped"
         yield f"checked against {held.program}, {held.steps:,} steps: {gone}"

@@ -45,6 +45,17 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The function whose calls its condition is about; None where it is about no call."""
         return self.functions()[0]
 
+    def subject(self) -> Hashable | None:
+        """What it is about, if claims about the same can be :meth:`joined`."""
+        return None
+
+    def joined(self, other: Any) -> Claim | None:
+        """Both in one, which holds wherever one of them does; ``other`` is about the same.
+
+        None where that would say nothing.
+        """
+        raise NotImplementedError
+
     def handed_on(self, to: Mapping[str, str]) -> Claim | None:
         """The same, said of those that functions only hand ``to`` (:mod:`remora.check.handing_on`).
 

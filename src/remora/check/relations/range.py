@@ -72,6 +72,16 @@ class Range(Claim, frozen=True, tag="range", omit_defaults=True):
         loss = loss_of(self.number)
         return (self.function,) if loss is None else (self.function, loss)
 
+    def subject(self) -> tuple[str, str]:
+        return self.function, self.number
+
+    def joined(self, other: Range) -> Range | None:
+        """With the wider bounds; a side on which one of them has none has none."""
+        lows, highs = (self.low, other.low), (self.high, other.high)
+        low = None if None in lows else min(lows)  # type: ignore[type-var]
+        high = None if None in highs else max(highs)  # type: ignore[type-var]
+        return None if low is high is None else Range(self.function, self.number, low, high)
+
     def holds(self, value: float) -> bool:
         above = self.low is None or value >= self.low
         return above and (self.high is None or value <= self.high) and not math.isnan(value)
