@@ -26,6 +26,7 @@ class Board:
 
     def __init__(self, store: Any, prefix: str, *, patience_s: float) -> None:
         self._source, self._patience = store.clone(), timedelta(seconds=patience_s)
+        self._source.set_timeout(self._patience)  # for as long its clones try to connect, too
         self._prefix = prefix
         self._own = threading.local()
 

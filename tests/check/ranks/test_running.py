@@ -238,7 +238,7 @@ def test_a_rank_that_stops_stops_nobody(tmp_path: Path) -> None:
     finally:
         for rank in ranks:
             rank.kill()
-            rank.wait()
+            rank.communicate()
 
     assert "rank 1 is done" in said
     assert said.count("does not answer; ranks are not compared from now on") == 1

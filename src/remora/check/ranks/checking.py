@@ -65,4 +65,5 @@ class RanksOfCheck:
             self.meeting.close()
 
     def _lost(self, why: str) -> None:
+        self._gathering = None  # it would look for the same store
         self._say(f"{why}; ranks are not compared from now on")
