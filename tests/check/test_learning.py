@@ -151,6 +151,13 @@ def test_what_earlier_runs_broke_is_not_learned_anew(tmp_path: Path) -> None:
     assert any(f"{path} calls forward 5 times and does not have it" in line for line in said)
 
 
+def test_an_empty_file_is_one_that_says_nothing_yet(tmp_path: Path) -> None:
+    (tmp_path / "f.inv").touch()
+    learn(tmp_path / "f.inv", HEALTHY)
+
+    assert "forward calls linear" in words(tmp_path / "f.inv")
+
+
 def test_a_file_of_something_else_is_refused_before_anything_runs(tmp_path: Path) -> None:
     path = tmp_path / "f.inv"
     path.write_text("mine\n")

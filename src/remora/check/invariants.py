@@ -137,6 +137,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def says_something(path: Path) -> bool:
+    """Whether there is a file that is not empty, as a new one is."""
+    return path.exists() and path.stat().st_size > 0
+
+
 def read_lines(path: Path) -> list[bytes]:
     """The lines of a file of invariants of whichever kind.
 
@@ -182,5 +187,6 @@ def _invariants_of(path: Path, lines: Iterable[bytes]) -> Iterable[Invariant]:
             yield decoder.decode(line)
         except UNDECODABLE as error:
             raise InvariantsUnusable(
-                f"{path}, line {number}: {error}; the file is damaged or of another version"
+                f"{path}, line {number}: {error}; the file is damaged or of another version: "
+                "take the line out, or learn anew"
             ) from None

@@ -13,7 +13,12 @@ from io import BufferedReader, RawIOBase
 from pathlib import Path
 
 from remora.check.checker import Checker, Finding
-from remora.check.invariants import Invariants, read_invariants, write_invariants
+from remora.check.invariants import (
+    Invariants,
+    read_invariants,
+    says_something,
+    write_invariants,
+)
 from remora.check.learner import InvariantLearner
 from remora.check.merging import merge, widened
 from remora.check.ranks.kept import MOST_BYTES, KeptTrace, temporary
@@ -58,7 +63,7 @@ class Learning(Tee):
     ) -> None:
         self._path, self._program, self._say = path, program, say
         self._every_s, self._clock = save_every_s, clock
-        self._before = read_invariants(path) if path.exists() else None
+        self._before = read_invariants(path) if says_something(path) else None
         self._violated: dict[str, Finding] = {}
         self._broken: list[Finding] = []
         """Those of them that are dropped for it."""

@@ -27,7 +27,7 @@ from remora.check.observe import contents
 from remora.check.observe.around import Around, Unsettled, settled
 from remora.check.observe.moment import Moment
 from remora.check.observe.variables import Variables
-from remora.check.observe.watched import WHOLE_EVERY
+from remora.check.observe.watched import LONGEST_WAIT, WHOLE_EVERY
 from remora.tap.job import Job
 
 LARGE = 300
@@ -114,16 +114,50 @@ def test_of_a_small_tensor_every_element_counts_in_every_call(size: int) -> None
         assert looking.facts(CHANGED, nothing) == {"weight": False}
 
 
-def test_a_large_tensor_is_read_whole_at_first_and_then_one_call_later() -> None:
-    net = One(LARGE, LARGE)
-    looking = Looking(net, Look(PARAMETER, CHANGED))
-    everything = lambda: net.weight.data.add_(1)  # noqa: E731
-    one_element = lambda: net.weight.data[1, 1].add_(1)  # noqa: E731
-    told = [everything, nothing, nothing, everything, one_element, one_element]
+def everything(net: One) -> None:
+    net.weight.data.add_(1)
 
-    assert [looking.facts(CHANGED, how)["weight"] for how in told] == [
-        True, None, False, True, None, True,
-    ]  # fmt: skip
+
+def one_element(net: One) -> None:
+    net.weight.data[1, 1].add_(1)
+
+
+def neither(net: One) -> None:
+    """Changes nothing."""
+
+
+SEEN_OF_A_LARGE_ONE = [
+    ([everything, neither, neither, everything], [True, None, False, True]),
+    ([everything, one_element, one_element], [True, None, True]),
+]
+
+
+@pytest.mark.parametrize(("done", "seen"), SEEN_OF_A_LARGE_ONE)
+def test_a_large_tensor_is_read_whole_at_first_and_then_one_call_later(
+    done: list[Callable[[One], None]], seen: list[bool | None]
+) -> None:
+    looking = Looking(net := One(LARGE, LARGE), Look(PARAMETER, CHANGED))
+
+    assert [looking.facts(CHANGED, partial(how, net))["weight"] for how in done] == seen
+
+
+def test_what_changes_at_every_other_call_is_seldom_read_whole() -> None:
+    looking = Looking(net := One(LARGE, LARGE), Look(PARAMETER, CHANGED))
+    kept = [
+        [looking.facts(CHANGED, how)["weight"] for how in (partial(everything, net), nothing)][1]
+        for _ in range(100)
+    ]
+
+    assert set(kept) <= {None, False}
+    assert kept.count(False) < 10
+
+
+def test_after_a_long_time_of_changing_it_is_read_whole_at_once() -> None:
+    looking = Looking(net := One(LARGE, LARGE), Look(PARAMETER, CHANGED))
+    for how in [everything, neither] * 20 + [everything] * LONGEST_WAIT:
+        looking.facts(CHANGED, partial(how, net))
+
+    assert [looking.facts(CHANGED, nothing)["weight"] for _ in range(2)] == [None, False]
 
 
 def test_the_first_call_of_all_decides() -> None:
@@ -345,16 +379,13 @@ def test_nothing_waits_for_a_device_before_the_step_ends(device: list[int]) -> N
     assert (one.changed, len(device)) == (False, 1)
 
 
-def test_on_a_device_the_same_is_seen(device: list[int]) -> None:
-    net = One(LARGE, LARGE)
-    looking = Looking(net, Look(PARAMETER, CHANGED))
-    everything = lambda: net.weight.data.add_(1)  # noqa: E731
-    one_element = lambda: net.weight.data[1, 1].add_(1)  # noqa: E731
-    told = [everything, nothing, nothing, everything, one_element, one_element]
+@pytest.mark.parametrize(("done", "seen"), SEEN_OF_A_LARGE_ONE)
+def test_on_a_device_the_same_is_seen(
+    device: list[int], done: list[Callable[[One], None]], seen: list[bool | None]
+) -> None:
+    looking = Looking(net := One(LARGE, LARGE), Look(PARAMETER, CHANGED))
 
-    assert [looking.facts(CHANGED, how)["weight"] for how in told] == [
-        True, None, False, True, None, True,
-    ]  # fmt: skip
+    assert [looking.facts(CHANGED, partial(how, net))["weight"] for how in done] == seen
 
 
 @pytest.mark.parametrize("size", [3, LARGE])

@@ -9,7 +9,8 @@ call of all. As long as samples keep deciding nothing, whole digests are taken a
 4, … up to 64 further calls. A verdict therefore comes
 
 - in the call itself: for small tensors, at the first call, and wherever the samples differ;
-- at the next call: when a larger tensor stops changing, or changes in no sampled place;
+- at the next call: when a larger tensor stops changing, or changes in no sampled place; later if it
+  did that again and again, as gradients of a GAN do at every other call;
 - at the end of the step: for tensors on an accelerator, which are compared there and asked for
   once a step; the finding names the step of the call, though not the line of it.
 

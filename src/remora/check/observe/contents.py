@@ -242,27 +242,19 @@ def _reader(tensor: torch.Tensor) -> Callable[[], bytes]:
         return bytes
     if tensor.numel() <= SMALL:
         return partial(ctypes.string_at, tensor.data_ptr(), size)
-    return sampled(tensor, whole_places=True).tobytes
+    block = ELEMENTS_AT_A_PLACE * tensor.element_size()
+    memory: Any = (ctypes.c_char * size).from_address(tensor.data_ptr())
+    return np.ndarray((PLACES,), f"V{block}", memory, strides=(stride_of(size, block),)).tobytes
 
 
-def sampled(tensor: torch.Tensor, *, whole_places: bool = False) -> np.ndarray[Any, Any]:
-    """Where the sample of a large tensor lies: a row for each place, of floats, ints or bytes.
+def stride_of(size: int, block: int) -> int:
+    """From one place of a sample to the next, in bytes.
 
-    With ``whole_places`` each place is one item, which is copied faster.
+    Args:
+        size: of the tensor.
+        block: of what is read at a place.
     """
-    size, item = tensor.nbytes, tensor.element_size()
-    block = ELEMENTS_AT_A_PLACE * item
-    stride = max(block, (size - block) // (PLACES - 1) // _LINE * _LINE)
-    memory = memory_of(tensor)
-    if whole_places:
-        return np.ndarray((PLACES,), f"V{block}", memory, strides=(stride,))
-    kind = NUMPYS[tensor.dtype]
-    return np.ndarray((PLACES, ELEMENTS_AT_A_PLACE), kind, memory, strides=(stride, item))
-
-
-def memory_of(tensor: torch.Tensor) -> Any:
-    """Its bytes where they lie, for as long as they do."""
-    return (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
+    return max(block, (size - block) // (PLACES - 1) // _LINE * _LINE)
 
 
 def _device_sample(tensor: torch.Tensor, whole: bool) -> torch.Tensor:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from remora.check.observe.places import GroupEntry, ModuleEntry, StateEntry
 from remora.check.values import is_module, is_tensor
-
-Get = Callable[[], Any]
 
 
 class KnownModel:
@@ -27,8 +25,8 @@ class KnownModel:
         module = self.module()
         return module is not None and any(id(part) in parts for part in module.modules())
 
-    def entries(self, where: str) -> Iterator[tuple[str, weakref.ref[Any], str, Get]]:
-        """(name, owner, key, how to get it) of its ``_parameters`` or ``_buffers``."""
+    def entries(self, where: str) -> Iterator[tuple[str, ModuleEntry]]:
+        """(name, how to get it) of its ``_parameters`` or ``_buffers``."""
         model = self.module()
         if model is None:
             return
@@ -36,8 +34,7 @@ class KnownModel:
             prefix = f"{self.name}.{path}" if path else self.name
             for key, tensor in list(getattr(module, where).items()):
                 if tensor is not None:
-                    owner = weakref.ref(module)
-                    yield f"{prefix}.{key}", owner, key, _entry(owner, where, key)
+                    yield f"{prefix}.{key}", ModuleEntry(weakref.ref(module), where, key)
 
 
 class KnownOptimizer:
@@ -85,10 +82,8 @@ class KnownOptimizer:
                 name = f"{self.name}.param_groups[{group}].params[{place}]"
                 yield name, GroupEntry(self.optimizer, group, place)
 
-    def state_entries(
-        self, names: dict[int, str]
-    ) -> Iterator[tuple[str, str, StateEntry, GroupEntry]]:
-        """(name, key, how to get it and its parameter) of the tensors in its state.
+    def state_entries(self, names: dict[int, str]) -> Iterator[tuple[str, StateEntry]]:
+        """(name, how to get it) of the tensors in its state.
 
         ``names`` are those of parameters, by id.
         """
@@ -99,12 +94,7 @@ class KnownOptimizer:
             name = names.get(id(parameter), own_name)
             for key, value in list(optimizer.state[parameter].items()):
                 if is_tensor(type(value)):
-                    yield (
-                        f"{self.name}.{key}[{name}]",
-                        str(key),
-                        StateEntry(get, key),
-                        get,
-                    )
+                    yield f"{self.name}.{key}[{name}]", StateEntry(get, key)
 
 
 def own_of(subject: Any) -> Collection[int] | None:
@@ -127,66 +117,6 @@ def own_of(subject: Any) -> Collection[int] | None:
 def is_optimizer(kind: type) -> bool:
     optimizers = sys.modules.get("torch.optim.optimizer")
     return optimizers is not None and issubclass(kind, optimizers.Optimizer)
-
-
-def _entry(owner: weakref.ref[Any], where: str, key: str) -> Get:
-    def get() -> Any:
-        module = owner()
-        if module is None:
-            return None
-        try:
-            return getattr(module, where)[key]
-        except KeyError:
-            return None
-
-    return get
-
-
-@dataclass(frozen=True, slots=True)
-class GroupEntry:
-    """Gets a parameter of an optimizer."""
-
-    owner: weakref.ref[Any]
-    group: int
-    place: int
-
-    def __call__(self) -> Any:
-        optimizer = self.owner()
-        if optimizer is None:
-            return None
-        try:
-            return optimizer.param_groups[self.group]["params"][self.place]
-        except (IndexError, KeyError):
-            return None
-
-
-@dataclass(frozen=True, slots=True)
-class StateEntry:
-    """Gets a tensor of an optimizer's state."""
-
-    parameter: GroupEntry
-    key: Any
-
-    def __call__(self) -> Any:
-        optimizer = self.parameter.owner()
-        return states_of(optimizer, [self])[0] if optimizer is not None else None
-
-
-def states_of(optimizer: Any, entries: Iterable[StateEntry]) -> list[Any]:
-    """What ``entries`` of one optimizer get; None where there is no such tensor."""
-    groups, state = optimizer.param_groups, optimizer.state
-    tensors, found = sys.modules["torch"].Tensor, []
-    for one in entries:
-        at = one.parameter
-        try:
-            value = state.get(groups[at.group]["params"][at.place], _NOTHING).get(one.key)
-        except (IndexError, KeyError):
-            value = None
-        found.append(value if isinstance(value, tensors) else None)
-    return found
-
-
-_NOTHING: dict[Any, Any] = {}
 
 
 def _is_zero(rate: Any) -> bool:

@@ -1,58 +1,112 @@
-"""Get the tensors of many variables at once: those of one module or optimizer by one look at it."""
+"""Where tensors are found: in a module, in an optimizer's groups or in its state.
+
+An *entry* gets one of them; :class:`Places` gets many at once, those of one module or optimizer by
+one look at it. Modules and optimizers are held weakly; what is gone is None.
+"""
 
 from __future__ import annotations
 
 import itertools
+import sys
 import weakref
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from remora.check.observation import BUFFER, STATE
-from remora.check.observe.owners import states_of
+_NOTHING: dict[Any, Any] = {}
 
-if TYPE_CHECKING:
-    from remora.check.observe.variable import Variable
+
+@dataclass(frozen=True, slots=True)
+class ModuleEntry:
+    """Gets a tensor of a module's ``_parameters`` or ``_buffers``."""
+
+    owner: weakref.ref[Any]
+    where: str
+    key: str
+
+    def __call__(self) -> Any:
+        module = self.owner()
+        return None if module is None else getattr(module, self.where).get(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEntry:
+    """Gets a parameter of an optimizer."""
+
+    owner: weakref.ref[Any]
+    group: int
+    place: int
+
+    def __call__(self) -> Any:
+        optimizer = self.owner()
+        return None if optimizer is None else _trained(optimizer, [self])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """Gets a tensor of an optimizer's state."""
+
+    parameter: GroupEntry
+    key: Any
+
+    @property
+    def owner(self) -> weakref.ref[Any]:
+        return self.parameter.owner
+
+    def __call__(self) -> Any:
+        optimizer = self.owner()
+        return None if optimizer is None else _states(optimizer, [self])[0]
+
+
+Entry = ModuleEntry | GroupEntry | StateEntry
 
 
 class Places:
-    """Where variables are found; for gradients, where their parameters are."""
+    """Gets what several entries get, at each call of :meth:`tensors`."""
 
-    def __init__(self, variables: Sequence[Variable]) -> None:
-        self._runs = list(_runs(variables))
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._runs = [
+            (owner, where, _listed(where, run))
+            for (owner, where), run in itertools.groupby(entries, _shelf)
+        ]
 
     def tensors(self) -> list[Any]:
-        """What is there now; None where nothing is."""
+        """What is there now, in the order of the entries; None where nothing is."""
         found: list[Any] = []
-        for owner, entries, run in self._runs:
-            if owner is None:
-                found += [get() for get in run]
-            elif (thing := owner()) is None:
+        for owner, where, run in self._runs:
+            if (thing := owner()) is None:
                 found += [None] * len(run)
-            elif entries == _STATE:
-                found += states_of(thing, run)
+            elif where:
+                found += map(getattr(thing, where).get, run)
             else:
-                found += map(getattr(thing, entries).get, run)
+                found += _states(thing, run) if type(run[0]) is StateEntry else _trained(thing, run)
         return found
 
 
-Run = tuple[weakref.ref[Any] | None, str, list[Any]]
-"""A module, the name of its entries, and the keys of some of these; an optimizer, and entries of
-its state; or ways to get tensors."""
-_STATE = "state"
+def _listed(where: str, run: Iterable[Any]) -> list[Any]:
+    return [one.key for one in run] if where else list(run)
 
 
-def _runs(variables: Sequence[Variable]) -> Iterator[Run]:
-    for place, run in itertools.groupby(variables, _place_of):
-        if place is None:
-            yield None, "", [one.get for one in run]
-        elif place[1] == _STATE:
-            yield *place, [one.get for one in run]
-        else:
-            yield *place, [one.attribute for one in run]
+def _shelf(entry: Entry) -> tuple[weakref.ref[Any], str]:
+    """Entries with one that is the same are looked up together. An optimizer's have no name."""
+    return entry.owner, entry.where if isinstance(entry, ModuleEntry) else ""
 
 
-def _place_of(variable: Variable) -> tuple[weakref.ref[Any], str] | None:
-    if variable.owner is None:
-        return None
-    where = {BUFFER: "_buffers", STATE: _STATE}.get(variable.kind, "_parameters")
-    return variable.owner, where
+def _trained(optimizer: Any, entries: Iterable[GroupEntry]) -> list[Any]:
+    groups, found = optimizer.param_groups, []
+    for one in entries:
+        try:
+            found.append(groups[one.group]["params"][one.place])
+        except (IndexError, KeyError):
+            found.append(None)
+    return found
+
+
+def _states(optimizer: Any, entries: Iterable[StateEntry]) -> list[Any]:
+    state, tensors, found = optimizer.state, sys.modules["torch"].Tensor, []
+    entries = list(entries)
+    parameters = _trained(optimizer, [one.parameter for one in entries])
+    for one, parameter in zip(entries, parameters, strict=True):
+        value = state.get(parameter, _NOTHING).get(one.key)
+        found.append(value if isinstance(value, tensors) else None)
+    return found

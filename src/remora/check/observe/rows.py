@@ -9,6 +9,7 @@ one those that :mod:`remora.check.observe.contents` takes as its sample, in the 
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Collection, Iterable, Sequence
 from itertools import repeat
@@ -25,8 +26,7 @@ from remora.check.observe.contents import (
     PLACES,
     SMALL,
     is_plain,
-    memory_of,
-    sampled,
+    stride_of,
 )
 from remora.check.observe.moment import Moment
 from remora.check.observe.places import Places
@@ -170,7 +170,7 @@ class Rows:
         self, variables: Sequence[Variable], dtype: torch.dtype, places: Places | None = None
     ) -> None:
         self.variables, self.dtype = tuple(variables), dtype
-        self._places = places if places is not None else Places(self.variables)
+        self._places = places if places is not None else Places(one.get for one in variables)
         self._of_gradients = variables[0].kind == GRADIENT
         self._slots = tuple(range(len(variables)))
         self._known: dict[tuple[int, ...], _Known] = {}
@@ -265,11 +265,12 @@ class Rows:
         for slot, position in zip(layout.slots, layout.order, strict=True):
             place, known = (pointers[position], sizes[position]), self._views[slot]
             if (view := known.get(place)) is None:
-                if not self._fits(tensors[position]):
+                tensor = tensors[position]
+                if not (place[1] and tensor.dtype is self.dtype and is_plain(tensor)):
                     return None
                 if len(known) >= MOST_VIEWS:
                     known.clear()
-                view = known[place] = _view(tensors[position])
+                view = known[place] = _view(place, layout.dtype)
             views.append(view)
         if len(self._known) >= MOST_LAYOUTS:
             self._known.clear()
@@ -307,8 +308,11 @@ def by_dtype(variables: Iterable[Variable]) -> dict[torch.dtype, list[Variable]]
     return {dtype: alike for dtype, alike in found.items() if len(alike) > 1}
 
 
-def _view(tensor: torch.Tensor) -> Array:
+def _view(place: Place, kind: Any) -> Array:
     """The elements where they lie, of a large tensor those of the sample: a row for each place."""
-    if tensor.numel() > SMALL:
-        return sampled(tensor)
-    return np.ndarray((tensor.numel(),), NUMPYS[tensor.dtype], memory_of(tensor))
+    pointer, size = place
+    memory: Any = (ctypes.c_char * size).from_address(pointer)
+    if size <= SMALL * kind.itemsize:
+        return np.ndarray((size // kind.itemsize,), kind, memory)
+    strides = stride_of(size, ELEMENTS_AT_A_PLACE * kind.itemsize), kind.itemsize
+    return np.ndarray((PLACES, ELEMENTS_AT_A_PLACE), kind, memory, strides=strides)

@@ -9,6 +9,8 @@ every call: where all is as it was at a call before, it costs the same however m
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
+from itertools import repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from remora.check.conditions import Properties
@@ -16,6 +18,7 @@ from remora.check.observation import GRADIENT, PARAMETER, Alike, Observation
 from remora.check.observe.around import Unsettled
 from remora.check.observe.contents import has_finite_sum, is_finite, is_zero
 from remora.check.observe.moment import Moment
+from remora.check.observe.places import Places, StateEntry
 from remora.check.observe.rows import Row, Rows
 from remora.check.observe.watched import WHOLE_EVERY, Before, Needs, Watched
 
@@ -70,14 +73,19 @@ class Together:
 
     def __init__(self, variables: Variables, rows: Rows, watched: Sequence[Watched]) -> None:
         self._variables, self._rows, self.watched = variables, rows, watched
-        self._steady: set[int] = set()
-        """Slots of large ones that a sample has decided lately."""
-        self._turn = 0
+        self._steady: dict[int, int] = {}
+        """By slot, the large ones that a sample decides, and the call since which it does."""
+        self._turn, self._calls = 0, 0
         self._known: dict[object, tuple[Alike, object]] = {}
         self._taken: dict[object, _Taken] = {}
         fixed = [one.fixed for one in watched]
         self._owns: list[Collection[int] | None] = []
+        entries = [one.variable.get for one in watched]
         self._of_parameters = watched[0].variable.kind in (PARAMETER, GRADIENT)
+        of_state = [one.parameter for one in entries if isinstance(one, StateEntry)]
+        self._parameters = Places(of_state) if of_state else None
+        """Of state, those that it is kept of."""
+        self._owners = [] if of_state else [one.owner for one in entries]
         self._always = None if None in fixed else self._to_read(fixed)
 
     def begin(self, moment: Moment, own: Collection[int] | None) -> Begun:
@@ -103,6 +111,7 @@ class Together:
     def end(self, begun: Begun, moment: Moment) -> Sequence[Observation | Unsettled]:
         """What the call has done."""
         taken, before, apart = begun
+        self._calls += 1
         after = self._rows.read(moment) if before is not None or not taken.content else None
         if after is None:
             return self._one_by_one(begun)
@@ -124,7 +133,7 @@ class Together:
 
     def _taken_of(self, own: Collection[int] | None, moment: Moment) -> _Taken:
         tensors = self._rows.parameters(moment)
-        key = self._number_of(own), *self._states(tensors, own)
+        key = self._number_of(own), *self._states(tensors)
         if (known := self._taken.get(key)) is None:
             if len(self._taken) >= MOST_KNOWN:
                 self._taken.clear()
@@ -148,17 +157,18 @@ class Together:
         self._owns.append(own)
         return len(self._owns) - 1
 
-    def _states(self, tensors: Sequence[Any], own: Collection[int] | None) -> Sequence[Hashable]:
+    def _states(self, tensors: Sequence[Any]) -> Sequence[Hashable]:
         """What properties of each may have changed since they were listed."""
         if self._of_parameters:
             return [
                 None if one is None else (id(one), one.requires_grad, one.grad is None)
                 for one in tensors
             ]
-        return [
-            None if tensor is None else one.variable.state(tensor, own)
-            for one, tensor in zip(self.watched, tensors, strict=True)
-        ]
+        is_gone = list(map(is_, tensors, repeat(None)))
+        if self._parameters is not None:
+            of = self._parameters.tensors()
+            return [*is_gone, *[one is not None and one.grad is not None for one in of]]
+        return [*is_gone, *[getattr(owner(), "training", None) for owner in self._owners]]
 
     def _to_read(self, properties: Sequence[Properties | None]) -> _Taken:
         return _Taken(
@@ -253,11 +263,13 @@ class Together:
         return changed if changed or place < after.layout.small else None
 
     def _doubt(self, after: Row, changed: bytes) -> None:
-        """Large ones of which the sample did not change are looked at on their own next time."""
+        """Large ones of which the sample did not change are looked at on their own in a while."""
         for place, slot in enumerate(after.layout.large, after.layout.small):
-            if not changed[place] and slot in self._steady:
-                self._steady.discard(slot)
-                self.watched[slot].conclude(False, None)
+            if not changed[place] and (since := self._steady.get(slot)) is not None:
+                if self.watched[slot].doubt(self._calls - since):
+                    del self._steady[slot]
+                else:
+                    self._steady[slot] = self._calls
 
     def _apart(self, apart: Sequence[tuple[int, Before]]) -> Iterator[Observation | Unsettled]:
         for slot, before in apart:
@@ -265,7 +277,7 @@ class Together:
             if (seen := watched.after(*before)) is not None:
                 yield seen
             if watched.is_steady:
-                self._steady.add(slot)
+                self._steady[slot] = self._calls
 
     def _one_by_one(self, begun: Begun) -> list[Observation | Unsettled]:
         """A row cannot be read any more: from the next call on, not of those that are to blame."""

@@ -19,12 +19,12 @@ variable.training      mode of the module, for buffers
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 from remora.check.conditions import Properties
 from remora.check.observation import BUFFER, GRADIENT, PARAMETER, STATE
+from remora.check.observe.places import Entry, GroupEntry, StateEntry
 
 if TYPE_CHECKING:
     from remora.check.observe.variables import Variables
@@ -40,35 +40,23 @@ _STATE = {
     STATE: ("variable.own", "variable.has_grad", "variable.still"),
 }
 """The properties that may be others at every call."""
-_Get = Callable[[], Any]
 
 
 class Variable:
     """One variable.
 
-    ``get`` gives its tensor now, for a gradient that of the parameter; None if it is gone. An entry
-    of an optimizer's state also has a ``parameter``.
+    ``get`` gives its tensor now, for a gradient that of the parameter; None if it is gone.
     """
 
     __slots__ = (
-        "_about", "_base", "_known", "_parameter", "attribute", "fixed", "get", "in_use",
-        "is_one_of_several_optimizers", "kind", "name", "owner", "reading",
+        "_about", "_base", "_known", "fixed", "get", "in_use", "is_one_of_several_optimizers",
+        "kind", "name", "owner", "reading",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        about: Variables,
-        kind: str,
-        name: str,
-        get: _Get,
-        owned_by: weakref.ref[Any] | None,
-        attribute: str | None,
-        parameter: _Get | None = None,
-    ) -> None:
-        self._parameter = parameter
+    def __init__(self, about: Variables, kind: str, name: str, get: Entry) -> None:
         self._about, self.kind, self.name, self.get = about, kind, name, get
-        self.owner, self.attribute = owned_by, attribute
-        owner = owned_by() if owned_by is not None else None
+        self.owner = None if isinstance(get, GroupEntry) else get.owner
+        owner = self.owner() if self.owner is not None else None
         self.in_use = owner is not None and id(owner) in about.in_use
         self.is_one_of_several_optimizers = about.are_shared_out
         """Then whose it is matters to whoever looks at it."""
@@ -76,7 +64,7 @@ class Variable:
         self._base = (
             ("variable.kind", kind),
             ("variable.owner", type(owner).__name__ if owner is not None else None),
-            ("variable.attribute", attribute),
+            ("variable.attribute", None if isinstance(get, GroupEntry) else str(get.key)),
             ("variable.dtype", str(tensor.dtype) if tensor is not None else None),
             ("variable.dimensions", _dimensions(tensor)),
         )
@@ -113,7 +101,7 @@ class Variable:
             )  # fmt: skip
         if self.kind == BUFFER:
             return is_own, owner.training if owner is not None else None
-        of = self._parameter() if self._parameter is not None else None
+        of = self.get.parameter() if isinstance(self.get, StateEntry) else None
         return is_own, of is not None and of.grad is not None, id(of) in about.still
 
 

@@ -200,7 +200,8 @@ class Variables:
         from remora.check.observe.places import Places
 
         kind = "" if variables[0].kind in (PARAMETER, GRADIENT) else variables[0].kind
-        return self._places.setdefault((kind, *[one.name for one in variables]), Places(variables))
+        entries = [one.get for one in variables]
+        return self._places.setdefault((kind, *[one.name for one in variables]), Places(entries))
 
     # ------------------------------------------------------------ contents
 
@@ -240,20 +241,20 @@ class Variables:
         for model in self._models.values():
             if not self._counts(model):
                 continue
-            for name, owner, key, get in model.entries(where):
-                yield Variable(self, kind, name, get, owner, key)
+            for name, entry in model.entries(where):
+                yield Variable(self, kind, name, entry)
         if kind != BUFFER:
             of_models = self._ids_of_models()
             for optimizer in self._counted():
-                for name, get in optimizer.entries():
-                    if id(get()) not in of_models:
-                        yield Variable(self, kind, name, get, None, None)
+                for name, in_group in optimizer.entries():
+                    if id(in_group()) not in of_models:
+                        yield Variable(self, kind, name, in_group)
 
     def _of_states(self) -> Iterator[Variable]:
         names = {id(one.get()): one.name for one in self.places(PARAMETER)}
         for optimizer in self._counted():
-            for name, key, get, of in optimizer.state_entries(names):
-                yield Variable(self, STATE, name, get, optimizer.optimizer, key, of)
+            for name, entry in optimizer.state_entries(names):
+                yield Variable(self, STATE, name, entry)
 
     def _counted(self) -> list[KnownOptimizer]:
         return [one for one in self._optimizers.values() if one.is_named or one.met]
@@ -268,7 +269,7 @@ class Variables:
 
     def _ids_of_models(self) -> set[int]:
         return {
-            id(get()) for model in self._models.values() for *_, get in model.entries("_parameters")
+            id(get()) for model in self._models.values() for _, get in model.entries("_parameters")
         }
 
 

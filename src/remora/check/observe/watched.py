@@ -52,8 +52,8 @@ class Watched:
     """Follows one variable."""
 
     __slots__ = (
-        "_contents", "_gap", "_get", "_looks", "_looks_taken", "_needs", "_none", "_seen", "_wait",
-        "always", "fixed", "is_exact", "is_gradient", "variable",
+        "_contents", "_decided", "_gap", "_get", "_looks", "_looks_taken", "_needs", "_none",
+        "_seen", "_wait", "always", "fixed", "is_exact", "is_gradient", "variable",
     )  # fmt: skip
 
     def __init__(self, variable: Variable, looks: Sequence[Look]) -> None:
@@ -68,7 +68,7 @@ class Watched:
         )
         self.fixed = None if reads else variable.fixed
         """Its properties, where nobody asks for those that change."""
-        self._wait, self._gap = 0, 1
+        self._wait, self._gap, self._decided = 0, 1, 0
         self.is_exact = any(look.exact for look in looks)
         self._looks_taken = next(_TURNS)
         self.always = self._if_always()
@@ -195,10 +195,26 @@ class Watched:
     def conclude(self, sampled: bool | None, full: bool | None) -> bool | None:
         """Whether the content changed, and when to look at all of it again."""
         if sampled or self._contents.whole:
-            self._wait, self._gap = _NEVER, 1
+            self._wait, self._decided = _NEVER, self._decided + 1
             return sampled
         if full is not None:
             self._wait, self._gap = self._gap - 1, min(self._gap * 2, LONGEST_WAIT)
+            self._decided = 0
             return full
-        self._wait = max(0, self._wait - 1)
+        self.doubt(self._decided)
         return None
+
+    def doubt(self, decided: int) -> bool:
+        """A sample did not decide, as it had in so many calls before; whether all is read next.
+
+        It is at once after many. Not so of what changes at every other call, as gradients of a
+        GAN do.
+        """
+        if decided >= LONGEST_WAIT:
+            self._wait, self._gap = 0, 1
+        elif self._wait == _NEVER:
+            self._wait, self._gap = self._gap - 1, min(self._gap * 2, LONGEST_WAIT)
+        else:
+            self._wait = max(0, self._wait - 1)
+        self._decided = 0
+        return self._wait == 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from remora.check.checker import Checker
-from remora.check.invariants import read_invariants
+from remora.check.invariants import read_invariants, says_something
 from remora.check.learning import Learning
 from remora.check.ranks.gathering import Gathering
 from remora.check.ranks.kept import KeptTrace
@@ -54,6 +54,6 @@ def said_before(path: Path) -> frozenset[str]:
     Raises:
         InvariantsUnusable: it is no file of invariants.
     """
-    if not path.exists():
+    if not says_something(path):
         return frozenset()
     return Checker(read_invariants(path).invariants, lambda _finding: None).functions

@@ -1,11 +1,12 @@
 """Distinct: within a step, no two calls of a function are given the same.
 
-Learned from: functions that change a tensor in place, and not to one fixed value: initialisers
-such as ``normal_`` and ``kaiming_uniform_``, mostly. To do that twice to the same memory with the
-same arguments is to throw the first away, as a model does that initialises its weights twice. A
-function that never did so within any step, in a phase of the run in which it was called more than
-once in a step, is not supposed to, in those phases. Of functions that change nothing, two equal
-calls are at worst wasteful, and checkpointed activations are computed twice on purpose.
+Learned from: functions that change a tensor in place, and change it again when called again:
+initialisers such as ``normal_`` and ``kaiming_uniform_``, mostly. To do that twice to the same
+memory with the same arguments is to throw the first away, as a model does that initialises its
+weights twice. A function that never did so within any step, in a phase of the run in which it was
+called more than once in a step, is not supposed to, in those phases. Of functions that change
+nothing, two equal calls are at worst wasteful, and checkpointed activations are computed twice on
+purpose.
 
 Checked: each call that meets the condition against those before it in its step, from every thread.
 
@@ -31,8 +32,10 @@ from remora.check.conditions import ABSENT, Condition, Constant
 from remora.check.relations.contract import ALL, Claim, Learned, Learner, Machine, Rule
 from remora.check.relations.input_output import works_in_place
 
-_FILL = (
+_ONCE_IS_ENOUGH = (
     "requires_grad_", "zero_", "zeros_", "ones_", "eye_", "dirac_", "constant_", "fill_", "copy_",
+    ".relu_", ".relu6_", "hardtanh_", "clamp_", "clamp_min_", "clamp_max_", "clip_", "abs_",
+    "sign_", "floor_", "ceil_", "round_", "trunc_",
 )  # fmt: skip
 """To do these twice is to do them once."""
 
@@ -103,7 +106,7 @@ class DistinctLearner(Learner):
 
 
 def _counts(function: str) -> bool:
-    return works_in_place(function) and not function.endswith(_FILL)
+    return works_in_place(function) and not function.endswith(_ONCE_IS_ENOUGH)
 
 
 class DistinctMachine(Machine):

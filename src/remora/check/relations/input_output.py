@@ -9,7 +9,8 @@ what follows from what the function does, not from the one model it was seen in:
   batch's: a square layer keeps the shape too, and the next one does not.
 - requires_grad, of a function that is given one tensor and no module, while gradients are on.
 - identity: the result is the memory it was given. Of functions that work in place, by their
-  names, and of others where they do so under a condition: dropout when it is not training.
+  names, and of others where they do so under a condition: dropout when it is not training. Not of
+  torch's own operators (``relu_``), which could not do otherwise.
 
 Nothing is said of a container, whose parts are somebody's own, nor of a function that only hands on
 to another (:mod:`remora.check.handing_on`).
@@ -38,6 +39,9 @@ from remora.check.relations.narrowing import narrowed
 
 FEWEST_SHAPES = 2
 """Shapes beyond the batch's size, in which a result has to agree with an input."""
+
+_OPERATORS = ("torch.Tensor.", "torch.nn.functional.")
+"""What works in place there are torch's operators."""
 
 
 class InputOutput(Claim, frozen=True, tag="input-output"):
@@ -104,7 +108,7 @@ class InputOutputLearner(Learner):
         if found.thing.suffix == "shape":
             return len(self._shapes[name, found.thing]) >= FEWEST_SHAPES
         if found.thing.suffix == "identity":
-            return works_in_place(name) or found.against > 0
+            return (works_in_place(name) and not name.startswith(_OPERATORS)) or found.against > 0
         return True
 
 
