@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,9 +23,15 @@ def modes_are_on() -> bool:
     return bool(core._is_torch_function_mode_enabled() or core._len_torch_dispatch_stack())
 
 
+def out_of_sight() -> AbstractContextManager[object]:
+    """Within it tensor subclasses are not told of what is asked of them."""
+    found: AbstractContextManager[object] = sys.modules["torch"]._C.DisableTorchFunction()
+    return found
+
+
 def unseen(call: Callable[..., T], *args: object) -> T:
     """What ``call(*args)`` gives, out of sight of tensor subclasses."""
-    with sys.modules["torch"]._C.DisableTorchFunction():
+    with out_of_sight():
         return call(*args)
 
 

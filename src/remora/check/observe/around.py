@@ -63,7 +63,9 @@ class Around:
             self._list_anew()
         own = variables.own_of(subject) if self._reads_own else None
         together = self._together
-        begun = [one.begin(moment, own) for one in together]
+        begun = []
+        for one in together:  # a comprehension costs more
+            begun.append(one.begin(moment, own))  # noqa: PERF401
         if (taken := self._always) is None:
             taken = [(one, found) for one in self._apart if (found := one.before(own)) is not None]
         call.notes[self] = together, begun, taken
@@ -74,7 +76,9 @@ class Around:
         if taken is None:
             return ()
         together, begun, apart = taken
-        parts = [one.end(what, moment) for one, what in zip(together, begun, strict=True)]
+        parts: list[Seen] = []
+        for one, what in zip(together, begun, strict=True):
+            parts.append(one.end(what, moment))
         if apart:
             parts.append([seen for one, was in apart if (seen := one.after(*was)) is not None])
         return parts[0] if len(parts) == 1 else self._join(parts)

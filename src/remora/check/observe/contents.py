@@ -1,7 +1,7 @@
 """Read what a tensor holds, as cheaply as a question allows.
 
-Of a tensor of at most 4,096 elements every one is read. Of a larger one a *sample* is: 16 elements
-at each of 64 places, evenly spread, so that a sample touches 64 cache lines however large the
+Of a tensor of at most 4,096 elements every one is read. Of a larger one a *sample* is: 32 elements
+at each of 32 places, evenly spread, so that a sample touches 64 cache lines however large the
 tensor is. Two samples that differ prove a change; two that are equal prove nothing.
 Elements on the host are read straight from memory, without a copy by torch and without its
 dispatcher.
@@ -26,8 +26,8 @@ from torch.nn.parameter import is_lazy
 
 from remora.check.digest import device_digest, digest
 
-PLACES = 64
-ELEMENTS_AT_A_PLACE = 16
+PLACES = 32
+ELEMENTS_AT_A_PLACE = 32
 SMALL = 4096
 """Elements of a tensor of which every one is read."""
 _LINE = 64

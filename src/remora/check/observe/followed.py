@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from remora.check.calls import CLOSURE, MODEL_FORWARD, Call, Known
+from remora.check.calls import CLOSURE, MODEL_FORWARD, NOTHING, Call, Known
 from remora.check.measures import ELEMENTS
 from remora.check.observe.around import Seen
 from remora.check.observe.context import PROPERTIES
@@ -18,7 +18,7 @@ from remora.check.observe.subjects import subject_of
 from remora.check.sink import Wanted
 from remora.tap.names import Place, find
 from remora.tap.steps import Step
-from remora.tap.undisturbed import unseen
+from remora.tap.undisturbed import out_of_sight
 
 if TYPE_CHECKING:
     from remora.check.observe.live import LiveCalls
@@ -57,12 +57,14 @@ class Followed:
     def _entering(self) -> Enter:
         begin, read, name, look = self._begin, self._inputs.read, self._name, self._look
 
+        nothing = not self._wanted
+
         def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            return begin(read(args, kwargs))
+            return begin(NOTHING if nothing else read(args, kwargs))
 
         def enter_and_look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            call = begin(read(args, kwargs))
-            unseen(look, call, subject_of(name, args, kwargs))
+            call = begin(NOTHING if nothing else read(args, kwargs))
+            look(call, subject_of(name, args, kwargs))
             return call
 
         return enter_and_look if self._looks else enter
@@ -80,7 +82,7 @@ class Followed:
                 handle(call)
 
         def look_and_leave(call: Call, result: Any) -> None:
-            seen, readings = unseen(look, call) if looks else (None, None)
+            seen, readings = look(call) if looks else (None, None)
             leave(call, result)
             if seen:
                 live.observed(call, seen)
@@ -107,7 +109,7 @@ class Followed:
     def _look(self, call: Call, subject: Any) -> None:
         """What is known before the call of what it may change."""
         moment, variables = Moment(), self._live.variables
-        with variables.lock:
+        with out_of_sight(), variables.lock:
             if not variables.may_look(call.thread, only_runs=self._name == MODEL_FORWARD):
                 return
             if self._around is not None:
@@ -117,7 +119,7 @@ class Followed:
 
     def _look_again(self, call: Call) -> tuple[Seen, Readings]:
         moment, variables = Moment(), self._live.variables
-        with variables.lock:
+        with out_of_sight(), variables.lock:
             if variables.by_several_threads:
                 return (), []
             seen = self._around.end(call, moment) if self._around is not None else ()
@@ -140,7 +142,7 @@ class Followed:
             self._live.end(dead)
         call = self._open[id(thing)] = self._begin(inputs)
         if self._looks:
-            unseen(self._look, call, thing)
+            self._look(call, thing)
 
     def leave_for(self, thing: object, result: Any) -> None:
         if (call := self._open.pop(id(thing), None)) is not None:

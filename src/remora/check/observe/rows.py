@@ -16,6 +16,7 @@ from itertools import repeat
 from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 
@@ -95,14 +96,12 @@ class _Known(NamedTuple):
     layout: Layout
 
 
-class Row:
+class Row(msgspec.Struct, eq=False):
     """What was read."""
 
-    __slots__ = ("_squares", "layout", "numbers")
-
-    def __init__(self, numbers: Array, layout: Layout) -> None:
-        self.numbers, self.layout = numbers, layout
-        self._squares: Array | None = None
+    numbers: Array
+    layout: Layout
+    _squares: Array | None = None
 
     @property
     def squares(self) -> Array:
@@ -196,7 +195,13 @@ class Rows:
         """
         if self in moment:
             return moment[self]  # type: ignore[no-any-return]
-        found = moment[self] = self._read(self.tensors(moment))
+        there, slots = self.tensors(moment), self._slots
+        if missing := sum(map(is_, there, _each_none)):
+            if missing == len(there):
+                return self._nothing
+            slots = tuple([slot for slot, one in enumerate(there) if one is not None])
+            there = [there[slot] for slot in slots]
+        found = moment[self] = self._read(slots, there)
         return found
 
     def tensors(self, moment: Moment) -> list[Any]:
@@ -215,13 +220,7 @@ class Rows:
         self.tensors(moment)
         return moment[self._places]  # type: ignore[no-any-return]
 
-    def _read(self, there: list[Any]) -> Row | None:
-        slots = self._slots
-        if missing := sum(map(is_, there, _each_none)):
-            if missing == len(there):
-                return self._nothing
-            slots = tuple([slot for slot, one in enumerate(there) if one is not None])
-            there = [there[slot] for slot in slots]
+    def _read(self, slots: tuple[int, ...], there: list[Any]) -> Row | None:
         try:
             where = list(map(_pointer, there)), list(map(_bytes, there))
             known = self._known.get(slots)
@@ -229,7 +228,16 @@ class Rows:
                 known = self._meet(slots, there, where)
         except _UNREADABLE:
             return None
-        return None if known is None else _joined(known.views, known.layout)
+        if known is None:
+            return None
+        _, views, layout = known
+        numbers = np.empty(layout.length, layout.dtype)
+        if layout.small:  # one of none would raise
+            np.concatenate(views[: layout.small], out=numbers[: layout.length_of_small])
+        if layout.small < len(views):
+            rest = numbers[layout.length_of_small :].reshape(-1, ELEMENTS_AT_A_PLACE)
+            np.concatenate(views[layout.small :], out=rest)
+        return Row(numbers, layout)
 
     def squares(self, row: Row, moment: Moment) -> Array:
         """As those of ``row``, but no large tensor that is not all zero has none.
@@ -276,16 +284,6 @@ class Rows:
             self._known.clear()
         self._known[slots] = found = _Known(where, views, layout)
         return found
-
-
-def _joined(views: Sequence[Array], layout: Layout) -> Row:
-    numbers = np.empty(layout.length, layout.dtype)
-    if layout.small:  # one of none would raise
-        np.concatenate(views[: layout.small], out=numbers[: layout.length_of_small])
-    if layout.small < len(views):
-        rest = numbers[layout.length_of_small :].reshape(-1, ELEMENTS_AT_A_PLACE)
-        np.concatenate(views[layout.small :], out=rest)
-    return Row(numbers, layout)
 
 
 def fits(tensor: Any) -> bool:
