@@ -12,6 +12,7 @@ from torch import nn
 
 from remora.check.calls import MODEL_FORWARD, OPTIMIZER_STEP, Call
 from remora.check.measures import SCALER_UPDATE, SCHEDULER_STEP
+from remora.check.observation import FINITE, GRADIENT, Look
 from remora.check.observe.samples import MOST_ELEMENTS
 from remora.check.sink import Sink, Wanted
 
@@ -88,6 +89,37 @@ def test_a_large_tensor_is_measured_by_a_part_of_it() -> None:
     images = torch.randn(64, 32, 16, 16).to(memory_format=torch.channels_last)
     [found] = measured(one_step([images], [images]))
     assert found["gradient norm"] == pytest.approx(float(images.norm()), rel=0.1)
+
+
+def embedding(seen: list[float], clip: float = 0.0) -> Program:
+    """Of 5,000 rows two have a gradient in a step; the norm of all is put into ``seen``."""
+
+    def program() -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(5000, 16), nn.Linear(16, 4))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(6):
+            optimizer.zero_grad()
+            model(torch.tensor([step * 700, 3])).pow(2).sum().backward()
+            if clip:
+                nn.utils.clip_grad_norm_(model.parameters(), clip)
+            each = [one.grad.norm() for one in model.parameters() if one.grad is not None]
+            seen.append(float(torch.stack(each).norm()))
+            optimizer.step()
+
+    return program
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+@pytest.mark.parametrize("looks", [False, True], ids=["numbers alone", "read by others too"])
+def test_the_norm_of_a_gradient_of_few_rows_is_no_estimate(clip: float, looks: bool) -> None:
+    sink, seen = Measured(OPTIMIZER_STEP, "gradient norm"), list[float]()
+    if looks:
+        finite = Look(GRADIENT, FINITE, whole=True)
+        sink.looks = lambda name: (finite,) if name == "torch.Tensor.backward" else ()  # type: ignore[method-assign,assignment]
+    ride(sink, embedding(seen, clip))
+
+    assert [one["gradient norm"] for one in sink.numbers] == pytest.approx(seen, rel=1e-4)
 
 
 def test_the_square_of_a_half_overflows_and_its_norm_does_not() -> None:

@@ -1,7 +1,7 @@
 """Norms of an optimizer's gradients and parameters, and of what its step adds to them.
 
-Of a large tensor the norm is estimated from some of its elements: that is within a few per cent
-where elements are many. A model with parameters that are no plain tensors (sparse, sharded, lazy),
+Of large parameters the norm is estimated from some of their elements: that is within a few per cent
+where elements are many. Of large gradients all are read, where rows can be read of them. A model with parameters that are no plain tensors (sparse, sharded, lazy),
 or a sparse gradient, is not measured.
 """
 

@@ -38,7 +38,7 @@ class NormsOfRows:
         if row is None or not row.layout.slots:
             return None
         places = self._places(row.layout)
-        squares = places.of(self._gradients.squares(row, moment)).tolist()
+        squares = places.own(self._gradients.squares(row, moment)).tolist()
         parameters = self._parameters.tensors(moment)
         trained = [parameters[slot] for slot in self._slots]
         count = sum([one is not None and one.requires_grad for one in trained])
@@ -86,10 +86,12 @@ class _Places:
         self.modules = [names.get(layout.slots[place], _NOBODYS) for place in own]
         """By place, what the norm of its module is called."""
 
+    def own(self, of_each: Any) -> Any:
+        return of_each if self._own is None else of_each[self._own]
+
     def of(self, squares: Any) -> Any:
         """Sums over all elements, going by those over what was read."""
-        own = squares if self._own is None else squares[self._own]
-        return own * self._shares
+        return self.own(squares) * self._shares
 
 
 def norms_of_rows(

@@ -26,6 +26,7 @@ from remora.check.observe.contents import (
     NUMPYS,
     PLACES,
     SMALL,
+    has_finite_sum,
     is_plain,
     stride_of,
 )
@@ -175,6 +176,8 @@ class Rows:
         self._known: dict[tuple[int, ...], _Known] = {}
         self._views: list[dict[Place, Array]] = [{} for _ in variables]
         """By slot, where its elements lay lately."""
+        self._wholes: dict[int, tuple[float, float]] = {}
+        """By slot, squares of norms when all of it was last read: of all, and of what a row has."""
         self._nothing = Row(np.empty(0, NUMPYS[dtype]), Layout((), (), NUMPYS[dtype]))
 
     def of(self, names: Collection[str]) -> Rows | None:
@@ -239,18 +242,33 @@ class Rows:
             np.concatenate(views[layout.small :], out=rest)
         return Row(numbers, layout)
 
-    def squares(self, row: Row, moment: Moment) -> Array:
-        """As those of ``row``, but no large tensor that is not all zero has none.
+    def is_finite_throughout(self, row: Row, place: int, tensor: torch.Tensor) -> bool:
+        """Read all of a large one, of which ``row`` has a sample; whether it is sure to be finite.
 
-        Of a gradient most of whose rows are zero a sample may meet none that is not.
+        Of gradients it is remembered how the norm of all goes with that of the sample.
         """
-        squares, layout = row.squares, row.layout
-        if layout.small < len(layout.slots) and not (large := squares[layout.small :]).all():
-            squares, tensors = squares.copy(), self.tensors(moment)
-            for place in layout.small + np.flatnonzero(large == 0):
-                whole = float(torch.linalg.vector_norm(tensors[layout.slots[place]].detach()))
-                squares[place] = whole**2 / layout.shares[place]
-        return squares
+        if not self._of_gradients:
+            return has_finite_sum(tensor)
+        square = _square_of(tensor)
+        self._wholes[row.layout.slots[place]] = square, float(row.squares[place])
+        return math.isfinite(square)
+
+    def squares(self, row: Row, moment: Moment) -> Array:
+        """Of each, the square of the norm of all its elements.
+
+        The few rows that a classifier or an embedding learns of in a step make up most of their
+        gradient, and a sample may meet any number of them. So all of a large one is read, or has
+        been as backward left it: then the norm is as many times what it was as that of the sample.
+        """
+        layout, found = row.layout, row.squares.copy()
+        tensors = self.tensors(moment) if layout.large else []
+        for place, slot in enumerate(layout.large, layout.small):
+            whole, read = self._wholes.pop(slot, (0.0, 0.0))
+            if 0 < read < math.inf and whole < math.inf:
+                found[place] *= whole / read
+            else:
+                found[place] = _square_of(tensors[slot])
+        return found
 
     def unfit(self) -> list[Variable]:
         """Those that cannot be read in a row any more."""
@@ -284,6 +302,11 @@ class Rows:
             self._known.clear()
         self._known[slots] = found = _Known(where, views, layout)
         return found
+
+
+def _square_of(tensor: torch.Tensor) -> float:
+    """Of its norm."""
+    return float(torch.linalg.vector_norm(tensor.detach()).item()) ** 2
 
 
 def fits(tensor: Any) -> bool:

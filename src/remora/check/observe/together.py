@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from remora.check.conditions import Properties
 from remora.check.observation import GRADIENT, PARAMETER, Alike, Observation
 from remora.check.observe.around import Unsettled
-from remora.check.observe.contents import has_finite_sum, is_finite, is_zero
+from remora.check.observe.contents import is_finite, is_zero
 from remora.check.observe.moment import Moment
 from remora.check.observe.places import Places, StateEntry
 from remora.check.observe.rows import Row, Rows
@@ -215,7 +215,7 @@ class Together:
             looks_zero = zero is not None and zero[place]
             if (
                 looks_finite
-                and not has_finite_sum(tensor)
+                and not self._rows.is_finite_throughout(after, place, tensor)
                 and is_finite(tensor, None, enough=False) is False
             ) or (looks_zero and is_zero(tensor, None, enough=False) is False):
                 found.append(slot)
