@@ -22,9 +22,9 @@ from remora.tap.job import Job
 from remora.workloads import registry
 from remora.workloads.contract import Session
 
-WORKLOADS = ("mlp-train", "gcn-train", "word-lm-train", "mnist-cnn-train")
+WORKLOADS = ("mlp-train", "gcn-train", "mnist-cnn-train")
 LEARNING_STEPS = 60
-ROUNDS = 15
+ROUNDS = 9
 BLOCK_S = 0.06
 """How long one goes on before the other takes its turn."""
 UNMEASURED = 12

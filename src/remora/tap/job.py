@@ -213,6 +213,8 @@ def _remove(subscriptions: list[Subscription]) -> None:
 
 
 def _in_a_line(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())  # it says what is wrong; the place in here does not
     text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
     frames = traceback.extract_tb(error.__traceback__)
     return f"{text} ({frames[-1].filename}:{frames[-1].lineno})" if frames else text

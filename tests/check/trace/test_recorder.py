@@ -90,13 +90,20 @@ def test_a_pulse_beats_until_it_is_stopped() -> None:
 def test_a_full_disk_is_told_and_a_later_flush_goes_on() -> None:
     disk = Disk(room=5_000)
     record = Recorder(disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(TraceUnusable, match="No space"):
         tell(record, steps=100)
     written = b"".join(disk.writes)
     disk._room = 1 << 30
     record.flush()
     assert b"".join(disk.writes).startswith(written)
     assert b"".join(disk.writes).count(b'"format"') == 1
+
+
+def test_a_full_disk_is_told_once() -> None:
+    record = Recorder(Disk(room=5_000))
+    with pytest.raises(TraceUnusable, match="the trace ends here"):
+        tell(record, steps=100)
+    record.close()
 
 
 def test_past_its_bound_it_records_no_more(tmp_path: Path) -> None:

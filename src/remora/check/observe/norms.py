@@ -1,8 +1,9 @@
 """Norms of an optimizer's gradients and parameters, and of what its step adds to them.
 
 Of large parameters the norm is estimated from some of their elements: that is within a few per cent
-where elements are many. Of large gradients all are read, where rows can be read of them. A model with parameters that are no plain tensors (sparse, sharded, lazy),
-or a sparse gradient, is not measured.
+where elements are many. Of large gradients all are read, where rows can be read of them. A model
+with parameters that are no plain tensors (sparse, sharded, lazy), or a sparse gradient, is not
+measured.
 """
 
 from __future__ import annotations

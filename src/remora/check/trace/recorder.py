@@ -42,6 +42,7 @@ from remora.check.trace.events import (
     spelled_number,
 )
 from remora.check.trace.numbers import Identities, Numbers
+from remora.core.errors import TraceUnusable
 
 BUFFER_BYTES = 64 * 1024
 """What waits for the end of a step at most."""
@@ -75,6 +76,8 @@ class Recorder(Broad):
         self._identities = Identities()
         self._lock = threading.RLock()  # a finalizer may call a watched function in here
         self.full = False
+        self._is_told = False
+        """Whether a flush has failed, and said so."""
 
     def begin(self, call: Call) -> None:
         with self._lock:
@@ -129,20 +132,33 @@ class Recorder(Broad):
         """Hand all there is to the operating system.
 
         Raises:
-            OSError: it takes no more.
+            TraceUnusable: it takes no more now.
         """
         with self._lock:
-            while self._buffer:
-                del self._buffer[: self._file.write(self._buffer)]
+            try:
+                while self._buffer:
+                    del self._buffer[: self._file.write(self._buffer)]
+            except OSError as error:
+                self._is_told = True
+                name = getattr(self._file, "name", None)  # a number, of one that has no name
+                where = name if isinstance(name, str | os.PathLike) else "the trace"
+                raise TraceUnusable(
+                    f"{where}: {error.strerror}; the trace ends here, what it holds can be used"
+                ) from None
 
     def close(self) -> None:
-        """Flush and close; harmless when done twice."""
+        """Flush and close; harmless when done twice, and where a flush has failed before."""
         with self._lock:
-            if not self._file.closed:
-                try:
-                    self.flush()
-                finally:
-                    self._file.close()
+            was_told = self._is_told
+            if self._file.closed:
+                return
+            try:
+                self.flush()
+            except TraceUnusable:
+                if not was_told:
+                    raise
+            finally:
+                self._file.close()
 
     # ------------------------------------------------------------ lines
 
