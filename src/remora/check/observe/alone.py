@@ -48,8 +48,7 @@ class FollowedAlone(Followed):
         def count(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Begun:
             thread, inputs = get_ident(), read(args, kwargs)
             for one in counting:
-                for counted in one.counted_with(inputs):  # type: ignore[attr-defined]
-                    counted[thread] = counted.get(thread, 0) + 1
+                one.count(thread, inputs)  # type: ignore[attr-defined]
             return NOTHING if now is None else now(), inputs
 
         return count if counting else enter

@@ -58,7 +58,7 @@ class Around:
         """``call`` is about to be made on ``subject``."""
         variables = self._variables
         variables.meet(subject)
-        moment[variables] = subject
+        moment[variables] = subject  # met, for who asks next
         if variables.version != self._version:
             self._list_anew()
         own = variables.own_of(subject) if self._reads_own else None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from remora.check.calls import CLOSURE, MODEL_FORWARD, NOTHING, Call, Known
+from remora.check.calls import CLOSURE, MODEL_FORWARD, Call, Known
 from remora.check.measures import ELEMENTS
 from remora.check.observe.around import Seen
 from remora.check.observe.context import PROPERTIES
@@ -57,13 +57,11 @@ class Followed:
     def _entering(self) -> Enter:
         begin, read, name, look = self._begin, self._inputs.read, self._name, self._look
 
-        nothing = not self._wanted
-
         def enter(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            return begin(NOTHING if nothing else read(args, kwargs))
+            return begin(read(args, kwargs))
 
         def enter_and_look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-            call = begin(NOTHING if nothing else read(args, kwargs))
+            call = begin(read(args, kwargs))
             look(call, subject_of(name, args, kwargs))
             return call
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sys
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,46 +17,58 @@ from typing import Any
 _NOTHING: dict[Any, Any] = {}
 
 
+class _Entry(ABC):
+    """Gets one tensor of its owner, which is held weakly."""
+
+    __slots__ = ()
+    owner: weakref.ref[Any]
+
+    def __call__(self) -> Any:
+        thing = self.owner()
+        return None if thing is None else self._of(thing)
+
+    @abstractmethod
+    def _of(self, thing: Any) -> Any:
+        """The tensor that ``thing``, its owner, has there; None if it has none."""
+
+
 @dataclass(frozen=True, slots=True)
-class ModuleEntry:
+class ModuleEntry(_Entry):
     """Gets a tensor of a module's ``_parameters`` or ``_buffers``."""
 
     owner: weakref.ref[Any]
     where: str
     key: str
 
-    def __call__(self) -> Any:
-        module = self.owner()
-        return None if module is None else getattr(module, self.where).get(self.key)
+    def _of(self, thing: Any) -> Any:
+        return getattr(thing, self.where).get(self.key)
 
 
 @dataclass(frozen=True, slots=True)
-class GroupEntry:
+class GroupEntry(_Entry):
     """Gets a parameter of an optimizer."""
 
     owner: weakref.ref[Any]
     group: int
     place: int
 
-    def __call__(self) -> Any:
-        optimizer = self.owner()
-        return None if optimizer is None else _trained(optimizer, [self])[0]
+    def _of(self, thing: Any) -> Any:
+        return _trained(thing, [self])[0]
 
 
 @dataclass(frozen=True, slots=True)
-class StateEntry:
+class StateEntry(_Entry):
     """Gets a tensor of an optimizer's state."""
 
     parameter: GroupEntry
     key: Any
 
     @property
-    def owner(self) -> weakref.ref[Any]:
+    def owner(self) -> weakref.ref[Any]:  # type: ignore[override]
         return self.parameter.owner
 
-    def __call__(self) -> Any:
-        optimizer = self.owner()
-        return None if optimizer is None else _states(optimizer, [self])[0]
+    def _of(self, thing: Any) -> Any:
+        return _states(thing, [self])[0]
 
 
 Entry = ModuleEntry | GroupEntry | StateEntry

@@ -209,8 +209,7 @@ class Rows:
 
     def tensors(self, moment: Moment) -> list[Any]:
         """Those of the variables, by slot; None for one that is not there."""
-        if (found := moment.get(self._places)) is None:
-            found = moment[self._places] = self._places.tensors()
+        found = moment.get(self._places) or self.parameters(moment)
         if not self._of_gradients:
             return found
         try:
@@ -220,7 +219,8 @@ class Rows:
 
     def parameters(self, moment: Moment) -> list[Any]:
         """As :meth:`tensors`, but of gradients those of the parameters they are of."""
-        self.tensors(moment)
+        if self._places not in moment:
+            moment[self._places] = self._places.tensors()
         return moment[self._places]  # type: ignore[no-any-return]
 
     def _read(self, slots: tuple[int, ...], there: list[Any]) -> Row | None:

@@ -173,15 +173,14 @@ class Counting:
         self._counts = counts
         self._known: dict[int, tuple[list[dict[int, int]], object]] = {}
 
-    def counted_with(self, inputs: Mapping[str, Any]) -> list[dict[int, int]]:
-        """Each by thread, where a call that was given ``inputs`` counts."""
+    def count(self, thread: int, inputs: Mapping[str, Any]) -> None:
+        """One more call was made, with ``inputs``."""
         known = self._known.get(id(inputs))
-        return known[0] if known is not None else self._meet(inputs)
+        for counted in known[0] if known is not None else self._meet(inputs):
+            counted[thread] = counted.get(thread, 0) + 1
 
     def __call__(self, call: Call) -> None:
-        thread = call.thread
-        for counted in self.counted_with(call.inputs):
-            counted[thread] = counted.get(thread, 0) + 1
+        self.count(call.thread, call.inputs)
 
     def _meet(self, inputs: Mapping[str, Any]) -> list[dict[int, int]]:
         found = [one.by_thread for one in self._counts if one.meets(inputs)]
