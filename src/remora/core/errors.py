@@ -17,6 +17,12 @@
         ├── TraceUnusable         a recorded trace that is missing, damaged or of another kind
         ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
         │   └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
+        ├── CannotCapture         a model that cannot become a graph: which operator, which line
+        ├── RemoteError           what goes wrong between a program and a server
+        │   ├── ServerLost        the server, or the way to it, is gone
+        │   ├── SessionLost       a session that the server holds no longer
+        │   ├── DeadlineExceeded  no answer in the time there was
+        │   └── Refused           the server will not do it, and says why
         └── JobEnded              a service cannot let the program it rides with go on
             ├── ReplayDiverged    a resumed script that does not do what it did the first time
             └── InvariantViolated an invariant did not hold, and the user asked to stop then: exit 1
@@ -112,6 +118,30 @@ class StateMismatch(UserError):
 
 class CheckpointDamaged(CheckpointUnusable):
     """Bytes that are no whole checkpoint, or ask for what a checkpoint never needs."""
+
+
+class CannotCapture(UserError):
+    """A model that cannot become a graph; the message names the operator and the line."""
+
+
+class RemoteError(UserError):
+    """Something that went wrong between a program and a server."""
+
+
+class ServerLost(RemoteError):
+    """The server, or the way to it, is gone."""
+
+
+class SessionLost(RemoteError):
+    """A session that the server holds no longer."""
+
+
+class DeadlineExceeded(RemoteError):
+    """No answer came in the time there was; the request was cancelled."""
+
+
+class Refused(RemoteError):
+    """The server will not do what was asked; the message says why, and what it would do."""
 
 
 class JobEnded(UserError):

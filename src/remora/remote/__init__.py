@@ -1,0 +1,1 @@
+"""The remote service: the model runs elsewhere, the program that uses it stays here."""

@@ -1,0 +1,1 @@
+"""A model as data: captured once where the program is, run where the accelerator is."""

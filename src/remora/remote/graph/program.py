@@ -1,0 +1,195 @@
+"""Run a graph: each node in turn, every value freed behind its last use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+import torch
+
+from remora.core.errors import Refused
+from remora.remote.graph.live import Live
+from remora.remote.graph.nodes import Argument, Graph, Many, Named, Node, Slot, slots_in, slots_read
+from remora.remote.graph.operators import object_of, resolve
+
+Values = list[Any]
+"""What lies in the slots, and behind them the constants that nodes are given."""
+Step = Callable[[Values], None]
+
+
+_REFUSALS = (RuntimeError, TypeError, IndexError, ValueError, ArithmeticError)
+"""What an operator raises that does not take what it is given."""
+
+
+class NodeFailed(Refused):
+    """An operator would not run on what it was given; says which, by its place in the graph."""
+
+    def __init__(self, node: int, operator: str, reason: str) -> None:
+        self.node, self.operator, self.reason = node, operator, reason
+        super().__init__(f"node {node} ({operator}) failed: {reason}")
+
+
+class Program:
+    """A graph with its weights, ready to run on their device.
+
+    A run holds the weights, the inputs, and those values that a later node reads. It changes none
+    of them, so one program may run in several threads.
+
+    Args:
+        graph: one that :func:`~remora.remote.graph.validation.validate` has passed.
+        weights: tensors by digest, on ``device``.
+        device: where new tensors are made.
+    """
+
+    def __init__(
+        self, graph: Graph, weights: Mapping[str, torch.Tensor], device: torch.device
+    ) -> None:
+        self.graph, self.device = graph, device
+        self._values: Values = [None] * graph.slots
+        for weight in graph.weights:
+            self._values[weight.slot] = weights[weight.digest]
+        self._inputs = [value.slot for value in graph.inputs]
+        self._freed = _last_uses(graph)
+        self._steps = [
+            _step(self, node, tuple(freed))
+            for node, freed in zip(graph.nodes, self._freed, strict=True)
+        ]
+        self._outputs = [self.getter(output) for output in graph.outputs]
+
+    @torch.inference_mode()
+    def run(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
+        """The graph's outputs for ``inputs``, which are on its device.
+
+        Raises:
+            NodeFailed: an operator refuses what it is given, shapes that do not fit for one.
+        """
+        values = self._begin(inputs)
+        reached = 0
+        try:
+            for reached, step in enumerate(self._steps):  # noqa: B007  read where one fails
+                step(values)
+        except _REFUSALS as error:
+            operator = self.graph.nodes[reached].operator
+            raise NodeFailed(reached, operator, _first_line(error)) from error
+        return [output(values) for output in self._outputs]
+
+    @torch.inference_mode()
+    def peak_bytes(self, inputs: Sequence[torch.Tensor], limit_bytes: int) -> int:
+        """The most bytes that all values of a run take at a time, weights apart.
+
+        Stops where it is beyond ``limit_bytes``. On the meta device this takes no memory at all.
+
+        Raises:
+            NodeFailed: as :meth:`run`.
+        """
+        values, live, peak = self._begin(inputs), Live(), 0
+        for index, (node, step) in enumerate(zip(self.graph.nodes, self._steps, strict=True)):
+            try:
+                step(values)
+            except _REFUSALS as error:
+                raise NodeFailed(index, node.operator, _first_line(error)) from error
+            made = {slot: values[slot] for slot in node.outputs if slot is not None}
+            peak = max(peak, live.add(made))
+            live.drop(self._freed[index])
+            if peak > limit_bytes:
+                break
+        return peak
+
+    def _begin(self, inputs: Sequence[torch.Tensor]) -> Values:
+        values = self._values.copy()
+        for slot, tensor in zip(self._inputs, inputs, strict=True):
+            values[slot] = tensor
+        return values
+
+    def getter(self, argument: Argument) -> Callable[[Values], Any]:
+        """What reads ``argument`` from the values of a run."""
+        if isinstance(argument, Many) and slots_in(argument):
+            items = self.gathered(argument.items)
+            return lambda values: list(items(values))
+        return itemgetter(self._place(argument))
+
+    def gathered(self, arguments: Sequence[Argument]) -> Callable[[Values], tuple[Any, ...]]:
+        """What reads all ``arguments``, by one call of C where none of them is made anew."""
+        if any(isinstance(one, Many) and slots_in(one) for one in arguments):
+            getters = [self.getter(one) for one in arguments]
+            return lambda values: tuple([getter(values) for getter in getters])
+        places = [self._place(argument) for argument in arguments]
+        if len(places) > 1:
+            return itemgetter(*places)
+        return lambda values: tuple([values[place] for place in places])
+
+    def _place(self, argument: Argument) -> int:
+        """Where ``argument`` lies: its slot, or a place behind all slots for a constant."""
+        if isinstance(argument, Slot):
+            return argument.index
+        self._values.append(self._constant(argument))
+        return len(self._values) - 1
+
+    def _constant(self, argument: Argument) -> Any:
+        if isinstance(argument, Many):
+            return [self._constant(item) for item in argument.items]
+        if isinstance(argument, Named):
+            return object_of(argument.kind, argument.name, self.device)
+        return argument
+
+
+def _step(program: Program, node: Node, freed: tuple[int, ...]) -> Step:
+    function, arguments = _function(node.operator), program.gathered(node.arguments)
+    keywords = {name: program.getter(value) for name, value in node.keywords.items()}
+    if node.unpacks or keywords:
+        return _any_step(function, arguments, keywords, node, freed)
+    (output,) = node.outputs
+
+    def step(values: Values) -> None:
+        values[output] = function(*arguments(values))
+        for slot in freed:
+            values[slot] = None
+
+    return step
+
+
+def _any_step(
+    function: Callable[..., Any],
+    arguments: Callable[[Values], tuple[Any, ...]],
+    keywords: Mapping[str, Callable[[Values], Any]],
+    node: Node,
+    freed: Sequence[int],
+) -> Step:
+    """One whose operator takes keywords, or returns several values."""
+
+    def step(values: Values) -> None:
+        named = {name: getter(values) for name, getter in keywords.items()}
+        made = function(*arguments(values), **named)
+        for output, value in zip(node.outputs, made if node.unpacks else (made,), strict=False):
+            if output is not None:
+                values[output] = value
+        for slot in freed:
+            values[slot] = None
+
+    return step
+
+
+def _function(operator: str) -> Callable[..., Any]:
+    """As little as there can be between us and the operator."""
+    found = resolve(operator)
+    return getattr(found, "_op", found)
+
+
+def _last_uses(graph: Graph) -> list[list[int]]:
+    """For each node the slots that nothing behind it reads. Weights and outputs are kept."""
+    kept = {slot for output in graph.outputs for slot in slots_in(output)}
+    kept |= {weight.slot for weight in graph.weights}
+    freed: list[list[int]] = [[] for _ in graph.nodes]
+    for index in reversed(range(len(graph.nodes))):
+        node = graph.nodes[index]
+        made = [slot for slot in node.outputs if slot is not None]
+        for slot in (*made, *slots_read(node)):
+            if slot not in kept:
+                kept.add(slot)
+                freed[index].append(slot)
+    return freed
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

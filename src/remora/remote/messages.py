@@ -1,0 +1,189 @@
+"""What a program and a server say to each other. Tensors go beside these, never in them."""
+
+from __future__ import annotations
+
+import msgspec
+
+Digest = str
+"""SHA-256 of a tensor's or a graph's contents, as hex digits."""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The base of all."""
+
+
+# ------------------------------------------------- what is wanted of an output
+
+
+class Wanted(msgspec.Struct, frozen=True, array_like=True):
+    """What is to come back of one output.
+
+    ``kind`` is ``full``; ``last``, the last position along dim 1; ``top``, the ``count`` largest
+    along the last dim of the last position, as values and indices; ``token``, the index of the
+    largest there; ``nothing``.
+    """
+
+    kind: str = "full"
+    count: int = 0
+
+
+# ------------------------------------------------- what a program asks
+
+
+class Offer(Message, tag=1):
+    """Weights that a model needs: which of them does the server lack? → :class:`Lacking`."""
+
+    digests: tuple[Digest, ...]
+
+
+class Upload(Message, tag=2):
+    """Weights, one tensor a digest. → :class:`Done`."""
+
+    digests: tuple[Digest, ...]
+
+
+class Load(Message, tag=3):
+    """A graph, encoded, as the one tensor. Its weights are there already. → :class:`Loaded`."""
+
+    decoder: bool = False
+    """Whether it is the step of a language model, so that it may have sessions."""
+
+
+class Run(Message, tag=4):
+    """Call a model with the tensors. → :class:`Ran` and its outputs."""
+
+    model: str
+    profiled: bool = False
+    wanted: tuple[Wanted, ...] = ()
+    """What is wanted of each output; all of each by default."""
+
+
+class Open(Message, tag=5):
+    """Begin a session with a decoder. → :class:`Opened`."""
+
+    model: str
+
+
+class Prefill(Message, tag=6):
+    """Read token ids, the one tensor (1, tokens), behind what the session holds. → :class:`Done`.
+
+    The next token is computed and kept; :class:`Generate` begins with it.
+    """
+
+    session: str
+    profiled: bool = False
+
+
+class Generate(Message, tag=7):
+    """Decode until ``count`` tokens, or one of ``stop``. → :class:`Tokens`, streamed."""
+
+    session: str
+    count: int
+    stop: tuple[int, ...] = ()
+    profiled: bool = False
+
+
+class Close(Message, tag=8):
+    """End a session and free what it holds. → :class:`Done`."""
+
+    session: str
+
+
+class Count(Message, tag=9):
+    """What does the server hold, and what has crossed this connection? → :class:`Counts`."""
+
+
+class Echo(Message, tag=10):
+    """The tensors come back as they are. → :class:`Done`."""
+
+
+class Unload(Message, tag=11):
+    """This connection needs a model no longer. → :class:`Done`."""
+
+    model: str
+
+
+# ------------------------------------------------- what a server answers
+
+
+class Profile(msgspec.Struct, frozen=True, array_like=True):
+    """Where a request spent its time on the server, in nanoseconds."""
+
+    receive_ns: int = 0
+    """From its first byte to its last."""
+    queue_ns: int = 0
+    plan_ns: int = 0
+    """Finding the model and checking shapes and sizes."""
+    placement_ns: int = 0
+    """Bringing inputs to the device."""
+    execute_ns: int = 0
+    output_ns: int = 0
+    """Selecting what is wanted and bringing it to the host."""
+    cleanup_ns: int = 0
+    batch: int = 1
+    """How many sequences shared the execution."""
+
+
+class Done(Message, tag=32):
+    """It has been done."""
+
+    profile: Profile | None = None
+
+
+class Lacking(Message, tag=33):
+    """The weights that have to be uploaded."""
+
+    digests: tuple[Digest, ...]
+
+
+class Loaded(Message, tag=34):
+    """The model's name on this server."""
+
+    model: str
+
+
+class Ran(Message, tag=35):
+    """The outputs are the tensors."""
+
+    profile: Profile | None = None
+
+
+class Opened(Message, tag=36):
+    """The session's name, a secret, and how long it stays without being used."""
+
+    session: str
+    lease_s: float
+
+
+class Tokens(Message, tag=37):
+    """Tokens as they are decoded."""
+
+    ids: tuple[int, ...]
+    last: bool = False
+    profile: Profile | None = None
+
+
+class Counts(Message, tag=38):
+    """What a server holds and has done, by name. Bytes and numbers."""
+
+    counts: dict[str, int]
+
+
+class Failed(Message, tag=39):
+    """It was not done. ``kind`` is the name of an error in :mod:`remora.core.errors`."""
+
+    kind: str
+    text: str
+    node: int = -1
+    """The node of the graph that failed, where one did."""
+
+
+Request = (
+    Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload
+)  # fmt: skip
+Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed
+
+
+def is_last(reply: Reply) -> bool:
+    """Whether no more will come of the request."""
+    return reply.last if isinstance(reply, Tokens) else True

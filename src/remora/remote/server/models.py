@@ -1,0 +1,138 @@
+"""Models: graphs with their weights, ready to run, each there once however many loaded it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import torch
+
+from remora.core.errors import Refused
+from remora.remote.graph.decoder import no_state
+from remora.remote.graph.nodes import Graph
+from remora.remote.graph.plan import Planner
+from remora.remote.graph.program import Program
+from remora.remote.graph.validation import GraphLimits, decode
+from remora.remote.server.weights import WeightStore
+
+_TOKENS_POSITIONS_MASK = 3
+"""Inputs of a decoder before its state."""
+
+
+class Model:
+    """A graph that can be called, and for how much memory. Immutable but for ``holders``."""
+
+    def __init__(
+        self, name: str, graph: Graph, program: Program, planner: Planner, *, decoder: bool
+    ) -> None:
+        self.name, self.graph, self.program, self.planner = name, graph, program, planner
+        self.decoder = decoder
+        self.digests = frozenset(weight.digest for weight in graph.weights)
+        self.holders = 0
+        if decoder:
+            _check_decoder(graph)
+
+    def no_state(self) -> list[torch.Tensor]:
+        """A decoder's state before its first token, on the host."""
+        states = self.graph.inputs[_TOKENS_POSITIONS_MASK:]
+        return no_state([(value.dtype, value.dims) for value in states])
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """Of a decoder's state and mask."""
+        dtype: torch.dtype = getattr(torch, self.graph.inputs[2].dtype)
+        return dtype
+
+
+class Models:
+    """All models of a server. Thread-safe.
+
+    A model that nobody holds stays, so that a program that comes back finds it, until ``kept``
+    others are unused as well.
+    """
+
+    def __init__(
+        self,
+        store: WeightStore,
+        *,
+        call_bytes: int,
+        limits: GraphLimits | None = None,
+        kept: int = 4,
+    ) -> None:
+        self._store, self._call_bytes, self._kept = store, call_bytes, kept
+        self._limits = limits or GraphLimits()
+        self._models: OrderedDict[str, Model] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def load(self, encoded: bytes | memoryview, *, decoder: bool) -> Model:
+        """The model of that graph, held once more.
+
+        Raises:
+            Refused: it is no graph that may be run, or lacks weights.
+        """
+        name = hashlib.sha256(b"decoder" if decoder else b"model")
+        name.update(encoded)
+        with self._guard:
+            model = self._models.get(name.hexdigest())
+            if model is None:
+                self._let_go()
+                model = self._made(name.hexdigest(), encoded, decoder)
+                self._models[model.name] = model
+            self._models.move_to_end(model.name)
+            model.holders += 1
+            return model
+
+    def release(self, model: Model) -> None:
+        """One who loaded it needs it no longer."""
+        with self._guard:
+            model.holders -= 1
+            self._let_go()
+
+    def _made(self, name: str, encoded: bytes | memoryview, decoder: bool) -> Model:
+        graph = decode(encoded, self._limits)
+        planner = Planner(graph, self._call_bytes)
+        weights = self._store.hold(weight.digest for weight in graph.weights)
+        try:
+            _check_weights(graph, weights)
+            program = Program(graph, weights, self._store.device)
+            return Model(name, graph, program, planner, decoder=decoder)
+        except BaseException:
+            self._store.release(weights)
+            raise
+
+    def _let_go(self) -> None:
+        """Of the unused the longest unused, until few enough are left."""
+        unused = [model for model in self._models.values() if model.holders <= 0]
+        for model in unused[: max(0, len(unused) - self._kept)]:
+            del self._models[model.name]
+            self._store.release(model.digests)
+
+
+def _check_weights(graph: Graph, weights: Mapping[str, torch.Tensor]) -> None:
+    for weight in graph.weights:
+        tensor = weights[weight.digest]
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype != weight.dtype or tuple(tensor.shape) != weight.dims:
+            raise Refused(
+                f"weight {weight.name[:100]} is said to be {weight.dtype} {list(weight.dims)}, "
+                f"and is {dtype} {list(tensor.shape)}"
+            )
+
+
+def _check_decoder(graph: Graph) -> None:
+    """Whether it takes tokens, positions, a mask and state, and gives logits and state."""
+    inputs, states = graph.inputs, graph.inputs[_TOKENS_POSITIONS_MASK:]
+    fits = (
+        len(states) > 0
+        and len(graph.outputs) == 1 + len(states)
+        and [len(value.dims) for value in inputs[:3]] == [2, 2, 4]
+        and all(len(v.dims) == 4 and v.dims[0] == v.dims[2] == -1 for v in states)
+        and all(min(v.dims[1], v.dims[3]) > 0 for v in states)
+    )
+    if not fits:
+        raise Refused("this graph is no step of a language model: load it without sessions")
