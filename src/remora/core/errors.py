@@ -17,6 +17,13 @@
         ├── TraceUnusable         a recorded trace that is missing, damaged or of another kind
         ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
         │   └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
+        ├── RemoteError           what a remote service could not do
+        │   ├── LinkLost          the other end of a connection is gone or silent
+        │   │   ├── ServerLost    that end was the server: whoever waited for it hears of it
+        │   │   └── WireDamaged   bytes that are no message of ours, or one beyond the limits
+        │   ├── SessionLost       a session that the server no longer holds
+        │   ├── DeadlineExceeded  no answer within the time that was given
+        │   └── Refused           the server says no: its token, its version, its limits
         └── JobEnded              a service cannot let the program it rides with go on
             ├── ReplayDiverged    a resumed script that does not do what it did the first time
             └── InvariantViolated an invariant did not hold, and the user asked to stop then: exit 1
@@ -112,6 +119,34 @@ class StateMismatch(UserError):
 
 class CheckpointDamaged(CheckpointUnusable):
     """Bytes that are no whole checkpoint, or ask for what a checkpoint never needs."""
+
+
+class RemoteError(UserError):
+    """What a remote service could not do. Raised as one of the kinds below it."""
+
+
+class LinkLost(RemoteError):
+    """The other end of a connection is gone, or has been silent for too long."""
+
+
+class ServerLost(LinkLost):
+    """The server is gone or silent; every request that waited for it ends with this."""
+
+
+class WireDamaged(LinkLost):
+    """Bytes that are no message of ours, or announce more than the limits allow."""
+
+
+class SessionLost(RemoteError):
+    """A session that the server no longer holds."""
+
+
+class DeadlineExceeded(RemoteError):
+    """No whole answer came within the time given; the request has been cancelled."""
+
+
+class Refused(RemoteError):
+    """The server does not take this client or this request; the message says why."""
 
 
 class JobEnded(UserError):
