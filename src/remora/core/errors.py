@@ -18,11 +18,13 @@
         ├── CheckpointUnusable    a checkpoint folder without one that can be read, or not ours
         │   └── CheckpointDamaged bytes that are no whole checkpoint, or a hostile one
         ├── CannotCapture         a model that cannot become a graph: which operator, which line
-        ├── RemoteError           what goes wrong between a program and a server
-        │   ├── ServerLost        the server, or the way to it, is gone
-        │   ├── SessionLost       a session that the server holds no longer
-        │   ├── DeadlineExceeded  no answer in the time there was
-        │   └── Refused           the server will not do it, and says why
+        ├── RemoteError           what a remote service could not do
+        │   ├── LinkLost          the other end of a connection is gone or silent
+        │   │   ├── ServerLost    that end was the server: whoever waited for it hears of it
+        │   │   └── WireDamaged   bytes that are no message of ours, or one beyond the limits
+        │   ├── SessionLost       a session that the server no longer holds
+        │   ├── DeadlineExceeded  no answer within the time that was given
+        │   └── Refused           the server says no: its token, its version, its limits
         └── JobEnded              a service cannot let the program it rides with go on
             ├── ReplayDiverged    a resumed script that does not do what it did the first time
             └── InvariantViolated an invariant did not hold, and the user asked to stop then: exit 1
@@ -125,23 +127,31 @@ class CannotCapture(UserError):
 
 
 class RemoteError(UserError):
-    """Something that went wrong between a program and a server."""
+    """What a remote service could not do. Raised as one of the kinds below it."""
 
 
-class ServerLost(RemoteError):
-    """The server, or the way to it, is gone."""
+class LinkLost(RemoteError):
+    """The other end of a connection is gone, or has been silent for too long."""
+
+
+class ServerLost(LinkLost):
+    """The server is gone or silent; every request that waited for it ends with this."""
+
+
+class WireDamaged(LinkLost):
+    """Bytes that are no message of ours, or announce more than the limits allow."""
 
 
 class SessionLost(RemoteError):
-    """A session that the server holds no longer."""
+    """A session that the server no longer holds."""
 
 
 class DeadlineExceeded(RemoteError):
-    """No answer came in the time there was; the request was cancelled."""
+    """No whole answer came within the time given; the request has been cancelled."""
 
 
 class Refused(RemoteError):
-    """The server will not do what was asked; the message says why, and what it would do."""
+    """The server does not take this client or this request; the message says why."""
 
 
 class JobEnded(UserError):

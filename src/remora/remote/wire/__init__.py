@@ -1,0 +1,1 @@
+"""Messages and tensors between two processes: bounded, in order, counted, never unpickled."""

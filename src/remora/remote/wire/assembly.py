@@ -1,0 +1,159 @@
+"""Messages of which a part has arrived, put together again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from remora.core.clock import Clock
+from remora.core.errors import WireDamaged
+from remora.core.units import format_bytes
+from remora.remote.wire.arrived import Arrived
+from remora.remote.wire.frames import HEADER_BYTES, Frame, Kind
+from remora.remote.wire.limits import Limits
+from remora.remote.wire.span import Span
+from remora.remote.wire.tensors import INLINE, Allocate, Spec, check, tensor_in
+
+
+class Places:
+    """Where tensors lie that do not travel in a body. This one knows none."""
+
+    def take(self, place: int, size: int) -> np.ndarray:
+        """The ``size`` bytes at ``place``, as the receiver may keep them.
+
+        Raises:
+            WireDamaged: no such place was given out.
+        """
+        raise WireDamaged(f"{size} bytes at {place} of a memory that is not shared were announced")
+
+
+@dataclass
+class Incoming:
+    """One message on its way."""
+
+    request: int
+    message: Any
+    tensors: list[torch.Tensor]
+    rest: Span
+    """Memory of its tensors that is still to be filled."""
+    begun_ns: int
+    wire_bytes: int
+    shared_bytes: int
+    body_bytes: int
+
+    def arrived(self, ended_ns: int) -> Arrived:
+        return Arrived(
+            self.request, self.message, self.tensors, self.begun_ns, ended_ns, self.wire_bytes,
+            self.shared_bytes,
+        )  # fmt: skip
+
+
+class Assembly:
+    """The messages of one direction that are on their way, at most one a request.
+
+    Args:
+        union: the type of the messages: a union of tagged structs.
+        allocate: gives memory for a tensor's bytes.
+    """
+
+    def __init__(
+        self, union: Any, limits: Limits, clock: Clock, allocate: Allocate, places: Places
+    ) -> None:
+        self._decoder = msgspec.msgpack.Decoder(tuple[union, list[Spec]])
+        self._limits, self._clock, self._allocate, self._places = limits, clock, allocate, places
+        self._open: dict[int, Incoming] = {}
+        self._bytes = 0
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """The memory of all messages of which a part is still to come."""
+        return self._bytes
+
+    def begin(self, frame: Frame, head: memoryview) -> Incoming:
+        """A message begins, whole or in parts: its memory, after every check.
+
+        Raises:
+            WireDamaged: it is none, or larger than the limits.
+        """
+        if frame.request in self._open:
+            raise WireDamaged(f"request {frame.request} began a message within another")
+        message, specs = self._decode(head)
+        sizes = check(specs, self._limits)
+        inline = sum(size for spec, size in zip(specs, sizes, strict=True) if spec.place == INLINE)
+        self._check_body(frame, inline)
+        incoming = self._allocated(frame, message, specs, sizes, inline)
+        if frame.kind is Kind.BEGIN:
+            self._open[frame.request] = incoming
+            self._bytes += inline
+        return incoming
+
+    def more(self, frame: Frame) -> Incoming:
+        """The message that a data frame belongs to.
+
+        Raises:
+            WireDamaged: none is open, or the frame holds more than it lacks.
+        """
+        incoming = self._open.get(frame.request)
+        if incoming is None:
+            raise WireDamaged(f"data of request {frame.request} arrived, which began no message")
+        if not 0 < frame.body_bytes <= incoming.rest.left:
+            raise WireDamaged(
+                f"{frame.body_bytes} bytes arrived for a message that lacks {incoming.rest.left}"
+            )
+        incoming.wire_bytes += HEADER_BYTES + frame.body_bytes
+        return incoming
+
+    def end(self, incoming: Incoming) -> Arrived | None:
+        """What has arrived if ``incoming`` is whole now."""
+        if incoming.rest.left:
+            return None
+        self.drop(incoming.request)
+        return incoming.arrived(self._clock.wall_ns())
+
+    def drop(self, request: int) -> None:
+        """Forget what has come of ``request``, if anything has."""
+        incoming = self._open.pop(request, None)
+        if incoming is not None:
+            self._bytes -= incoming.body_bytes
+
+    def _decode(self, head: memoryview) -> tuple[Any, list[Spec]]:
+        try:
+            return self._decoder.decode(head)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise WireDamaged(f"a message arrived that cannot be read: {error}") from None
+
+    def _check_body(self, frame: Frame, inline: int) -> None:
+        whole = frame.kind is Kind.WHOLE
+        if (frame.body_bytes != inline) if whole else (frame.body_bytes >= inline):
+            raise WireDamaged(
+                f"a {frame.kind.name.lower()} frame holds {frame.body_bytes} bytes of tensors "
+                f"that have {inline}"
+            )
+        if self._bytes + inline > self._limits.in_flight_bytes:
+            raise WireDamaged(
+                f"messages of {format_bytes(self._bytes + inline)} are on their way; at most "
+                f"{format_bytes(self._limits.in_flight_bytes)} are accepted"
+            )
+
+    def _allocated(
+        self, frame: Frame, message: Any, specs: list[Spec], sizes: list[int], inline: int
+    ) -> Incoming:
+        begun_ns = self._clock.wall_ns()
+        tensors, memories, shared_bytes = [], [], 0
+        for spec, size in zip(specs, sizes, strict=True):
+            if spec.place == INLINE:
+                memory = self._allocate(size)
+                memories.append(memory.data)
+            else:
+                memory = self._places.take(spec.place, size)
+                shared_bytes += size
+            tensors.append(tensor_in(memory, spec))
+        wire_bytes = HEADER_BYTES + frame.head_bytes + frame.body_bytes
+        return Incoming(
+            frame.request, message, tensors, Span(memories), begun_ns, wire_bytes, shared_bytes,
+            inline,
+        )  # fmt: skip

@@ -1,0 +1,65 @@
+"""The client's way to a server: a socket, TLS where asked for, and the handshake."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from remora.core.clock import Clock
+from remora.core.errors import ServerLost
+from remora.remote.wire.address import Address, TcpAddress, open_socket, parse_address
+from remora.remote.wire.handshake import PROTOCOL, SMALL, Hello, Refusal, Welcome, greet
+from remora.remote.wire.limits import Limits
+from remora.remote.wire.link import Link, Patience
+from remora.remote.wire.tensors import Allocate, fresh
+
+
+def connect(
+    address: str | Address,
+    replies: Any,
+    *,
+    client: str = "remora",
+    token: str = "",
+    limits: Limits | None = None,
+    patience: Patience | None = None,
+    timeout_s: float = 5.0,
+    tls: ssl.SSLContext | None = None,
+    clock: Clock | None = None,
+    allocate: Allocate = fresh,
+    protocol: int = PROTOCOL,
+) -> Link:
+    """A link to the server at ``address``, after the handshake.
+
+    Args:
+        replies: the type of the messages that the server sends: a union of tagged structs.
+        client: this client's name, for the server's log.
+        limits: what is accepted from the server.
+        timeout_s: for each of connecting and the handshake.
+        tls: how the server is verified, for one that has a certificate.
+
+    Raises:
+        BadValue: ``address`` is none.
+        ServerLost: nobody answers there, or not as a server of ours.
+        Refused: the server does not take this client.
+    """
+    where = parse_address(address) if isinstance(address, str) else address
+    name = f"the server at {where}"
+    limits = limits or Limits()
+    try:
+        sock = open_socket(where, timeout_s)
+        if tls is not None:
+            host = where.host if isinstance(where, TcpAddress) else None
+            sock = tls.wrap_socket(sock, server_hostname=host)
+    except OSError as error:
+        raise ServerLost(
+            f"{name} cannot be reached: {error.strerror or error}; is it running there?"
+        ) from error
+    link = Link(
+        sock, Welcome | Refusal, limits=SMALL, patience=patience, clock=clock, allocate=allocate
+    )
+    try:
+        greet(link, Hello(protocol, client, limits, token), replies, timeout_s, name)
+    except BaseException:
+        link.close()
+        raise
+    return link

@@ -1,0 +1,109 @@
+"""The first messages of a connection: who is there, and whether it may come in."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+import msgspec
+
+from remora.core.errors import LinkLost, Refused, ServerLost
+from remora.remote.wire.limits import Limits
+from remora.remote.wire.link import Link
+
+PROTOCOL = 1
+"""Of all that is said over a link. Both ends must speak the same."""
+SMALL = Limits(head_bytes=4096, tensors=0, dimensions=0, tensor_bytes=0, message_bytes=0,
+               in_flight_bytes=0)  # fmt: skip
+"""What is accepted from who has not said who it is."""
+REQUEST = 0
+"""The request that a handshake goes by."""
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
+    """The client's first message."""
+
+    protocol: int
+    client: str
+    """Its name, for the server's log."""
+    limits: Limits
+    """What the client accepts."""
+    token: str = ""
+
+
+class Welcome(msgspec.Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
+    """The server's answer to a client that may come in."""
+
+    protocol: int
+    server: str
+    limits: Limits
+    """What the server accepts."""
+
+
+class Refusal(msgspec.Struct, frozen=True, tag="refusal", forbid_unknown_fields=True):
+    """The server's answer to a client that may not."""
+
+    reason: str
+
+
+def greet(link: Link, hello: Hello, replies: Any, timeout_s: float, name: str) -> None:
+    """Say ``hello``, and receive messages of the union ``replies`` from here on.
+
+    Args:
+        link: made for ``Welcome | Refusal`` within :data:`SMALL`.
+        name: the server, as errors call it.
+
+    Raises:
+        Refused: the server does not take this client, and says why.
+        ServerLost: it ends the connection or says nothing.
+    """
+    try:
+        link.send(REQUEST, hello)
+        arrived = link.receive_within(timeout_s)
+    except LinkLost as error:
+        raise ServerLost(f"{name} ended the handshake: {error}; is it a Remora server?") from error
+    if arrived is None:
+        raise ServerLost(f"{name} did not answer within {timeout_s:g} s; is it a Remora server?")
+    said = arrived.message
+    if isinstance(said, Refusal):
+        raise Refused(f"{name} refuses this client: {said.reason}")
+    if not isinstance(said, Welcome):
+        raise ServerLost(f"{name} gave up during the handshake")
+    link.adopt(replies, limits=hello.limits, sending=said.limits, peer=said.server)
+
+
+def answer(
+    link: Link, welcome: Welcome, requests: Any, token: str, timeout_s: float, full: str | None
+) -> None:
+    """Hear a client's hello and let it in, or say why not.
+
+    Args:
+        link: made for ``Hello`` within :data:`SMALL`.
+        token: what the client must know; empty: nothing.
+        full: why no more clients are taken, if so.
+
+    Raises:
+        Refused: the client may not come in; it has been told.
+        LinkLost: it sent something else, or nothing.
+    """
+    arrived = link.receive_within(timeout_s)
+    if arrived is None or not isinstance(arrived.message, Hello):
+        raise LinkLost(f"a client said no hello within {timeout_s:g} s")
+    hello = arrived.message
+    reason = _reason_against(hello, welcome, token) or full
+    if reason is not None:
+        link.send(REQUEST, Refusal(reason))
+        raise Refused(f"client {hello.client[:80]!r} was refused: {reason}")
+    link.adopt(requests, limits=welcome.limits, sending=hello.limits, peer=hello.client)
+    link.send(REQUEST, welcome)
+
+
+def _reason_against(hello: Hello, welcome: Welcome, token: str) -> str | None:
+    if hello.protocol != welcome.protocol:
+        return (
+            f"it speaks protocol {welcome.protocol}, the client {hello.protocol}; "
+            "install the same version of Remora on both"
+        )
+    if token and not hmac.compare_digest(hello.token.encode(), token.encode()):
+        return "the token is missing or wrong; pass the one that the server was started with"
+    return None

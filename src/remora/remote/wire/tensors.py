@@ -1,0 +1,115 @@
+"""Tensors as raw memory: what is said of them, views to send them from, memory to receive into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import torch
+
+from remora.core.errors import BadValue, WireDamaged
+from remora.core.tensors import tensor_bytes
+from remora.remote.wire.limits import Limits
+
+NAMES = (
+    "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
+    "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
+    "float16", "bfloat16", "float32", "float64", "complex32", "complex64", "complex128",
+)  # fmt: skip
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in NAMES}
+"""By the name that crosses the wire: every dtype whose elements are whole bytes."""
+NAME_OF = {dtype: name for name, dtype in DTYPES.items()}
+ITEM_BYTES = {name: dtype.itemsize for name, dtype in DTYPES.items()}
+_BY_NUMPY = frozenset(
+    getattr(torch, name)
+    for name in ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+)
+INLINE = -1
+"""The place of a tensor whose bytes are in the body of its message."""
+
+
+class Spec(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a message says of one tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    place: int = INLINE
+    """Its offset in the sender's shared memory, or :data:`INLINE`."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size. Of a spec that arrived, ask after :func:`check` only."""
+        size = ITEM_BYTES[self.dtype]
+        for length in self.shape:
+            size *= length
+        return size
+
+
+Allocate = Callable[[int], np.ndarray]
+"""Fresh memory of so many bytes, 1-D uint8, whatever is in it."""
+
+
+def fresh(size: int) -> np.ndarray:
+    """Memory that nobody else holds."""
+    return np.empty(size, dtype=np.uint8)
+
+
+def check(specs: Sequence[Spec], limits: Limits) -> list[int]:
+    """The sizes of the tensors that ``specs`` announce, in bytes. Nothing is allocated.
+
+    Raises:
+        WireDamaged: a dtype that is not known, or more than ``limits`` allow.
+    """
+    sizes = []
+    for spec in specs:
+        item_bytes = ITEM_BYTES.get(spec.dtype)
+        if item_bytes is None:
+            raise WireDamaged(f"a tensor of the unknown dtype {spec.dtype[:40]!r} was announced")
+        refusal = limits.refuses_shape(spec.shape, item_bytes)
+        if refusal is not None:
+            raise WireDamaged(f"{refusal}, and it was announced")
+        sizes.append(spec.bytes)
+    refusal = limits.refuses_sizes(sizes)
+    if refusal is not None:
+        raise WireDamaged(f"{refusal}, and it was announced")
+    return sizes
+
+
+def describe(tensor: torch.Tensor, limits: Limits) -> Spec:
+    """What is said of ``tensor`` on the wire.
+
+    Raises:
+        BadValue: it is not on the CPU, not strided, of a dtype without whole bytes, or too large.
+    """
+    name = NAME_OF.get(tensor.dtype)
+    if name is None or tensor.layout is not torch.strided or not tensor.is_cpu:
+        raise BadValue(_cannot_be_sent(tensor, name))
+    shape = tuple(tensor.shape)
+    refusal = limits.refuses_shape(shape, ITEM_BYTES[name])
+    if refusal is not None:
+        raise BadValue(f"{refusal}; send it in parts")
+    return Spec(name, shape)
+
+
+def _cannot_be_sent(tensor: torch.Tensor, name: str | None) -> str:
+    if tensor.layout is not torch.strided:
+        return f"a tensor of the layout {tensor.layout} cannot be sent; call .to_dense() first"
+    if name is None:
+        return f"a tensor of dtype {tensor.dtype} cannot be sent; choose from: {', '.join(NAMES)}"
+    return f"a tensor on {tensor.device} cannot be sent; call .cpu() first"
+
+
+def view_of(tensor: torch.Tensor) -> memoryview:
+    """The bytes of ``tensor``, row-major; its own memory where that is contiguous."""
+    plain = tensor.dtype in _BY_NUMPY and not tensor.requires_grad and tensor.is_contiguous()
+    if plain and tensor.numel() and not tensor.is_neg():
+        return tensor.numpy().data.cast("B")  # three times as fast as the general way
+    return tensor_bytes(tensor)
+
+
+def tensor_in(memory: np.ndarray, spec: Spec) -> torch.Tensor:
+    """The tensor that ``spec`` describes, in ``memory``: uint8, of exactly its size."""
+    if not memory.size:
+        return torch.empty(spec.shape, dtype=DTYPES[spec.dtype])
+    return torch.frombuffer(memory, dtype=DTYPES[spec.dtype]).view(spec.shape)

@@ -1,0 +1,307 @@
+"""Messages to a socket, from any thread: whole when small, in chunks when large.
+
+Between two chunks of a large message whatever is small goes first. A frame that has begun is always
+written to its end, by whoever writes next if its own sender has no time left.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import torch
+
+from remora.core.clock import Clock
+from remora.core.errors import BadValue, DeadlineExceeded, LinkLost
+from remora.remote.wire.arrived import Sent
+from remora.remote.wire.counted import Traffic
+from remora.remote.wire.frames import HEADER_BYTES, NUMBERS, Kind, pack
+from remora.remote.wire.limits import Limits
+from remora.remote.wire.span import MOST_PIECES, Span
+from remora.remote.wire.tensors import Spec, describe, view_of
+from remora.remote.wire.transport import Transport
+from remora.remote.wire.turns import Turns
+
+SMALL_BYTES = 64 * 2**10
+"""Tensors up to this travel with their message in one frame, ahead of every chunk."""
+LEAST_CHUNK_BYTES = 32 * 2**10
+MOST_CHUNK_BYTES = 512 * 2**10
+CHUNK_NS = 4_000_000
+"""Chunks shrink until one is written in about this time: so long may something small wait."""
+
+
+class Outgoing:
+    """One message of which only a part has been written."""
+
+    def __init__(self, size: int) -> None:
+        self.bytes = size
+        self.stopped = False
+        """The request was cancelled: no more of it is written."""
+        self.told = False
+        """The other end is told so by somebody else."""
+
+
+class Writer:
+    """The writing half of a link.
+
+    Args:
+        blocked: called, with the turn held, when the socket takes nothing: waits for at most as
+            many seconds as its first argument says, and may read meanwhile. The second is since
+            when nothing has been taken, in ns. Raises ``LinkLost``.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        limits: Limits,
+        clock: Clock,
+        blocked: Callable[[float, int], object],
+    ) -> None:
+        self._transport, self.limits, self._clock, self._blocked = transport, limits, clock, blocked
+        self.traffic = Traffic()
+        self.progress_ns = clock.wall_ns()
+        """When the socket last took something that it had not taken at once: it is being read."""
+        self._encoder = msgspec.msgpack.Encoder()
+        self._turns = Turns()
+        self._sequence = 0
+        self._unwritten = b""
+        """The rest of a frame whose sender had no time left."""
+        self._signals: deque[tuple[Kind, int, bytes]] = deque()
+        """Frames without a body that wait for a turn."""
+        self._open: dict[int, Outgoing] = {}
+        self._closed = threading.Condition()
+        """Told when a message is no longer open."""
+        self._chunk_bytes = MOST_CHUNK_BYTES
+
+    def send(
+        self,
+        request: int,
+        message: Any,
+        tensors: Sequence[torch.Tensor],
+        *,
+        urgent: bool,
+        until_ns: int | None,
+    ) -> Sent:
+        """Write one message. See :meth:`Link.send`."""
+        begun_ns = self._clock.wall_ns()
+        specs = [describe(tensor, self.limits) for tensor in tensors]
+        sizes = [spec.bytes for spec in specs]
+        refusal = self.limits.refuses_sizes(sizes)
+        if refusal is not None:
+            raise BadValue(f"{refusal}; send it in parts")
+        head = self._encoded(message, specs)
+        views = [view_of(tensor) for tensor in tensors]
+        encoded_ns = self._clock.wall_ns()
+        total = sum(sizes)
+        if total <= SMALL_BYTES:
+            views = [view for view in views if view.nbytes]
+            if len(views) > MOST_PIECES:
+                views = [memoryview(b"".join(views))]
+            if request in self._open:
+                self._open_when_free(request, 0, until_ns, keep=False)
+            self._turn(small=True, until_ns=until_ns)
+            try:
+                written = self._frame(Kind.WHOLE, request, head, views, total, until_ns)
+            finally:
+                self._give_turn()
+            whole = True
+        else:
+            whole, written = self._bulk(request, head, views, total, urgent, until_ns)
+        self.traffic.messages += whole
+        return Sent(whole, begun_ns, encoded_ns, self._clock.wall_ns(), written, 0)
+
+    def signal(self, kind: Kind, request: int = 0, head: bytes = b"") -> None:
+        """Have a frame without a body written soon, without waiting for the socket."""
+        self._signals.append((kind, request, head))
+        self.flush()
+
+    def stop(self, request: int, *, told: bool) -> None:
+        """Write no more of ``request``; ``told``: the caller sends a cancel frame for it."""
+        outgoing = self._open.get(request)
+        if outgoing is not None:
+            outgoing.told = told
+            outgoing.stopped = True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether signals, or the rest of a frame, wait for a turn."""
+        return bool(self._signals or self._unwritten)
+
+    def flush(self) -> None:
+        """Write what waits, as far as the socket takes it, if it is nobody else's turn."""
+        while self.waiting and self._turns.take_now():
+            try:
+                due = self._due()
+                taken = self._take([memoryview(due)]) or 0
+                self._unwritten = due[taken:]
+            finally:
+                self._turns.give()
+            if self._unwritten:
+                return
+
+    def close(self) -> None:
+        """Close the socket when nobody writes any more; nobody reads."""
+        self._turns.take(small=True)
+        try:
+            self._transport.close()
+        finally:
+            self._turns.give()
+
+    def _encoded(self, message: Any, specs: list[Spec]) -> bytes:
+        head = self._encoder.encode((message, specs))
+        if len(head) > self.limits.head_bytes:
+            raise BadValue(
+                f"a message of {len(head)} bytes is too long; "
+                f"at most {self.limits.head_bytes} are accepted: send what is large as a tensor"
+            )
+        return head
+
+    def _bulk(
+        self,
+        request: int,
+        head: bytes,
+        views: list[memoryview],
+        total: int,
+        urgent: bool,
+        until_ns: int | None,
+    ) -> tuple[bool, int]:
+        outgoing = self._open_when_free(request, total, until_ns)
+        rest, written, kind = Span(views), 0, Kind.BEGIN
+        try:
+            while rest.left:
+                self._turn(small=urgent, until_ns=until_ns)
+                try:
+                    if outgoing.stopped:
+                        break
+                    written += self._chunk(kind, request, head, rest, until_ns)
+                finally:
+                    self._give_turn()
+                kind, head = Kind.DATA, b""
+            if rest.left and not outgoing.told:
+                self.signal(Kind.CANCEL, request)
+            return not rest.left, written
+        except LinkLost:
+            raise
+        except BaseException:  # out of time, or interrupted: what has begun never becomes whole
+            self.signal(Kind.CANCEL, request)
+            raise
+        finally:
+            self._close(request, outgoing)
+
+    def _chunk(
+        self, kind: Kind, request: int, head: bytes, rest: Span, until_ns: int | None
+    ) -> int:
+        """Write the next of ``rest`` as one frame, and learn how much goes in a short time."""
+        views = rest.front(self._chunk_bytes)
+        size = sum(view.nbytes for view in views)
+        if kind is Kind.BEGIN and size == rest.left:
+            kind = Kind.WHOLE
+        began_ns = self._clock.wall_ns()
+        written = self._frame(kind, request, head, views, size, until_ns)
+        took_ns = self._clock.wall_ns() - began_ns
+        if took_ns > 2 * CHUNK_NS:
+            self._chunk_bytes = max(LEAST_CHUNK_BYTES, self._chunk_bytes // 2)
+        elif took_ns < CHUNK_NS // 2:
+            self._chunk_bytes = min(MOST_CHUNK_BYTES, self._chunk_bytes * 2)
+        rest.advance(size)
+        return written
+
+    def _frame(
+        self,
+        kind: Kind,
+        request: int,
+        head: bytes,
+        views: list[memoryview],
+        size: int,
+        until_ns: int | None,
+    ) -> int:
+        due = self._due() if self.waiting else b""
+        prefix = due + self._header(kind, request, len(head), size) + head
+        self._write([memoryview(prefix), *views], len(prefix) + size, until_ns)
+        return HEADER_BYTES + len(head) + size
+
+    def _due(self) -> bytes:
+        """What waits, as bytes in their order, taken out of the queue."""
+        due = [self._unwritten]
+        self._unwritten = b""
+        while self._signals:
+            kind, request, head = self._signals.popleft()
+            due += [self._header(kind, request, len(head), 0), head]
+        return b"".join(due)
+
+    def _header(self, kind: Kind, request: int, head_bytes: int, body_bytes: int) -> bytes:
+        sequence, self._sequence = self._sequence, (self._sequence + 1) % NUMBERS
+        self.traffic.frames += 1
+        return pack(kind, request, sequence, head_bytes, body_bytes)
+
+    def _write(self, views: list[memoryview], size: int, until_ns: int | None) -> None:
+        taken = self._take(views) or 0
+        if taken == size:
+            return
+        rest = Span(views)
+        rest.advance(taken)
+        try:
+            self._write_rest(rest, until_ns)
+        except BaseException:  # whoever writes next ends the frame
+            self._unwritten = rest.copied()
+            raise
+
+    def _write_rest(self, rest: Span, until_ns: int | None) -> None:
+        since_ns = self._clock.wall_ns()
+        while rest.left:
+            count = self._take(rest.front(rest.left))
+            if count:
+                rest.advance(count)
+                since_ns = self.progress_ns = self._clock.wall_ns()
+            elif until_ns is not None and self._clock.wall_ns() >= until_ns:
+                raise DeadlineExceeded("the connection took no more bytes within the time given")
+            else:
+                self._blocked(self._left_s(until_ns), since_ns)
+
+    def _take(self, views: list[memoryview]) -> int | None:
+        try:
+            count = self._transport.write(views)
+        except OSError as error:
+            raise LinkLost(f"the connection failed: {error.strerror or error}") from error
+        self.traffic.bytes += count or 0
+        return count
+
+    def _left_s(self, until_ns: int | None) -> float:
+        return 3600.0 if until_ns is None else max(0.0, (until_ns - self._clock.wall_ns()) / 1e9)
+
+    def _turn(self, *, small: bool, until_ns: int | None) -> None:
+        limit_s = None if until_ns is None else self._left_s(until_ns)
+        if not self._turns.take(small=small, timeout_s=limit_s):
+            raise DeadlineExceeded("other messages held the connection for all the time given")
+
+    def _give_turn(self) -> None:
+        self._turns.give()
+        if self.waiting:
+            self.flush()
+
+    def _open_when_free(
+        self, request: int, size: int, until_ns: int | None, *, keep: bool = True
+    ) -> Outgoing:
+        """Wait until no message of ``request`` is open and what is in flight leaves room."""
+        outgoing = Outgoing(size)
+
+        def is_free() -> bool:
+            held = sum(each.bytes for each in self._open.values())
+            return request not in self._open and held + size <= self.limits.in_flight_bytes
+
+        limit_s = None if until_ns is None else self._left_s(until_ns)
+        with self._closed:
+            if not self._closed.wait_for(is_free, limit_s):
+                raise DeadlineExceeded("other messages held the connection for all the time given")
+            if keep:
+                self._open[request] = outgoing
+        return outgoing
+
+    def _close(self, request: int, outgoing: Outgoing) -> None:
+        with self._closed:
+            if self._open.get(request) is outgoing:
+                del self._open[request]
+            self._closed.notify_all()
