@@ -18,7 +18,7 @@ import torch
 from remora.core.errors import Refused
 
 _ELEMENTWISE = """
-    abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
+    __and__ __or__ __xor__ abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
     bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil celu clamp
     clamp_max clamp_min clone copysign cos cosh div elu eq erf erfc erfinv exp exp2 expm1 floor
     floor_divide fmax fmin fmod ge gelu glu gt hardsigmoid hardswish hardtanh isfinite isinf isnan

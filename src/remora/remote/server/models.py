@@ -31,8 +31,13 @@ class Model:
         self.decoder = decoder
         self.digests = frozenset(weight.digest for weight in graph.weights)
         self.holders = 0
+        self.token_bytes = 0
+        """What one token adds to a decoder's state."""
         if decoder:
             _check_decoder(graph)
+            self.token_bytes = sum(
+                t.shape[1] * t.shape[3] * t.element_size() for t in self.no_state()
+            )
 
     def no_state(self) -> list[torch.Tensor]:
         """A decoder's state before its first token, on the host."""

@@ -1,0 +1,95 @@
+"""Reading and decoding tokens: of one sequence, or of several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from remora.remote.graph.decoder import mask_of
+from remora.remote.server.models import Model
+from remora.remote.server.sessions import Session
+
+
+def read(session: Session, tokens: torch.Tensor) -> int:
+    """Read ``tokens`` (1, count) behind what the session holds; returns the token after them."""
+    model, count = session.model, tokens.shape[1]
+    positions = torch.arange(session.length, session.length + count, device=tokens.device)[None]
+    mask = mask_of(count, session.length, model.state_dtype).to(tokens.device)
+    logits, *state = model.program.run([tokens, positions, mask, *session.state])
+    token = int(logits[0, -1].argmax())
+    session.state = state
+    session.length += count
+    return token
+
+
+class Batch:
+    """Sequences of one model that decode together, one token each at a time.
+
+    Their states lie in common tensors, shorter ones to the right, so that a new token is appended
+    to all at the same place; what lies left of a sequence is masked. While no sequence joins or
+    leaves nothing is copied but what attention itself appends.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._sessions: list[Session] = []
+        self._state: list[torch.Tensor] = []
+        self._pads: torch.Tensor = torch.empty(0)
+
+    def step(self, sessions: Sequence[Session]) -> list[int]:
+        """Read the ``unread`` token of each; returns the tokens that come after them."""
+        if list(sessions) != self._sessions:
+            self.part()
+            if len(sessions) == 1:
+                return [_decode_alone(sessions[0])]
+            self._join(sessions)
+        return self._decode_all()
+
+    def holds(self, session: Session) -> bool:
+        """Whether its state lies in the common tensors."""
+        return session in self._sessions
+
+    def part(self) -> None:
+        """Give every sequence its own state again."""
+        for index, session in enumerate(self._sessions):
+            if not session.closed:
+                session.state = [
+                    tensor[index : index + 1, :, tensor.shape[2] - session.length :].clone()
+                    for tensor in self._state
+                ]
+        self._sessions, self._state = [], []
+
+    def _join(self, sessions: Sequence[Session]) -> None:
+        longest = max(session.length for session in sessions)
+        self._sessions = list(sessions)
+        self._state = [
+            torch.cat([_padded(session.state[index], longest) for session in sessions])
+            for index in range(len(sessions[0].state))
+        ]
+        device = self._state[0].device
+        self._pads = torch.tensor([longest - s.length for s in sessions], device=device)
+        for session in sessions:
+            session.state = []
+
+    def _decode_all(self) -> list[int]:
+        sessions, held = self._sessions, self._state[0].shape[2]
+        device, dtype = self._pads.device, self.model.state_dtype
+        tokens = torch.tensor([[session.unread] for session in sessions], device=device)
+        positions = torch.tensor([[session.length] for session in sessions], device=device)
+        masked = torch.arange(held + 1, device=device) < self._pads[:, None]
+        mask = torch.zeros(len(sessions), 1, 1, held + 1, dtype=dtype, device=device)
+        mask.masked_fill_(masked[:, None, None], torch.finfo(dtype).min)
+        logits, *self._state = self.model.program.run([tokens, positions, mask, *self._state])
+        for session in sessions:
+            session.length += 1
+        tokens_after: list[int] = logits[:, -1].argmax(-1).tolist()
+        return tokens_after
+
+
+def _decode_alone(session: Session) -> int:
+    return read(session, torch.tensor([[session.unread]], device=session.state[0].device))
+
+
+def _padded(state: torch.Tensor, length: int) -> torch.Tensor:
+    return torch.nn.functional.pad(state, (0, 0, length - state.shape[2], 0))

@@ -1,0 +1,236 @@
+"""One client's requests: what can be answered at once is, the rest is submitted to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import singledispatchmethod
+
+import torch
+
+from remora.core.errors import BadValue, LinkLost, Refused, RemoraError
+from remora.core.tensors import tensor_bytes
+from remora.remote.messages import (
+    Close,
+    Count,
+    Counts,
+    Done,
+    Echo,
+    Failed,
+    Generate,
+    Lacking,
+    Load,
+    Loaded,
+    Offer,
+    Open,
+    Opened,
+    Prefill,
+    Reply,
+    Run,
+    Unload,
+    Upload,
+    is_last,
+)
+from remora.remote.server.house import House
+from remora.remote.server.models import Model
+from remora.remote.server.outbox import Outbox
+from remora.remote.server.sessions import Session
+from remora.remote.server.work import Answer, CallWork, GenerateWork, PrefillWork, Work
+from remora.remote.wire.arrived import Arrived, Cancelled
+from remora.remote.wire.link import Link
+
+
+class Desk:
+    """Serves one link until it ends, and then gives back all that its client held."""
+
+    def __init__(self, house: House, link: Link) -> None:
+        self._house, self._link = house, link
+        self._outbox = Outbox(link)
+        self._models: dict[str, list[Model]] = {}
+        """Those its client has loaded, each as often as it has."""
+        self._works: dict[int, Work] = {}
+
+    def serve(self) -> None:
+        """Answer requests until the client goes."""
+        try:
+            while True:
+                self._take(self._link.receive())
+        except LinkLost:
+            return
+        finally:
+            self._leave()
+
+    def _take(self, arrived: Arrived) -> None:
+        if isinstance(arrived.message, Cancelled):
+            work = self._works.pop(arrived.request, None)
+            if work is not None:
+                self._house.engine.cancel(work)
+            return
+        try:
+            reply = self._handle(arrived.message, arrived)
+        except RemoraError as error:
+            reply = Failed(type(error).__name__, str(error))
+        if reply is not None:
+            tensors = arrived.tensors if isinstance(arrived.message, Echo) else []
+            self._outbox.put(arrived.request, reply, tensors)
+
+    # ------------------------------------------------- each kind of request
+
+    @singledispatchmethod
+    def _handle(self, message: object, arrived: Arrived) -> Reply | None:
+        raise Refused(f"unknown request {type(message).__name__}")
+
+    @_handle.register
+    def _(self, message: Echo, arrived: Arrived) -> Reply | None:
+        return Done()
+
+    @_handle.register
+    def _(self, message: Count, arrived: Arrived) -> Reply | None:
+        counted = self._link.counted
+        return Counts(
+            {
+                **self._house.counts(),
+                "wire_sent_bytes": counted.bytes_sent,
+                "wire_received_bytes": counted.bytes_received,
+                "shared_sent_bytes": counted.shared_bytes_sent,
+                "shared_received_bytes": counted.shared_bytes_received,
+            }
+        )
+
+    @_handle.register
+    def _(self, message: Offer, arrived: Arrived) -> Reply | None:
+        return Lacking(self._house.weights.lacking(message.digests))
+
+    @_handle.register
+    def _(self, message: Upload, arrived: Arrived) -> Reply | None:
+        if len(message.digests) != len(arrived.tensors):
+            raise BadValue(f"{len(message.digests)} digests for {len(arrived.tensors)} tensors")
+        for digest, tensor in zip(message.digests, arrived.tensors, strict=True):
+            self._house.weights.put(digest, tensor)
+        return Done()
+
+    @_handle.register
+    def _(self, message: Load, arrived: Arrived) -> Reply | None:
+        (graph,) = _tensors(arrived, 1)
+        model = self._house.models.load(bytes(tensor_bytes(graph)), decoder=message.decoder)
+        self._models.setdefault(model.name, []).append(model)
+        return Loaded(model.name)
+
+    @_handle.register
+    def _(self, message: Unload, arrived: Arrived) -> Reply | None:
+        model = self._model(message.model)
+        self._models[message.model].pop()
+        self._house.models.release(model)
+        return Done()
+
+    @_handle.register
+    def _(self, message: Run, arrived: Arrived) -> Reply | None:
+        model = self._model(message.model)
+        self._submit(
+            arrived,
+            lambda answer, asked_ns, receive_ns: CallWork(
+                answer, asked_ns, receive_ns, message.profiled,
+                model, arrived.tensors, message.wanted,
+            ),
+        )  # fmt: skip
+        return None
+
+    @_handle.register
+    def _(self, message: Open, arrived: Arrived) -> Reply | None:
+        session = self._house.sessions.open(self, self._model(message.model))
+        return Opened(session.name, self._house.sessions.lease_s)
+
+    @_handle.register
+    def _(self, message: Prefill, arrived: Arrived) -> Reply | None:
+        (tokens,) = _tensors(arrived, 1)
+        if tokens.dtype != torch.int64 or tokens.dim() != 2 or tokens.shape[0] != 1:
+            raise BadValue(
+                f"token ids are {str(tokens.dtype)[6:]} {list(tokens.shape)}; "
+                "give int64 of shape (1, tokens)"
+            )
+        if not tokens.shape[1]:
+            raise BadValue("there are no tokens to read; give at least one")
+        session = self._house.sessions.get(message.session, self)
+        tokens = _behind_unread(session, tokens)
+        self._submit_for(
+            session,
+            arrived,
+            lambda answer, asked_ns, receive_ns: PrefillWork(
+                answer, asked_ns, receive_ns, message.profiled, session, tokens
+            ),
+        )
+        return None
+
+    @_handle.register
+    def _(self, message: Generate, arrived: Arrived) -> Reply | None:
+        if message.count < 1:
+            raise BadValue(f"{message.count} tokens are wanted; ask for 1 or more")
+        session = self._house.sessions.get(message.session, self)
+        if session.ready is None and session.unread is None:
+            self._house.sessions.rest(session)
+            raise BadValue("this session has read nothing yet; call prefill() first")
+        self._submit_for(
+            session,
+            arrived,
+            lambda answer, asked_ns, receive_ns: GenerateWork(
+                answer, asked_ns, receive_ns, message.profiled,
+                session, message.count, frozenset(message.stop),
+            ),
+        )  # fmt: skip
+        return None
+
+    @_handle.register
+    def _(self, message: Close, arrived: Arrived) -> Reply | None:
+        session = self._house.sessions.get(message.session, self)
+        self._house.sessions.close([session])
+        return Done()
+
+    # ------------------------------------------------- what they share
+
+    def _model(self, name: str) -> Model:
+        models = self._models.get(name)
+        if not models:
+            raise Refused("no such model was loaded over this connection; load it first")
+        return models[0]
+
+    def _submit(self, arrived: Arrived, made: Callable[[Answer, int, int], Work]) -> None:
+        request = arrived.request
+
+        def answer(reply: Reply, tensors: Sequence[torch.Tensor]) -> None:
+            if is_last(reply):
+                self._works.pop(request, None)
+            self._outbox.put(request, reply, tensors)
+
+        work = made(answer, self._house.clock.wall_ns(), arrived.ended_ns - arrived.begun_ns)
+        self._works[request] = work
+        self._house.engine.submit(work)
+
+    def _submit_for(
+        self, session: Session, arrived: Arrived, made: Callable[[Answer, int, int], Work]
+    ) -> None:
+        try:
+            self._submit(arrived, made)
+        except BaseException:
+            self._house.sessions.rest(session)
+            raise
+
+    def _leave(self) -> None:
+        for work in list(self._works.values()):
+            self._house.engine.cancel(work)
+        self._house.sessions.close(self._house.sessions.of(self))
+        for models in self._models.values():
+            for model in models:
+                self._house.models.release(model)
+        self._outbox.close()
+
+
+def _tensors(arrived: Arrived, count: int) -> list[torch.Tensor]:
+    if len(arrived.tensors) != count:
+        raise BadValue(f"{len(arrived.tensors)} tensors came with the request; it takes {count}")
+    return arrived.tensors
+
+
+def _behind_unread(session: Session, tokens: torch.Tensor) -> torch.Tensor:
+    """``tokens``, and before them the newest that was given, which the state does not hold yet."""
+    if session.unread is None:
+        return tokens
+    return torch.cat([torch.tensor([[session.unread]]), tokens], dim=1)

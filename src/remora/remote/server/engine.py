@@ -1,0 +1,260 @@
+"""The one thread that computes, and in which order it does.
+
+A turn is one token for every sequence that decodes, then one chunk of one prompt, then one call of
+a model. So a sequence waits for its next token no longer than for one chunk and one call, however
+long the prompts are that others bring. Of prompts, and of sequences where more decode than go
+together, those come first that have been given the fewest tokens; one that is new begins level with
+the least of those at work, so nobody starves and nobody can save up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+
+from remora.core.clock import Clock
+from remora.core.errors import Refused, RemoraError
+from remora.remote.graph.plan import check_inputs
+from remora.remote.graph.program import NodeFailed
+from remora.remote.messages import Done, Failed, Profile, Ran, Tokens
+from remora.remote.server.decoding import Batch, read
+from remora.remote.server.models import Model
+from remora.remote.server.outputs import select
+from remora.remote.server.sessions import Session, Sessions
+from remora.remote.server.work import CallWork, GenerateWork, PrefillWork, Work
+
+
+class Engine:
+    """Computes what is submitted, in a thread of its own, until it is closed.
+
+    Args:
+        chunk_tokens: how much of a prompt is read at a time.
+        together: how many sequences decode at a time.
+        most_waiting: requests that may wait; more are refused.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        device: torch.device,
+        clock: Clock,
+        *,
+        chunk_tokens: int = 128,
+        together: int = 16,
+        most_waiting: int = 1024,
+    ) -> None:
+        self._sessions, self._device, self._clock = sessions, device, clock
+        self._chunk, self._together, self._most = chunk_tokens, together, most_waiting
+        self._calls: deque[CallWork] = deque()
+        self._prompts: list[PrefillWork] = []
+        self._decoding: list[GenerateWork] = []
+        self._batches: dict[Model, Batch] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._compute, name="remora-compute", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: CallWork | PrefillWork | GenerateWork) -> None:
+        """Put ``work`` in the queue.
+
+        Raises:
+            Refused: too many wait already.
+        """
+        with self._changed:
+            if self.waiting >= self._most:
+                raise Refused(f"{self._most} requests wait already; try again later")
+            if isinstance(work, CallWork):
+                self._calls.append(work)
+            else:
+                self._level(work.session)
+                (self._prompts if isinstance(work, PrefillWork) else self._decoding).append(work)  # type: ignore[arg-type]
+            self._changed.notify()
+
+    def cancel(self, work: Work) -> None:
+        """Nobody waits for it any more: it is dropped before the next turn."""
+        work.cancelled = True
+        with self._changed:
+            self._changed.notify()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait or are at work."""
+        return len(self._calls) + len(self._prompts) + len(self._decoding)
+
+    def close(self) -> None:
+        """Stop behind the turn that runs."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    # ------------------------------------------------- turns
+
+    def _compute(self) -> None:
+        while True:
+            with self._changed:
+                while not self.waiting and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+            self._turn()
+
+    def _turn(self) -> None:
+        self._drop_cancelled()
+        for model, works in self._to_decode().items():
+            self._guarded(works, lambda model=model, works=works: self._decode(model, works))  # type: ignore[misc]
+        if self._prompts:
+            prompt = min(self._prompts, key=lambda work: work.session.served)
+            self._guarded([prompt], lambda: self._prefill(prompt))
+        if self._calls:
+            call = self._calls.popleft()
+            self._guarded([call], lambda: self._call(call))
+
+    def _to_decode(self) -> dict[Model, list[GenerateWork]]:
+        chosen: dict[Model, list[GenerateWork]] = {}
+        for work in sorted(self._decoding, key=lambda work: work.session.served)[: self._together]:
+            chosen.setdefault(work.session.model, []).append(work)
+        for works in chosen.values():  # in the order they came: a batch that stays is not made anew
+            works.sort(key=self._decoding.index)
+        return chosen
+
+    def _guarded(self, works: Iterable[Work], action: Callable[[], None]) -> None:
+        """Whatever goes wrong ends these requests, and nothing else."""
+        works = list(works)
+        try:
+            action()
+        except Exception as error:  # of any kind: the graph is a stranger's
+            for work in works:
+                self._fail(work, error)
+
+    # ------------------------------------------------- one piece of work
+
+    def _call(self, work: CallWork) -> None:
+        begun_ns = self._clock.wall_ns()
+        check_inputs(work.model.graph.inputs, work.tensors)
+        work.model.planner.needs(tuple(tuple(tensor.shape) for tensor in work.tensors))
+        planned_ns = self._clock.wall_ns()
+        inputs = [tensor.to(self._device) for tensor in work.tensors]
+        placed_ns = self._clock.wall_ns()
+        outputs = work.model.program.run(inputs)
+        executed_ns = self._clock.wall_ns()
+        selected = select(outputs, work.wanted)
+        selected_ns = self._clock.wall_ns()
+        del inputs, outputs
+        work.tensors = []
+        profile = Profile(
+            receive_ns=work.receive_ns,
+            queue_ns=begun_ns - work.asked_ns,
+            plan_ns=planned_ns - begun_ns,
+            placement_ns=placed_ns - planned_ns,
+            execute_ns=executed_ns - placed_ns,
+            output_ns=selected_ns - executed_ns,
+            cleanup_ns=self._clock.wall_ns() - selected_ns,
+        )
+        work.answer(Ran(profile if work.profiled else None), selected)
+
+    def _prefill(self, work: PrefillWork) -> None:
+        session, begun_ns = work.session, self._clock.wall_ns()
+        chunk = work.tokens[:, work.begun : work.begun + self._chunk].to(self._device)
+        self._apart(session)
+        self._sessions.room_for(session, chunk.shape[1])
+        token = read(session, chunk)
+        work.begun += chunk.shape[1]
+        work.execute_ns += self._clock.wall_ns() - begun_ns
+        session.served += chunk.shape[1]
+        if work.begun < work.tokens.shape[1]:
+            return
+        session.ready, session.unread = token, None
+        self._prompts.remove(work)
+        self._sessions.rest(session)
+        waited_ns = self._clock.wall_ns() - work.asked_ns - work.execute_ns
+        profile = Profile(work.receive_ns, waited_ns, execute_ns=work.execute_ns)
+        work.answer(Done(profile if work.profiled else None), [])
+
+    def _decode(self, model: Model, works: list[GenerateWork]) -> None:
+        given = [work for work in works if work.session.ready is not None]
+        for work in given:
+            self._give(work, work.session.ready or 0, Profile())
+        works = [work for work in works if work not in given]
+        if not works:
+            return
+        begun_ns = self._clock.wall_ns()
+        for work in works:
+            self._sessions.room_for(work.session, 1)
+        tokens = self._step(self._batches.setdefault(model, Batch(model)), works)
+        execute_ns = self._clock.wall_ns() - begun_ns
+        for work, token in zip(works, tokens, strict=True):
+            if isinstance(token, Exception):
+                self._fail(work, token)
+                continue
+            work.session.served += 1
+            queue_ns = begun_ns - work.asked_ns
+            self._give(work, token, Profile(0, queue_ns, execute_ns=execute_ns, batch=len(works)))
+
+    def _step(self, batch: Batch, works: list[GenerateWork]) -> Sequence[int | Exception]:
+        """The next token of each; where they fail together, each alone, to find which does."""
+        sessions = [work.session for work in works]
+        try:
+            return batch.step(sessions)
+        except Exception as error:  # of any kind: the graph is a stranger's
+            if len(sessions) == 1:
+                return [error]
+            batch.part()
+            return [self._step(batch, [work])[0] for work in works]
+
+    def _give(self, work: GenerateWork, token: int, profile: Profile) -> None:
+        """``token`` is the session's newest, and goes to who asked."""
+        session = work.session
+        session.ready, session.unread = None, token
+        work.count -= 1
+        work.asked_ns = self._clock.wall_ns()
+        last = work.count <= 0 or token in work.stop
+        if last:
+            self._decoding.remove(work)
+            self._apart(session)
+            self._sessions.rest(session)
+        work.answer(Tokens((token,), last, profile if work.profiled else None), [])
+
+    # ------------------------------------------------- what is left behind
+
+    def _apart(self, session: Session) -> None:
+        """``session`` has its own state again."""
+        batch = self._batches.get(session.model)
+        if batch is not None and batch.holds(session):
+            batch.part()
+
+    def _level(self, session: Session) -> None:
+        """A session that comes (back) begins with no less than the least of those at work."""
+        at_work: list[Any] = [*self._prompts, *self._decoding]
+        least = min((work.session.served for work in at_work), default=session.served)
+        session.served = max(session.served, least)
+
+    def _drop_cancelled(self) -> None:
+        with self._changed:
+            gone = [work for work in self._all() if work.cancelled]
+            for work in gone:
+                self._forget(work)
+            for model in [m for m in self._batches if m.holders <= 0]:
+                self._batches.pop(model).part()
+
+    def _all(self) -> list[Work]:
+        return [*self._calls, *self._prompts, *self._decoding]
+
+    def _forget(self, work: Work) -> None:
+        for queue in (self._calls, self._prompts, self._decoding):
+            if work in queue:
+                queue.remove(work)  # type: ignore[arg-type]
+        if isinstance(work, PrefillWork | GenerateWork):
+            self._apart(work.session)
+            self._sessions.rest(work.session)
+
+    def _fail(self, work: Work, error: Exception) -> None:
+        with self._changed:
+            self._forget(work)
+        node = error.node if isinstance(error, NodeFailed) else -1
+        kind = type(error).__name__ if isinstance(error, RemoraError) else "Refused"
+        work.answer(Failed(kind, str(error)[:1000], node), [])

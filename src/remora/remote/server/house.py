@@ -1,0 +1,98 @@
+"""All that a server holds, whoever its clients are: weights, models, sessions, and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import psutil
+import torch
+
+from remora.core.clock import Clock, SystemClock
+from remora.remote.server.engine import Engine
+from remora.remote.server.models import Models
+from remora.remote.server.sessions import Sessions
+from remora.remote.server.weights import WeightStore
+
+
+class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The most that a server gives away. 0 takes what fits its memory: half of it for weights, a
+    quarter each for sessions and calls.
+    """
+
+    weights_bytes: int = 0
+    sessions_bytes: int = 0
+    call_bytes: int = 0
+    """All values of one call at a time."""
+    sessions: int = 4096
+    lease_s: float = 600.0
+    """A session that is not used for so long is dropped."""
+    chunk_tokens: int = 128
+    """How much of a prompt is read before others have their turn."""
+    together: int = 16
+    """Sequences that decode at a time."""
+    waiting: int = 1024
+    """Requests that may wait."""
+
+
+class House:
+    """Everything on one device.
+
+    Raises:
+        Unavailable: there is no such device.
+    """
+
+    def __init__(
+        self, device: torch.device, quotas: Quotas | None = None, clock: Clock | None = None
+    ) -> None:
+        quotas = _filled(quotas or Quotas(), device)
+        self.device, self.quotas, self.clock = device, quotas, clock or SystemClock()
+        self.weights = WeightStore(device, quotas.weights_bytes)
+        self.models = Models(self.weights, call_bytes=quotas.call_bytes)
+        self.sessions = Sessions(
+            device,
+            self.clock,
+            limit_bytes=quotas.sessions_bytes,
+            lease_s=quotas.lease_s,
+            most=quotas.sessions,
+        )
+        self.engine = Engine(
+            self.sessions,
+            device,
+            self.clock,
+            chunk_tokens=quotas.chunk_tokens,
+            together=quotas.together,
+            most_waiting=quotas.waiting,
+        )
+
+    def counts(self) -> Mapping[str, int]:
+        """What is here now."""
+        return {
+            "weights": len(self.weights),
+            "weights_bytes": self.weights.held_bytes,
+            "models": len(self.models),
+            "sessions": len(self.sessions),
+            "sessions_bytes": self.sessions.held_bytes,
+            "waiting": self.engine.waiting,
+        }
+
+    def close(self) -> None:
+        """Stop computing."""
+        self.engine.close()
+
+
+def _filled(quotas: Quotas, device: torch.device) -> Quotas:
+    memory = memory_bytes(device)
+    return msgspec.structs.replace(
+        quotas,
+        weights_bytes=quotas.weights_bytes or memory // 2,
+        sessions_bytes=quotas.sessions_bytes or memory // 4,
+        call_bytes=quotas.call_bytes or memory // 4,
+    )
+
+
+def memory_bytes(device: torch.device) -> int:
+    """How much memory ``device`` has."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)

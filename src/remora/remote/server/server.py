@@ -1,0 +1,75 @@
+"""A server: a listener at the door, a desk for each client, one house behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from remora.remote.messages import Request
+from remora.remote.server.desk import Desk
+from remora.remote.server.house import House, Quotas
+from remora.remote.wire.limits import Limits
+from remora.remote.wire.link import Link
+from remora.remote.wire.listener import DEFAULT_ADDRESS, Certificate, Listener
+
+
+class Server:
+    """Runs models on ``device`` for whoever connects, until it is closed.
+
+    Args:
+        address: ``tcp://host:port`` (port 0 for any that is free) or ``unix:///path``.
+        token: what clients must know; off loopback there must be one.
+        certificate: clients come by TLS.
+        quotas: the most that is given away.
+        limits: the most that one message may hold.
+        troubled: told, in words, of connections that end badly.
+
+    Raises:
+        BadValue: an address that is none, in use, or open to others without a token.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        device: torch.device | str = "cpu",
+        *,
+        token: str = "",
+        certificate: Certificate | None = None,
+        quotas: Quotas | None = None,
+        limits: Limits | None = None,
+        troubled: Callable[[str], object] = lambda words: None,
+    ) -> None:
+        self.house = House(torch.device(device), quotas)
+        try:
+            self._listener = Listener(
+                address,
+                Request,
+                self._serve,
+                token=token,
+                certificate=certificate,
+                limits=limits,
+                troubled=troubled,
+            )
+        except BaseException:
+            self.house.close()
+            raise
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with the port that it got."""
+        return str(self._listener.address)
+
+    def close(self) -> None:
+        """End all connections and stop. May be called again."""
+        self._listener.close()
+        self.house.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _serve(self, link: Link) -> None:
+        Desk(self.house, link).serve()

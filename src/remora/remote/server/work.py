@@ -1,0 +1,57 @@
+"""What waits to be computed, for whom, and since when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from remora.remote.messages import Reply, Wanted
+from remora.remote.server.models import Model
+from remora.remote.server.sessions import Session
+
+Answer = Callable[[Reply, Sequence[torch.Tensor]], None]
+"""Hands an answer to whoever sends it. Never blocks."""
+
+
+@dataclass(eq=False)
+class Work:
+    """One request. ``cancelled`` may be set by any thread; it is then dropped unanswered."""
+
+    answer: Answer
+    asked_ns: int
+    """When it was put in the queue."""
+    receive_ns: int
+    profiled: bool
+    cancelled: bool = field(default=False, kw_only=True)
+
+
+@dataclass(eq=False)
+class CallWork(Work):
+    """Call a model once."""
+
+    model: Model
+    tensors: list[torch.Tensor]
+    wanted: tuple[Wanted, ...]
+
+
+@dataclass(eq=False)
+class PrefillWork(Work):
+    """Read tokens (1, count) into a session, a chunk at a time."""
+
+    session: Session
+    tokens: torch.Tensor
+    begun: int = 0
+    """Tokens that have been read."""
+    execute_ns: int = 0
+
+
+@dataclass(eq=False)
+class GenerateWork(Work):
+    """Decode tokens for a session, one at a time."""
+
+    session: Session
+    count: int
+    """Tokens that are still to come."""
+    stop: frozenset[int]
