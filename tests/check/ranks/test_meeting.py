@@ -144,7 +144,10 @@ def test_a_store_that_does_not_answer_is_given_up_once() -> None:
     assert heard == [None] * 100
     assert said == ["the job's store does not answer"]
     assert frozen.asked == 1
-    frozen.thaw.set()
+
+    frozen.thaw.set()  # it answers, with nothing: nobody asks again
+    time.sleep(0.1)
+    assert frozen.asked == 1
 
 
 def test_a_store_that_is_gone_is_given_up_once() -> None:

@@ -57,7 +57,7 @@ class StoreMeeting(Meeting):
         place = f"{self._prefix}/{topic}/{number % WINDOW}"
         with self._lock:
             found = self._ask(lambda: self._placed(place, number, words))
-        if found is None:
+        if not found:
             return None
         there, rank = _HEAD.unpack_from(found)
         is_other = there == number and rank != self.rank
@@ -85,7 +85,7 @@ class StoreMeeting(Meeting):
         """
         own = _HEAD.pack(number, self.rank) + words
         found = self._there.get(place, b"")
-        while not found or _number(found) < number:
+        while (not found or _number(found) < number) and not self._over:
             found = self._store.compare_set(place, found, own)
         self._there[place] = found
         return found
