@@ -30,26 +30,26 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
 # ------------------------------------------------- what a program asks
 
 
-class Offer(Message, tag=1):
+class Offer(Message, frozen=True, tag=1):
     """Weights that a model needs: which of them does the server lack? → :class:`Lacking`."""
 
     digests: tuple[Digest, ...]
 
 
-class Upload(Message, tag=2):
+class Upload(Message, frozen=True, tag=2):
     """Weights, one tensor a digest. → :class:`Done`."""
 
     digests: tuple[Digest, ...]
 
 
-class Load(Message, tag=3):
+class Load(Message, frozen=True, tag=3):
     """A graph, encoded, as the one tensor. Its weights are there already. → :class:`Loaded`."""
 
     decoder: bool = False
     """Whether it is the step of a language model, so that it may have sessions."""
 
 
-class Run(Message, tag=4):
+class Run(Message, frozen=True, tag=4):
     """Call a model with the tensors. → :class:`Ran` and its outputs."""
 
     model: str
@@ -58,13 +58,13 @@ class Run(Message, tag=4):
     """What is wanted of each output; all of each by default."""
 
 
-class Open(Message, tag=5):
+class Open(Message, frozen=True, tag=5):
     """Begin a session with a decoder. → :class:`Opened`."""
 
     model: str
 
 
-class Prefill(Message, tag=6):
+class Prefill(Message, frozen=True, tag=6):
     """Read token ids, the one tensor (1, tokens), behind what the session holds. → :class:`Done`.
 
     The next token is computed and kept; :class:`Generate` begins with it.
@@ -74,7 +74,7 @@ class Prefill(Message, tag=6):
     profiled: bool = False
 
 
-class Generate(Message, tag=7):
+class Generate(Message, frozen=True, tag=7):
     """Decode until ``count`` tokens, or one of ``stop``. → :class:`Tokens`, streamed."""
 
     session: str
@@ -83,21 +83,21 @@ class Generate(Message, tag=7):
     profiled: bool = False
 
 
-class Close(Message, tag=8):
+class Close(Message, frozen=True, tag=8):
     """End a session and free what it holds. → :class:`Done`."""
 
     session: str
 
 
-class Count(Message, tag=9):
+class Count(Message, frozen=True, tag=9):
     """What does the server hold, and what has crossed this connection? → :class:`Counts`."""
 
 
-class Echo(Message, tag=10):
+class Echo(Message, frozen=True, tag=10):
     """The tensors come back as they are. → :class:`Done`."""
 
 
-class Unload(Message, tag=11):
+class Unload(Message, frozen=True, tag=11):
     """This connection needs a model no longer. → :class:`Done`."""
 
     model: str
@@ -124,38 +124,38 @@ class Profile(msgspec.Struct, frozen=True, array_like=True):
     """How many sequences shared the execution."""
 
 
-class Done(Message, tag=32):
+class Done(Message, frozen=True, tag=32):
     """It has been done."""
 
     profile: Profile | None = None
 
 
-class Lacking(Message, tag=33):
+class Lacking(Message, frozen=True, tag=33):
     """The weights that have to be uploaded."""
 
     digests: tuple[Digest, ...]
 
 
-class Loaded(Message, tag=34):
+class Loaded(Message, frozen=True, tag=34):
     """The model's name on this server."""
 
     model: str
 
 
-class Ran(Message, tag=35):
+class Ran(Message, frozen=True, tag=35):
     """The outputs are the tensors."""
 
     profile: Profile | None = None
 
 
-class Opened(Message, tag=36):
+class Opened(Message, frozen=True, tag=36):
     """The session's name, a secret, and how long it stays without being used."""
 
     session: str
     lease_s: float
 
 
-class Tokens(Message, tag=37):
+class Tokens(Message, frozen=True, tag=37):
     """Tokens as they are decoded."""
 
     ids: tuple[int, ...]
@@ -163,13 +163,13 @@ class Tokens(Message, tag=37):
     profile: Profile | None = None
 
 
-class Counts(Message, tag=38):
+class Counts(Message, frozen=True, tag=38):
     """What a server holds and has done, by name. Bytes and numbers."""
 
     counts: dict[str, int]
 
 
-class Failed(Message, tag=39):
+class Failed(Message, frozen=True, tag=39):
     """It was not done. ``kind`` is the name of an error in :mod:`remora.core.errors`."""
 
     kind: str

@@ -94,10 +94,10 @@ def _export(
 ) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad():
-            exported = torch.export.export(
+            exported: torch.export.ExportedProgram = torch.export.export(
                 module, tuple(tensors), dynamic_shapes=(tuple(shapes),), strict=False
-            )
-            return exported.run_decompositions({})
+            ).run_decompositions({})
+            return exported
     except Exception as error:  # of any kind: it runs the model's own code
         raise CannotCapture(
             f"{type(module.module).__name__} cannot be captured: {_reason(error)}"

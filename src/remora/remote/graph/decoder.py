@@ -121,8 +121,7 @@ def mask_of(new: int, old: int, dtype: torch.dtype) -> torch.Tensor:
 
 @torch.no_grad()
 def _captured(model: torch.nn.Module) -> Captured:
-    vocabulary = int(getattr(model.config, "vocab_size", 0))
-    ids = torch.arange(_BATCH * (_OLD + _NEW)).remainder(max(vocabulary, 1)).view(_BATCH, -1)
+    ids = _ids(model, _BATCH * (_OLD + _NEW)).view(_BATCH, -1)
     state = _state_after(model, ids[:, :_OLD])
     positions = torch.arange(_OLD, _OLD + _NEW).expand(_BATCH, _NEW).contiguous()
     mask = mask_of(_NEW, _OLD, state[0].dtype).repeat(_BATCH, 1, 1, 1)
@@ -131,6 +130,12 @@ def _captured(model: torch.nn.Module) -> Captured:
         (ids[:, _OLD:], positions, mask, *state),
         dims=[_any(0, 1), _any(0, 1), _any(0, 2, 3), *(_any(0, 2) for _ in state)],
     )
+
+
+def _ids(model: torch.nn.Module, count: int) -> torch.Tensor:
+    """So many token ids, all of the vocabulary."""
+    config: Any = model.config
+    return torch.arange(count).remainder(int(getattr(config, "vocab_size", 1)))
 
 
 def _state_after(model: torch.nn.Module, ids: torch.Tensor) -> list[torch.Tensor]:
@@ -149,7 +154,7 @@ def _state_after(model: torch.nn.Module, ids: torch.Tensor) -> list[torch.Tensor
 def _try(model: torch.nn.Module, captured: Captured) -> None:
     """Two calls that a session makes, a prompt and one more token, against the model's own."""
     program = Program(captured.graph, captured.tensors, torch.device("cpu"))
-    ids = torch.arange(_OLD).remainder(model.config.vocab_size)[None]
+    ids = _ids(model, _OLD)[None]
     read: Any = model(input_ids=ids, use_cache=False)
     state = no_state([(value.dtype, value.dims) for value in captured.graph.inputs[3:]])
     for begin, end in ((0, _OLD - 1), (_OLD - 1, _OLD)):

@@ -18,7 +18,8 @@ import torch
 from remora.core.errors import Refused
 
 _ELEMENTWISE = """
-    __and__ __or__ __xor__ abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
+    __and__ __or__ __xor__
+    abs acos acosh add addcdiv addcmul angle asin asinh atan atan2 atanh bitwise_and
     bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil celu clamp
     clamp_max clamp_min clone copysign cos cosh div elu eq erf erfc erfinv exp exp2 expm1 floor
     floor_divide fmax fmin fmod ge gelu glu gt hardsigmoid hardswish hardtanh isfinite isinf isnan
@@ -119,13 +120,14 @@ def resolve(name: str) -> Callable[..., Any]:
         NotAllowed: it is none of those listed, or changes what it is given.
     """
     family, _, rest = name.partition(".")
-    if family == "number" and rest in NUMBERS:
-        return NUMBERS[rest]
     base, _, overload = rest.partition(".")
-    if family == "aten" and base in ATEN:
+    found: Callable[..., Any] | None = None
+    if family == "number":
+        found = NUMBERS.get(rest)
+    elif family == "aten" and base in ATEN:
         found = _overload(base, overload)
-        if found is not None:
-            return found
+    if found is not None:
+        return found
     raise NotAllowed(
         f"operator {name[:100]!r} is not one that a server runs; "
         "models of operators in remora.remote.graph.operators can be sent"

@@ -139,7 +139,7 @@ def _step(program: Program, node: Node, freed: tuple[int, ...]) -> Step:
     keywords = {name: program.getter(value) for name, value in node.keywords.items()}
     if node.unpacks or keywords:
         return _any_step(function, arguments, keywords, node, freed)
-    (output,) = node.outputs
+    output: Any = node.outputs[0]
 
     def step(values: Values) -> None:
         values[output] = function(*arguments(values))

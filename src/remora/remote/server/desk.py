@@ -34,7 +34,7 @@ from remora.remote.server.house import House
 from remora.remote.server.models import Model
 from remora.remote.server.outbox import Outbox
 from remora.remote.server.sessions import Session
-from remora.remote.server.work import Answer, CallWork, GenerateWork, PrefillWork, Work
+from remora.remote.server.work import Answer, AnyWork, CallWork, GenerateWork, PrefillWork, Work
 from remora.remote.wire.arrived import Arrived, Cancelled
 from remora.remote.wire.link import Link
 
@@ -192,7 +192,7 @@ class Desk:
             raise Refused("no such model was loaded over this connection; load it first")
         return models[0]
 
-    def _submit(self, arrived: Arrived, made: Callable[[Answer, int, int], Work]) -> None:
+    def _submit(self, arrived: Arrived, made: Callable[[Answer, int, int], AnyWork]) -> None:
         request = arrived.request
 
         def answer(reply: Reply, tensors: Sequence[torch.Tensor]) -> None:
@@ -205,7 +205,7 @@ class Desk:
         self._house.engine.submit(work)
 
     def _submit_for(
-        self, session: Session, arrived: Arrived, made: Callable[[Answer, int, int], Work]
+        self, session: Session, arrived: Arrived, made: Callable[[Answer, int, int], AnyWork]
     ) -> None:
         try:
             self._submit(arrived, made)

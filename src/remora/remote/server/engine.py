@@ -25,7 +25,7 @@ from remora.remote.server.decoding import Batch, read
 from remora.remote.server.models import Model
 from remora.remote.server.outputs import select
 from remora.remote.server.sessions import Session, Sessions
-from remora.remote.server.work import CallWork, GenerateWork, PrefillWork, Work
+from remora.remote.server.work import AnyWork, CallWork, GenerateWork, PrefillWork, Work
 
 
 class Engine:
@@ -58,7 +58,7 @@ class Engine:
         self._thread = threading.Thread(target=self._compute, name="remora-compute", daemon=True)
         self._thread.start()
 
-    def submit(self, work: CallWork | PrefillWork | GenerateWork) -> None:
+    def submit(self, work: AnyWork) -> None:
         """Put ``work`` in the queue.
 
         Raises:

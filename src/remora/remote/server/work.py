@@ -55,3 +55,6 @@ class GenerateWork(Work):
     count: int
     """Tokens that are still to come."""
     stop: frozenset[int]
+
+
+AnyWork = CallWork | PrefillWork | GenerateWork
