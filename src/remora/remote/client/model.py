@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from remora.core.errors import Refused
+from remora.core.errors import Refused, ServerLost
 from remora.remote.client.errors import CallFailed
+from remora.remote.client.placed import Placed
 from remora.remote.client.session import RemoteSession
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured, capture, varying
 from remora.remote.graph.decoder import capture_decoder
 from remora.remote.messages import Profile, Run, Wanted
+from remora.remote.wire.arrived import Arrived
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
-
-
-@dataclass(frozen=True)
-class _Graph:
-    """A captured graph that the server has."""
-
-    name: str
-    captured: Captured
 
 
 class RemoteModel:
@@ -41,10 +34,8 @@ class RemoteModel:
         self, server: RemoteServer, model: torch.nn.Module, *, deadline_s: float | None = None
     ) -> None:
         self.server, self.module, self.deadline_s = server, model, deadline_s
-        self.profile: Profile | None = None
-        """Where the latest profiled call spent its time on the server."""
-        self._graphs: dict[object, _Graph] = {}
-        self._decoder: _Graph | None = None
+        self._graphs: dict[object, Placed] = {}
+        self._decoder: Placed | None = None
         self._guard = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -71,9 +62,7 @@ class RemoteModel:
         """As calling it, with where the server spent its time."""
         call, tensors = Call.of(args, kwargs)
         graph = self._graph(call, tensors)
-        arrived = self.server.channel.call(
-            Run(graph.name, profiled=True), tensors, deadline_s=self.deadline_s
-        )
+        arrived = self._call(graph, tensors, profiled=True)
         whole = pytree.tree_unflatten(_returned(graph, arrived.tensors), graph.captured.outputs)
         return whole, arrived.message.profile
 
@@ -83,37 +72,43 @@ class RemoteModel:
         Raises:
             CannotCapture: the model is no causal language model that keeps keys and values.
         """
-        return RemoteSession(self.server, self._decoder_name(), deadline_s=self.deadline_s)
+        return RemoteSession(self.server, self._decoding(), deadline_s=self.deadline_s)
 
     # ------------------------------------------------- graphs
 
-    def _graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> _Graph:
+    def _graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> Placed:
         kind = _kind(call, tensors)
         with self._guard:
             graph = self._graphs.get(kind)
             if graph is None:
                 args, kwargs = call.made_of([_example(tensor) for tensor in tensors])
                 captured = capture(self.module, args, kwargs)
-                graph = self._graphs[kind] = _Graph(self.server.put(captured), captured)
+                graph = self._graphs[kind] = Placed(captured)
             return graph
 
-    def _decoder_name(self) -> str:
+    def _decoding(self) -> Placed:
         with self._guard:
             if self._decoder is None:
-                captured = capture_decoder(self.module).captured
-                self._decoder = _Graph(self.server.put(captured, decoder=True), captured)
-            return self._decoder.name
+                self._decoder = Placed(capture_decoder(self.module).captured, decoder=True)
+            return self._decoder
 
     def _run(
-        self, graph: _Graph, tensors: Sequence[torch.Tensor], wanted: tuple[Wanted, ...]
+        self, graph: Placed, tensors: Sequence[torch.Tensor], wanted: tuple[Wanted, ...]
     ) -> list[Any]:
-        try:
-            arrived = self.server.channel.call(
-                Run(graph.name, wanted=wanted), tensors, deadline_s=self.deadline_s
-            )
-        except CallFailed as error:
-            raise Refused(_where(error, graph.captured)) from error
+        arrived = self._call(graph, tensors, wanted=wanted)
         return arrived.tensors if wanted else _returned(graph, arrived.tensors)
+
+    def _call(self, graph: Placed, tensors: Sequence[torch.Tensor], **options: Any) -> Arrived:
+        """Run it; a call changes nothing, so it may be made again over another connection."""
+        channel = self.server.channel
+        while True:
+            try:
+                request = Run(graph.name_over(channel), **options)
+                return channel.call(request, tensors, deadline_s=self.deadline_s)
+            except ServerLost as error:
+                channel = self.server.renewed(channel, error)
+            except CallFailed as error:
+                raise Refused(_where(error, graph.captured)) from error
 
 
 def _kind(call: Call, tensors: Sequence[torch.Tensor]) -> object:
@@ -136,7 +131,7 @@ def _example(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous()
 
 
-def _returned(graph: _Graph, tensors: Sequence[torch.Tensor]) -> list[Any]:
+def _returned(graph: Placed, tensors: Sequence[torch.Tensor]) -> list[Any]:
     """All outputs: the tensors that came, and the constants that the graph has for the others."""
     given = iter(tensors)
     return [

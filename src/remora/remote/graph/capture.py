@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +94,8 @@ def _export(
     module: Bare, tensors: Sequence[torch.Tensor], shapes: Sequence[Dims]
 ) -> torch.export.ExportedProgram:
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about itself: nothing a user can mend
             exported: torch.export.ExportedProgram = torch.export.export(
                 module, tuple(tensors), dynamic_shapes=(tuple(shapes),), strict=False
             ).run_decompositions({})
