@@ -145,6 +145,8 @@ class RemoteSession:
 
 def _as_tensor(ids: Ids) -> torch.Tensor:
     tensor = ids if isinstance(ids, torch.Tensor) else torch.tensor(ids)
+    if not tensor.numel():
+        raise BadValue("there are no tokens to read; give at least one")
     if tensor.dtype not in (torch.int64, torch.int32) or tensor.dim() > 2:
         raise BadValue(
             f"token ids are {str(tensor.dtype)[6:]} {list(tensor.shape)}; "

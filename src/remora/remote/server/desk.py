@@ -85,16 +85,8 @@ class Desk:
 
     @_handle.register
     def _(self, message: Count, arrived: Arrived) -> Reply | None:
-        counted = self._link.counted
-        return Counts(
-            {
-                **self._house.counts(),
-                "wire_sent_bytes": counted.bytes_sent,
-                "wire_received_bytes": counted.bytes_received,
-                "shared_sent_bytes": counted.shared_bytes_sent,
-                "shared_received_bytes": counted.shared_bytes_received,
-            }
-        )
+        self._outbox.put(arrived.request, self._counts)
+        return None
 
     @_handle.register
     def _(self, message: Offer, arrived: Arrived) -> Reply | None:
@@ -185,6 +177,18 @@ class Desk:
         return Done()
 
     # ------------------------------------------------- what they share
+
+    def _counts(self) -> Counts:
+        counted = self._link.counted
+        return Counts(
+            {
+                **self._house.counts(),
+                "wire_sent_bytes": counted.bytes_sent,
+                "wire_received_bytes": counted.bytes_received,
+                "shared_sent_bytes": counted.shared_bytes_sent,
+                "shared_received_bytes": counted.shared_bytes_received,
+            }
+        )
 
     def _model(self, name: str) -> Model:
         models = self._models.get(name)
