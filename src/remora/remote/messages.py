@@ -72,6 +72,8 @@ class Prefill(Message, frozen=True, tag=6):
 
     session: str
     profiled: bool = False
+    wanted: Wanted = Wanted("nothing")
+    """What is wanted of the logits (1, 1, vocabulary) behind the last token."""
 
 
 class Generate(Message, frozen=True, tag=7):

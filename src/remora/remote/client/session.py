@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from remora.core.errors import BadValue, RemoteError, ServerLost, SessionLost
 from remora.remote.client.placed import Placed
-from remora.remote.messages import Close, Generate, Open, Prefill, Profile, Tokens
+from remora.remote.messages import Close, Generate, Open, Prefill, Profile, Tokens, Wanted
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
 
 _ATTEMPTS = 5
 """How often in a row a session is made again before its loss is an error."""
+
+_NOTHING = Wanted("nothing")
 
 Ids = torch.Tensor | Sequence[int]
 
@@ -49,10 +51,15 @@ class RemoteSession:
             SessionLost: this session was closed.
             ServerLost, DeadlineExceeded: no answer came.
         """
+        self.read(ids, _NOTHING)
+
+    def read(self, ids: Ids, wanted: Wanted) -> list[torch.Tensor]:
+        """As :meth:`prefill`, with what is ``wanted`` of the logits behind the last token."""
         self._check_open()
         tokens = _as_tensor(ids)
-        self._again(lambda: self._prefill(tokens))
+        read: list[torch.Tensor] = self._again(lambda: self._prefill(tokens, wanted))
         self._tokens += tokens[0].tolist()
+        return read
 
     def generate(
         self, count: int, *, stop: Sequence[int] = (), profiled: bool = False
@@ -97,7 +104,7 @@ class RemoteSession:
 
     # ------------------------------------------------- what is lost is made again
 
-    def _again(self, action: Callable[[], None]) -> None:
+    def _again(self, action: Callable[[], Any]) -> Any:
         """Do it, if need be on another session that has read the same."""
         for _ in range(_ATTEMPTS):
             try:
@@ -129,8 +136,9 @@ class RemoteSession:
         opened = self._channel.call(Open(name), deadline_s=self._deadline_s).message
         self._name, self.lease_s = opened.session, opened.lease_s
 
-    def _prefill(self, tokens: torch.Tensor) -> None:
-        self._channel.call(Prefill(self._name), [tokens], deadline_s=self._deadline_s)
+    def _prefill(self, tokens: torch.Tensor, wanted: Wanted = _NOTHING) -> list[torch.Tensor]:
+        request = Prefill(self._name, wanted=wanted)
+        return self._channel.call(request, [tokens], deadline_s=self._deadline_s).tensors
 
     def _noted(self, tokens: Tokens) -> tuple[int, ...]:
         self._tokens += tokens.ids

@@ -40,6 +40,8 @@ _CHECKS = frozenset(
 """Checks of what held while tracing. Nothing that is computed depends on them."""
 _SAME = frozenset({"aten.clone.default", "aten.alias.default", "aten.detach.default"})
 """What gives what it is given: nothing is changed in a graph, so a copy is as good."""
+_RESHAPED = frozenset({"aten.view.default", "aten._unsafe_view.default"})
+"""A kernel may lay out its output otherwise than the trace supposed: then a view needs a copy."""
 _NUMBERS = {
     **{getattr(operator, name): name for name in NUMBERS if hasattr(operator, name)},
     operator.truediv: "truediv",
@@ -201,7 +203,7 @@ def _operator(node: FxNode) -> str:
         resolve(name)
     except NotAllowed as error:
         raise CannotCapture(_at(node, f"operator {name} cannot be sent")) from error
-    return name
+    return "aten.reshape.default" if name in _RESHAPED else name
 
 
 def _refuse_changes(exported: torch.export.ExportedProgram) -> None:

@@ -11,16 +11,19 @@ from remora.remote.server.models import Model
 from remora.remote.server.sessions import Session
 
 
-def read(session: Session, tokens: torch.Tensor) -> int:
-    """Read ``tokens`` (1, count) behind what the session holds; returns the token after them."""
+def read(session: Session, tokens: torch.Tensor) -> torch.Tensor:
+    """Read ``tokens`` (1, count) behind what the session holds.
+
+    Returns the logits behind the last of them, (1, 1, vocabulary).
+    """
     model, count = session.model, tokens.shape[1]
     positions = torch.arange(session.length, session.length + count, device=tokens.device)[None]
     mask = mask_of(count, session.length, model.state_dtype).to(tokens.device)
     logits, *state = model.program.run([tokens, positions, mask, *session.state])
-    token = int(logits[0, -1].argmax())
     session.state = state
     session.length += count
-    return token
+    behind: torch.Tensor = logits
+    return behind
 
 
 class Batch:
@@ -88,7 +91,13 @@ class Batch:
 
 
 def _decode_alone(session: Session) -> int:
-    return read(session, torch.tensor([[session.unread]], device=session.state[0].device))
+    unread = torch.tensor([[session.unread]], device=session.state[0].device)
+    return likeliest(read(session, unread))
+
+
+def likeliest(logits: torch.Tensor) -> int:
+    """The token that has the largest of ``logits`` (1, 1, vocabulary)."""
+    return int(logits[0, -1].argmax())
 
 
 def _padded(state: torch.Tensor, length: int) -> torch.Tensor:

@@ -147,7 +147,7 @@ class Desk:
             session,
             arrived,
             lambda answer, asked_ns, receive_ns: PrefillWork(
-                answer, asked_ns, receive_ns, message.profiled, session, tokens
+                answer, asked_ns, receive_ns, message.profiled, session, tokens, message.wanted
             ),
         )
         return None
