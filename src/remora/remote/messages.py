@@ -105,6 +105,17 @@ class Unload(Message, frozen=True, tag=11):
     model: str
 
 
+class Rewind(Message, frozen=True, tag=12):
+    """Forget all that a session holds behind its first ``length`` tokens. → :class:`Done`.
+
+    ``unread`` is the token behind those, which :class:`Generate` begins by reading.
+    """
+
+    session: str
+    length: int
+    unread: int
+
+
 # ------------------------------------------------- what a server answers
 
 
@@ -181,7 +192,7 @@ class Failed(Message, frozen=True, tag=39):
 
 
 Request = (
-    Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload
+    Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload | Rewind
 )  # fmt: skip
 Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed
 

@@ -47,6 +47,27 @@ def test_it_goes_on_where_it_was(
     assert second == decoded_here(language_model, whole, 5)
 
 
+def test_it_goes_back_and_on_from_there(
+    remote: RemoteServer, decoder: Placed, language_model: torch.nn.Module
+) -> None:
+    here = decoded_here(language_model, prompt(5), 20)
+    with session(remote, decoder) as one:
+        one.prefill(prompt(5))
+        first = list(one.generate(20))
+        one.rewind(8)
+        again = list(one.generate(17))
+        one.rewind(3)
+        one.prefill(prompt(5)[:, 3:])
+        from_the_prompt = list(one.generate(4))
+
+        with pytest.raises(BadValue, match="cannot go back to 10"):
+            one.rewind(10)
+
+    assert first == here
+    assert again == here[3:]
+    assert from_the_prompt == here[:4]
+
+
 def test_it_ends_at_a_stop_token(
     remote: RemoteServer, decoder: Placed, language_model: torch.nn.Module
 ) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from remora.core.errors import BadValue, RemoteError, ServerLost, SessionLost
 from remora.remote.client.placed import Placed
-from remora.remote.messages import Close, Generate, Open, Prefill, Profile, Tokens, Wanted
+from remora.remote.messages import Close, Generate, Open, Prefill, Profile, Rewind, Tokens, Wanted
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
@@ -77,6 +77,22 @@ class RemoteSession:
             raise BadValue(f"generate({count}) asks for no token; ask for 1 or more")
         self.profiles = []
         return self._generated(count, tuple(stop), profiled)
+
+    def rewind(self, count: int) -> None:
+        """Forget all but the first ``count`` tokens that were read or generated.
+
+        Raises:
+            BadValue: there are not so many, or none would be left.
+        """
+        self._check_open()
+        if not 1 <= count <= len(self._tokens):
+            raise BadValue(
+                f"this session has {len(self._tokens)} tokens; it cannot go back to {count}"
+            )
+        request = Rewind(self._name, count - 1, self._tokens[count - 1])
+        del self._tokens[count:]
+        with suppress(ServerLost, SessionLost):  # what is made again reads those that are left
+            self._channel.call(request, deadline_s=self._deadline_s)
 
     def close(self) -> None:
         """Free what the server holds of it. May be called again, and when the server is gone."""

@@ -25,6 +25,7 @@ from remora.remote.messages import (
     Opened,
     Prefill,
     Reply,
+    Rewind,
     Run,
     Unload,
     Upload,
@@ -169,6 +170,15 @@ class Desk:
             ),
         )  # fmt: skip
         return None
+
+    @_handle.register
+    def _(self, message: Rewind, arrived: Arrived) -> Reply | None:
+        session = self._house.sessions.get(message.session, self)
+        try:
+            session.rewind(message.length, message.unread)
+        finally:
+            self._house.sessions.rest(session)
+        return Done()
 
     @_handle.register
     def _(self, message: Close, arrived: Arrived) -> Reply | None:
