@@ -53,10 +53,13 @@ class RemoteSession:
         """
         self.read(ids, _NOTHING)
 
-    def read(self, ids: Ids, wanted: Wanted) -> list[torch.Tensor]:
-        """As :meth:`prefill`, with what is ``wanted`` of the logits behind the last token."""
+    def read(self, ids: Ids | None, wanted: Wanted) -> list[torch.Tensor]:
+        """As :meth:`prefill`, with what is ``wanted`` of the logits behind the last token.
+
+        None reads nothing but the newest token that was generated.
+        """
         self._check_open()
-        tokens = _as_tensor(ids)
+        tokens = torch.empty(1, 0, dtype=torch.int64) if ids is None else _as_tensor(ids)
         read: list[torch.Tensor] = self._again(lambda: self._prefill(tokens, wanted))
         self._tokens += tokens[0].tolist()
         return read

@@ -140,10 +140,11 @@ class Desk:
                 f"token ids are {str(tokens.dtype)[6:]} {list(tokens.shape)}; "
                 "give int64 of shape (1, tokens)"
             )
-        if not tokens.shape[1]:
-            raise BadValue("there are no tokens to read; give at least one")
         session = self._house.sessions.get(message.session, self)
         tokens = _behind_unread(session, tokens)
+        if not tokens.shape[1]:
+            self._house.sessions.rest(session)
+            raise BadValue("there are no tokens to read; give at least one")
         self._submit_for(
             session,
             arrived,
