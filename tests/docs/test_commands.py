@@ -74,7 +74,7 @@ def is_mention(command: str) -> bool:
 def test_every_command_shown_parses(pages: list[Page]) -> None:
     shown = all_commands(pages)
     assert {command.split()[0] for _, command in shown} == {
-        "run", "learn", "check", "invariants", "bench", "report", "compare", "doctor", "list",
+        "run", "learn", "check", "invariants", "serve", "bench", "report", "compare", "doctor",
         "checkpoint",
     }  # fmt: skip
     refused = []
