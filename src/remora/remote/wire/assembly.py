@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -19,15 +19,22 @@ from remora.remote.wire.span import Span
 from remora.remote.wire.tensors import INLINE, Allocate, Spec, check, tensor_in
 
 
-class Places:
-    """Where tensors lie that do not travel in a body. This one knows none."""
+class Places(Protocol):
+    """Where tensors lie that do not travel in a body."""
 
     def take(self, place: int, size: int) -> np.ndarray:
         """The ``size`` bytes at ``place``, as the receiver may keep them.
 
         Raises:
-            WireDamaged: no such place was given out.
+            WireDamaged: there is no such place.
         """
+        ...
+
+
+class NoPlaces:
+    """All tensors travel in bodies."""
+
+    def take(self, place: int, size: int) -> np.ndarray:
         raise WireDamaged(f"{size} bytes at {place} of a memory that is not shared were announced")
 
 
@@ -79,17 +86,39 @@ class Assembly:
         Raises:
             WireDamaged: it is none, or larger than the limits.
         """
-        if frame.request in self._open:
-            raise WireDamaged(f"request {frame.request} began a message within another")
-        message, specs = self._decode(head)
-        sizes = check(specs, self._limits)
-        inline = sum(size for spec, size in zip(specs, sizes, strict=True) if spec.place == INLINE)
-        self._check_body(frame, inline)
+        message, specs, sizes, inline = self._announced(frame, head)
         incoming = self._allocated(frame, message, specs, sizes, inline)
         if frame.kind is Kind.BEGIN:
             self._open[frame.request] = incoming
             self._bytes += inline
         return incoming
+
+    def whole(self, frame: Frame, head: memoryview, body: memoryview) -> Arrived:
+        """A message of which all is there already: what is small needs no steps between.
+
+        Raises:
+            WireDamaged: it is none, or larger than the limits.
+        """
+        begun_ns = self._clock.wall_ns()
+        message, specs, sizes, _ = self._announced(frame, head)
+        tensors, at, shared_bytes = [], 0, 0
+        for spec, size in zip(specs, sizes, strict=True):
+            if spec.place == INLINE:
+                tensors.append(tensor_in(bytearray(body[at : at + size]), spec))
+                at += size
+            else:
+                tensors.append(tensor_in(self._places.take(spec.place, size), spec))
+                shared_bytes += size
+        wire_bytes = HEADER_BYTES + frame.head_bytes + frame.body_bytes
+        return Arrived(
+            frame.request,
+            message,
+            tensors,
+            begun_ns,
+            self._clock.wall_ns(),
+            wire_bytes,
+            shared_bytes,
+        )
 
     def more(self, frame: Frame) -> Incoming:
         """The message that a data frame belongs to.
@@ -120,11 +149,21 @@ class Assembly:
         if incoming is not None:
             self._bytes -= incoming.body_bytes
 
-    def _decode(self, head: memoryview) -> tuple[Any, list[Spec]]:
+    def _announced(self, frame: Frame, head: memoryview) -> tuple[Any, list[Spec], list[int], int]:
+        """The message, its tensors, their sizes, and the bytes of them that the body holds."""
+        if frame.request in self._open:
+            raise WireDamaged(f"request {frame.request} began a message within another")
         try:
-            return self._decoder.decode(head)
+            message, specs = self._decoder.decode(head)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise WireDamaged(f"a message arrived that cannot be read: {error}") from None
+        sizes = check(specs, self._limits)
+        inline = sum(sizes)
+        for spec, size in zip(specs, sizes, strict=True):
+            if spec.place != INLINE:
+                inline -= size
+        self._check_body(frame, inline)
+        return message, specs, sizes, inline
 
     def _check_body(self, frame: Frame, inline: int) -> None:
         whole = frame.kind is Kind.WHOLE

@@ -8,10 +8,18 @@ from typing import Any
 from remora.core.clock import Clock
 from remora.core.errors import ServerLost
 from remora.remote.wire.address import Address, TcpAddress, open_socket, parse_address
-from remora.remote.wire.handshake import PROTOCOL, SMALL, Hello, Refusal, Welcome, greet
+from remora.remote.wire.handshake import (
+    PROTOCOL,
+    SMALL,
+    Hello,
+    Refusal,
+    Welcome,
+    arena_or_none,
+    greet,
+)
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link, Patience
-from remora.remote.wire.tensors import Allocate, fresh
+from remora.remote.wire.tensors import Allocate
 
 
 def connect(
@@ -25,7 +33,8 @@ def connect(
     timeout_s: float = 5.0,
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
-    allocate: Allocate = fresh,
+    allocate: Allocate | None = None,
+    share: bool = True,
     protocol: int = PROTOCOL,
 ) -> Link:
     """A link to the server at ``address``, after the handshake.
@@ -35,6 +44,8 @@ def connect(
         client: this client's name, for the server's log.
         limits: what is accepted from the server.
         timeout_s: for each of connecting and the handshake.
+        share: use shared memory with a server of this machine. Off where what crosses the socket
+            is to be measured or shaped.
         tls: how the server is verified, for one that has a certificate.
 
     Raises:
@@ -57,8 +68,12 @@ def connect(
     link = Link(
         sock, Welcome | Refusal, limits=SMALL, patience=patience, clock=clock, allocate=allocate
     )
+    arena = arena_or_none() if share and where.is_loopback else None
+    if arena is not None:
+        link.offer(arena)
+    seen = arena.seen if arena is not None else None
     try:
-        greet(link, Hello(protocol, client, limits, token), replies, timeout_s, name)
+        greet(link, Hello(protocol, client, limits, token, seen), replies, timeout_s, name)
     except BaseException:
         link.close()
         raise

@@ -18,14 +18,17 @@ from typing import Any
 import torch
 
 from remora.core.clock import Clock, SystemClock
-from remora.core.errors import LinkLost
+from remora.core.errors import LinkLost, WireDamaged
 from remora.remote.wire.arrived import Arrived, Cancelled, Sent
-from remora.remote.wire.assembly import Assembly, Places
+from remora.remote.wire.assembly import Assembly, NoPlaces, Places
 from remora.remote.wire.counted import Counted
 from remora.remote.wire.frames import Kind
 from remora.remote.wire.limits import Limits
+from remora.remote.wire.pool import Pool
 from remora.remote.wire.reader import Hears, Reader
-from remora.remote.wire.tensors import Allocate, fresh
+from remora.remote.wire.shared import Arena, ArenaSeen, MappedArena
+from remora.remote.wire.tensors import Allocate
+from remora.remote.wire.tls import TlsTransport
 from remora.remote.wire.transport import PlainTransport, Transport
 from remora.remote.wire.writer import Writer
 
@@ -57,7 +60,7 @@ class Link:
         sock: connected; the link owns it from here on.
         union: the type of the messages that arrive: a tagged msgspec struct, or a union of them.
         limits: what is accepted, and what may be sent.
-        allocate: gives memory for the bytes of a tensor that arrives.
+        allocate: gives memory for the bytes of a tensor that arrives; a pool of its own if None.
     """
 
     def __init__(
@@ -68,13 +71,15 @@ class Link:
         limits: Limits | None = None,
         patience: Patience | None = None,
         clock: Clock | None = None,
-        allocate: Allocate = fresh,
+        allocate: Allocate | None = None,
     ) -> None:
         self.limits, self.patience = limits or Limits(), patience or Patience()
-        self.clock, self._allocate = clock or SystemClock(), allocate
+        self.clock, self._allocate = clock or SystemClock(), allocate or Pool()
         self.peer = ""
         """What the other end calls itself, after a handshake."""
         self._transport = transport_of(sock)
+        self._arena: Arena | None = None
+        self._places: Places = NoPlaces()
         self._reads = threading.Lock()
         """Held by the thread that reads."""
         self._inbox: deque[Arrived] = deque()
@@ -89,7 +94,7 @@ class Link:
             self._assembly(union, self.limits),
             self.limits,
             self._keep,
-            Hears(self._cancelled, self._pinged, lambda head: None),
+            Hears(self._cancelled, self._pinged, self._released, self._mapped),
         )
 
     def send(
@@ -163,6 +168,29 @@ class Link:
         self._writer.limits = sending
         self._reader.adopt(self._assembly(union, limits), limits)
 
+    def offer(self, arena: Arena) -> None:
+        """Put large tensors into ``arena`` as soon as the other end says that it has mapped it."""
+        self._arena = arena
+
+    def map(self, seen: ArenaSeen, *, lends: bool) -> bool:
+        """Map the other end's arena, and say so to it, if it is on this machine.
+
+        Before :meth:`adopt`. ``lends`` as for :class:`MappedArena`.
+        """
+        try:
+            self._places = MappedArena(
+                seen, lends=lends, allocate=self._allocate, released=self._writer.released
+            )
+        except OSError:
+            return False  # another machine, or another user's process: the socket does it all
+        self._writer.signal(Kind.MAPPED)
+        return True
+
+    @property
+    def shares(self) -> bool:
+        """Whether large tensors are sent through shared memory."""
+        return self._writer.arena is not None
+
     @property
     def counted(self) -> Counted:
         """The traffic until now."""
@@ -181,9 +209,11 @@ class Link:
         self._fail(LinkLost("the connection was closed here"))
         with self._reads:
             self._writer.close()
+        if self._arena is not None:
+            self._arena.close()
 
     def _assembly(self, union: Any, limits: Limits) -> Assembly:
-        return Assembly(union, limits, self.clock, self._allocate, Places())
+        return Assembly(union, limits, self.clock, self._allocate, self._places)
 
     def _received(self, until_ns: int) -> Arrived | None:
         while not self._inbox:
@@ -193,10 +223,12 @@ class Link:
             tick_s = SOON_S if self._writer.waiting else TICK_S
             if self._transport.wait(min(left_s, tick_s), reading=True, writing=False):
                 self._pump()
-                continue
-            self._writer.flush()
-            self._expect_life()
-            if left_s <= 0:
+                if left_s > -SOON_S:
+                    continue  # what is there is read, though not without end
+            else:
+                self._writer.flush()
+                self._expect_life()
+            if left_s <= 0 and not self._inbox:
                 return None
         arrived = self._inbox.popleft()
         self._kept_bytes -= arrived.wire_bytes
@@ -217,6 +249,18 @@ class Link:
 
     def _pinged(self) -> None:
         self._writer.signal(Kind.PONG)
+
+    def _released(self, head: memoryview) -> None:
+        if self._arena is None or len(head) % 8:
+            raise WireDamaged("shared memory was given back that was never lent")
+        for at in range(0, len(head), 8):
+            self._arena.give_back(int.from_bytes(head[at : at + 8], "little"))
+
+    def _mapped(self) -> None:
+        if self._arena is None:
+            raise WireDamaged("shared memory was mapped that was never offered")
+        self._arena.close()
+        self._writer.arena = self._arena
 
     def _expect_life(self) -> None:
         """Nothing has come: ask for a sign of life, and some time later give up."""
@@ -259,5 +303,5 @@ class Link:
 def transport_of(sock: socket.socket) -> Transport:
     """The transport for ``sock``: with TLS, or plain."""
     if isinstance(sock, ssl.SSLSocket):
-        raise NotImplementedError
+        return TlsTransport(sock)
     return PlainTransport(sock)

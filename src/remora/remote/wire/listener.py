@@ -16,7 +16,8 @@ from remora.remote.wire.address import Address, TcpAddress, UnixAddress, parse_a
 from remora.remote.wire.handshake import PROTOCOL, SMALL, Hello, Welcome, answer
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link, Patience
-from remora.remote.wire.tensors import Allocate, fresh
+from remora.remote.wire.pool import Pool
+from remora.remote.wire.tensors import Allocate
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7717"
 BACKLOG = 128
@@ -55,6 +56,7 @@ class Listener:
         token: what a client must know; empty: nothing.
         certificate: clients must come by TLS.
         most_clients: at a time; more are refused.
+        share: use shared memory with clients of this machine.
         handshake_s: who has not said hello by then is dropped.
         troubled: told in words of each connection that ended otherwise than by its client.
 
@@ -74,9 +76,10 @@ class Listener:
         limits: Limits | None = None,
         patience: Patience | None = None,
         most_clients: int = 256,
+        share: bool = True,
         handshake_s: float = 5.0,
         troubled: Callable[[str], object] = lambda words: None,
-        allocate: Allocate = fresh,
+        allocate: Allocate | None = None,
     ) -> None:
         where = parse_address(address) if isinstance(address, str) else address
         if not where.is_loopback and not token:
@@ -88,7 +91,8 @@ class Listener:
         self._tls = certificate.context() if certificate is not None else None
         self._welcome = Welcome(PROTOCOL, name, limits or Limits())
         self._patience, self._most, self._handshake_s = patience, most_clients, handshake_s
-        self._troubled, self._allocate = troubled, allocate
+        self._share = share and where.is_loopback
+        self._troubled, self._allocate = troubled, allocate or Pool()
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, Link | None] = {}
         self._closed = False
@@ -158,7 +162,7 @@ class Listener:
             full = f"it has {self._most} clients already; try again later"
             answer(
                 link, self._welcome, self._requests, self._token, self._handshake_s,
-                full if count > self._most else None,
+                full if count > self._most else None, self._share,
             )  # fmt: skip
             self._serve(link)
         finally:

@@ -30,6 +30,7 @@ class Hears:
     cancelled: Callable[[int], object]
     pinged: Callable[[], object]
     released: Callable[[memoryview], object]
+    mapped: Callable[[], object]
 
 
 class Reader:
@@ -118,14 +119,31 @@ class Reader:
     def _header(self) -> bool:
         if self._end - self._start < HEADER_BYTES:
             return self._lacks(HEADER_BYTES)
-        frame = unpack(self._buffer[: self._end], self._limits, self._start)
+        frame = unpack(self._buffer, self._limits, self._start)
         if frame.sequence != self._sequence:
             raise WireDamaged(f"frame {frame.sequence} arrived where {self._sequence} was due")
         self._sequence = (self._sequence + 1) % NUMBERS
         self._start += HEADER_BYTES
         self.traffic.frames += 1
-        self._frame = frame
+        if frame.kind is Kind.WHOLE and self._end - self._start >= sum(frame[3:]):
+            self._whole(frame)
+        else:
+            self._frame = frame
         return True
+
+    def _whole(self, frame: Frame) -> None:
+        middle = self._start + frame.head_bytes
+        end = middle + frame.body_bytes
+        arrived = self._assembly.whole(
+            frame, self._buffer[self._start : middle], self._buffer[middle:end]
+        )
+        self._start = end
+        self._has_arrived(arrived)
+
+    def _has_arrived(self, arrived: Arrived) -> None:
+        self.traffic.messages += 1
+        self.traffic.shared_bytes += arrived.shared_bytes
+        self._arrived(arrived)
 
     def _head(self, frame: Frame) -> bool:
         if self._end - self._start < frame.head_bytes:
@@ -150,6 +168,8 @@ class Reader:
             self._hears.pinged()
         elif frame.kind is Kind.RELEASE:
             self._hears.released(head)
+        elif frame.kind is Kind.MAPPED:
+            self._hears.mapped()
 
     def _body(self, incoming: Incoming) -> bool:
         there = min(self._end - self._start, self._body_left)
@@ -162,9 +182,7 @@ class Reader:
         self._frame = self._incoming = None
         arrived = self._assembly.end(incoming)
         if arrived is not None:
-            self.traffic.messages += 1
-            self.traffic.shared_bytes += arrived.shared_bytes
-            self._arrived(arrived)
+            self._has_arrived(arrived)
         return True
 
     def _lacks(self, count: int) -> bool:

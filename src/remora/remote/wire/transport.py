@@ -48,10 +48,7 @@ class PlainTransport:
         self._socket = sock
         self._to_read = select.poll()  # one thread reads at a time, so it is polled by one
         self._to_read.register(sock, select.POLLIN)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        keep_little_unsent(sock)
 
     def read_into(self, views: Views) -> int | None:
         try:
@@ -81,6 +78,14 @@ class PlainTransport:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def keep_little_unsent(sock: socket.socket) -> None:
+    """Send small messages at once, and hold few bytes that later ones must wait for."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def poll(sock: socket.socket, milliseconds: float, *, reading: bool, writing: bool) -> bool:

@@ -20,8 +20,9 @@ from remora.remote.wire.arrived import Sent
 from remora.remote.wire.counted import Traffic
 from remora.remote.wire.frames import HEADER_BYTES, NUMBERS, Kind, pack
 from remora.remote.wire.limits import Limits
-from remora.remote.wire.span import MOST_PIECES, Span
-from remora.remote.wire.tensors import Spec, describe, view_of
+from remora.remote.wire.shared import LEAST_SHARED_BYTES, Arena, Placed
+from remora.remote.wire.span import Span
+from remora.remote.wire.tensors import Spec, copy_of, describe, view_of
 from remora.remote.wire.transport import Transport
 from remora.remote.wire.turns import Turns
 
@@ -64,6 +65,8 @@ class Writer:
         self.traffic = Traffic()
         self.progress_ns = clock.wall_ns()
         """When the socket last took something that it had not taken at once: it is being read."""
+        self.arena: Arena | None = None
+        """Shared memory for large tensors, once the other end has mapped it."""
         self._encoder = msgspec.msgpack.Encoder()
         self._turns = Turns()
         self._sequence = 0
@@ -88,35 +91,43 @@ class Writer:
         """Write one message. See :meth:`Link.send`."""
         begun_ns = self._clock.wall_ns()
         specs = [describe(tensor, self.limits) for tensor in tensors]
-        sizes = [spec.bytes for spec in specs]
+        sizes = [tensor.nbytes for tensor in tensors]
         refusal = self.limits.refuses_sizes(sizes)
         if refusal is not None:
             raise BadValue(f"{refusal}; send it in parts")
-        head = self._encoded(message, specs)
-        views = [view_of(tensor) for tensor in tensors]
-        encoded_ns = self._clock.wall_ns()
-        total = sum(sizes)
-        if total <= SMALL_BYTES:
-            views = [view for view in views if view.nbytes]
-            if len(views) > MOST_PIECES:
-                views = [memoryview(b"".join(views))]
-            if request in self._open:
-                self._open_when_free(request, 0, until_ns, keep=False)
-            self._turn(small=True, until_ns=until_ns)
-            try:
-                written = self._frame(Kind.WHOLE, request, head, views, total, until_ns)
-            finally:
-                self._give_turn()
-            whole = True
-        else:
-            whole, written = self._bulk(request, head, views, total, urgent, until_ns)
+        total, placed = sum(sizes), None
+        if self.arena is not None and total >= LEAST_SHARED_BYTES:
+            placed = Placed(self.arena, tensors, specs)
+            tensors, specs, total = placed.inline, placed.specs, total - placed.bytes
+        try:
+            head = self._encoded(message, specs)
+            if total <= SMALL_BYTES:
+                body = b"".join([copy_of(tensor) for tensor in tensors])
+                encoded_ns = self._clock.wall_ns()
+                whole, written = True, self._small(request, head, body, until_ns, placed)
+            else:
+                views = [view_of(tensor) for tensor in tensors]
+                encoded_ns = self._clock.wall_ns()
+                whole, written = self._bulk(request, head, views, total, urgent, until_ns, placed)
+        finally:
+            if placed is not None:
+                placed.take_back_unless_announced()
+        shared_bytes = placed.bytes if placed is not None else 0
         self.traffic.messages += whole
-        return Sent(whole, begun_ns, encoded_ns, self._clock.wall_ns(), written, 0)
+        self.traffic.shared_bytes += shared_bytes * whole
+        return Sent(whole, begun_ns, encoded_ns, self._clock.wall_ns(), written, shared_bytes)
 
     def signal(self, kind: Kind, request: int = 0, head: bytes = b"") -> None:
         """Have a frame without a body written soon, without waiting for the socket."""
         self._signals.append((kind, request, head))
         self.flush()
+
+    def released(self, place: int) -> None:
+        """Tell of a place in the other end's arena with whatever is written next.
+
+        Called by finalisers, at any point of any thread: it takes no lock.
+        """
+        self._signals.append((Kind.RELEASE, 0, place.to_bytes(8, "little")))
 
     def stop(self, request: int, *, told: bool) -> None:
         """Write no more of ``request``; ``told``: the caller sends a cancel frame for it."""
@@ -159,6 +170,22 @@ class Writer:
             )
         return head
 
+    def _small(
+        self, request: int, head: bytes, body: bytes, until_ns: int | None, placed: Placed | None
+    ) -> int:
+        if request in self._open:
+            self._open_when_free(request, 0, until_ns, keep=False)
+        self._turn(small=True, until_ns=until_ns)
+        try:
+            due = self._due() if self.waiting else b""
+            if placed is not None:
+                placed.announced = True
+            frame = self._header(Kind.WHOLE, request, len(head), len(body)) + head + body
+            self._write([memoryview(due + frame)], len(due) + len(frame), until_ns)
+            return len(frame)
+        finally:
+            self._give_turn()
+
     def _bulk(
         self,
         request: int,
@@ -167,6 +194,7 @@ class Writer:
         total: int,
         urgent: bool,
         until_ns: int | None,
+        placed: Placed | None,
     ) -> tuple[bool, int]:
         outgoing = self._open_when_free(request, total, until_ns)
         rest, written, kind = Span(views), 0, Kind.BEGIN
@@ -176,6 +204,8 @@ class Writer:
                 try:
                     if outgoing.stopped:
                         break
+                    if placed is not None:
+                        placed.announced = True
                     written += self._chunk(kind, request, head, rest, until_ns)
                 finally:
                     self._give_turn()
@@ -218,8 +248,8 @@ class Writer:
         size: int,
         until_ns: int | None,
     ) -> int:
-        due = self._due() if self.waiting else b""
-        prefix = due + self._header(kind, request, len(head), size) + head
+        prefix = self._due() if self.waiting else b""
+        prefix += self._header(kind, request, len(head), size) + head
         self._write([memoryview(prefix), *views], len(prefix) + size, until_ns)
         return HEADER_BYTES + len(head) + size
 
