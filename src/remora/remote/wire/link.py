@@ -77,6 +77,8 @@ class Link:
         self.clock, self._allocate = clock or SystemClock(), allocate or Pool()
         self.peer = ""
         """What the other end calls itself, after a handshake."""
+        self.reads_while_sending = True
+        """Off where whoever reads waits on :meth:`fileno`, and would not hear of what was read."""
         self._transport = transport_of(sock)
         self._arena: Arena | None = None
         self._places: Places = NoPlaces()
@@ -200,6 +202,10 @@ class Link:
             received.messages, sent.shared_bytes, received.shared_bytes,
         )  # fmt: skip
 
+    def can_send_now(self) -> bool:
+        """Whether something small would be sent without waiting, as far as can be told."""
+        return self._writer.is_free and self._transport.wait(0.0, reading=False, writing=True)
+
     def fileno(self) -> int:
         """For an event loop that waits until :meth:`receive_within` has something to read."""
         return self._transport.fileno()
@@ -276,7 +282,8 @@ class Link:
 
     def _blocked(self, limit_s: float, since_ns: int) -> None:
         """A sender's bytes are not taken: read meanwhile, unless another thread does."""
-        reads = self._kept_bytes < KEPT_BYTES and self._reads.acquire(blocking=False)
+        may_read = self.reads_while_sending and self._kept_bytes < KEPT_BYTES
+        reads = may_read and self._reads.acquire(blocking=False)
         try:
             self._transport.wait(min(limit_s, TICK_S), reading=reads, writing=True)
             if reads:

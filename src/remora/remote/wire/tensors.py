@@ -115,7 +115,7 @@ def copy_of(tensor: torch.Tensor) -> bytes:
 def tensor_in(memory: np.ndarray | bytearray, spec: Spec) -> torch.Tensor:
     """The tensor that ``spec`` describes, in ``memory``: bytes, exactly as many as it has."""
     dtype, shape = DTYPES[spec.dtype], spec.shape
-    if not len(memory):
-        return torch.empty(shape, dtype=dtype)
+    if not len(memory):  # of which torch would make no tensor
+        return torch.empty(0, dtype=torch.uint8).view(dtype).view(shape)
     flat = torch.frombuffer(memory, dtype=dtype)
     return flat if len(shape) == 1 else flat.view(shape)

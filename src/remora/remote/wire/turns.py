@@ -37,6 +37,11 @@ class Turns:
         """Take the turn if nobody has it."""
         return self._turn.acquire(blocking=False)
 
+    @property
+    def are_taken(self) -> bool:
+        """Whether somebody writes just now."""
+        return self._turn.locked()
+
     def give(self) -> None:
         """The turn is over."""
         self._turn.release()
