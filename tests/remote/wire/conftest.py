@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.remote.wire.spoken import Replies, Requests, Server
 
 from remora.remote.wire.connect import connect
 from remora.remote.wire.link import Link
 from remora.remote.wire.listener import Certificate, Listener
-from tests.remote.wire.spoken import Replies, Requests, Server
 
 
 @pytest.fixture(scope="session")

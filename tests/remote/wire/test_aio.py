@@ -9,13 +9,23 @@ from contextlib import asynccontextmanager
 
 import pytest
 import torch
+from tests.remote.wire.conftest import Served
+from tests.remote.wire.spoken import (
+    ALL_DTYPES,
+    QUICK,
+    Count,
+    Echo,
+    Fail,
+    Silence,
+    as_error,
+    is_last,
+    same,
+    some_tensor,
+    within,
+)  # fmt: skip
 
 from remora.core.errors import BadValue, DeadlineExceeded, Refused, ServerLost
 from remora.remote.wire.aio import AsyncChannel
-from tests.remote.wire.conftest import Served
-from tests.remote.wire.spoken import (
-    ALL_DTYPES, QUICK, Count, Echo, Fail, Silence, as_error, is_last, same, some_tensor, within,
-)  # fmt: skip
 
 KINDS = ("tcp", "unix", "tls", "shared")
 Serve = Callable[..., Served]

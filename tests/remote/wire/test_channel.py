@@ -8,13 +8,24 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.remote.wire.conftest import Served
+from tests.remote.wire.spoken import (
+    ALL_DTYPES,
+    QUICK,
+    Count,
+    Echo,
+    Fail,
+    Silence,
+    as_error,
+    is_last,
+    same,
+    some_tensor,
+    within,
+)  # fmt: skip
 
 from remora.core.errors import BadValue, DeadlineExceeded, Refused, ServerLost
 from remora.remote.wire.channel import Channel
-from tests.remote.wire.conftest import Served
-from tests.remote.wire.spoken import (
-    ALL_DTYPES, QUICK, Count, Echo, Fail, Silence, as_error, is_last, same, some_tensor, within,
-)  # fmt: skip
+from remora.remote.wire.counted import Counted
 
 KINDS = ("tcp", "unix", "tls", "shared")
 Serve = Callable[..., Served]
@@ -51,11 +62,14 @@ def test_both_ends_count_the_same(served: Serve, kind: str) -> None:
     channel = channel_to(made)
     for count in (10, 1_000_000):
         channel.call(Echo("x"), [torch.zeros(count)])
-    here = channel.link.counted
-    there = made.server.links[0]
-    assert within(5, lambda: there.counted.bytes_received == channel.link.counted.bytes_sent)
-    counted = there.counted
-    assert here.bytes_received == counted.bytes_sent
+    here, there = channel.link, made.server.links[0]
+    assert within(5, lambda: there.counted.bytes_received == here.counted.bytes_sent)
+    assert within(5, lambda: here.counted.bytes_received == there.counted.bytes_sent)
+    assert within(5, lambda: there.counted.messages_sent == 3)  # the welcome is one
+    check_counts(here.counted, there.counted, kind)
+
+
+def check_counts(here: Counted, counted: Counted, kind: str) -> None:
     assert here.messages_received == counted.messages_sent
     assert here.shared_bytes_sent == counted.shared_bytes_received
     assert here.shared_bytes_received == counted.shared_bytes_sent
@@ -77,7 +91,9 @@ def test_many_threads_share_one_connection(served: Serve, kind: str) -> None:
             size = (5, 50_000, 400_000)[number % 3]
             if number % 4:
                 answer = channel.call(Echo(str(number)), [torch.full((size,), number)])
-                if answer.message.text != str(number) or not bool((answer.tensors[0] == number).all()):
+                if answer.message.text != str(number) or not bool(
+                    (answer.tensors[0] == number).all()
+                ):
                     wrong.append(answer)
             elif [each.message.number for each in channel.stream(Count(4))] != [0, 1, 2, 3]:
                 wrong.append(number)
@@ -181,9 +197,7 @@ def test_everybody_who_waits_hears_that_the_server_is_lost(served: Serve) -> Non
     made.server.links[0].close()
     for thread in threads:
         thread.join(5)
-    assert heard == [
-        "the server is lost: the other end closed the connection; connect again"
-    ] * 5
+    assert heard == ["the server is lost: the other end closed the connection; connect again"] * 5
     with pytest.raises(ServerLost):
         channel.call(Echo("x"))
 

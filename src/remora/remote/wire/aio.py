@@ -137,7 +137,8 @@ class AsyncChannel:
             self.link.send, waiter.request, message, tensors, until_ns=until_ns
         )
         try:
-            if sum(each.nbytes for each in tensors) <= SMALL_BYTES and self.link.can_send_now():
+            size = sum(each.numel() * each.element_size() for each in tensors)
+            if size <= SMALL_BYTES and self.link.can_send_now():
                 send()
             else:
                 await self._loop.run_in_executor(None, send)

@@ -44,9 +44,9 @@ KEPT_BYTES = 64 * 2**20
 class Patience:
     """How long the other end may be silent.
 
-    After ``heartbeat_s`` of silence it is asked for a sign of life. When none has come, and the
-    socket has taken nothing, for ``silence_s`` in all, the link is lost. Each end must therefore
-    read at least that often.
+    After ``heartbeat_s`` of silence it is asked for a sign of life. When none has come, and its
+    machine has acknowledged nothing, for ``silence_s`` in all, the link is lost. Each end must
+    therefore read at least that often.
     """
 
     heartbeat_s: float = 2.0
@@ -77,6 +77,7 @@ class Link:
         self.clock, self._allocate = clock or SystemClock(), allocate or Pool()
         self.peer = ""
         """What the other end calls itself, after a handshake."""
+        self._tick_s = min(TICK_S, self.patience.heartbeat_s / 2)
         self.reads_while_sending = True
         """Off where whoever reads waits on :meth:`fileno`, and would not hear of what was read."""
         self._transport = transport_of(sock)
@@ -88,6 +89,7 @@ class Link:
         self._kept_bytes = 0
         self._lost: LinkLost | None = None
         self._heard_ns = self.clock.wall_ns()
+        self._unacknowledged = 0
         self._asked_ns: int | None = None
         """When the other end was asked for a sign of life that has not come."""
         self._writer = Writer(self._transport, self.limits, self.clock, self._blocked)
@@ -226,7 +228,7 @@ class Link:
             if self._lost is not None:
                 raise self._lost
             left_s = (until_ns - self.clock.wall_ns()) / 1e9
-            tick_s = SOON_S if self._writer.waiting else TICK_S
+            tick_s = SOON_S if self._writer.waiting else self._tick_s
             if self._transport.wait(min(left_s, tick_s), reading=True, writing=False):
                 self._pump()
                 if left_s > -SOON_S:
@@ -271,6 +273,10 @@ class Link:
     def _expect_life(self) -> None:
         """Nothing has come: ask for a sign of life, and some time later give up."""
         now_ns, patience = self.clock.wall_ns(), self.patience
+        waiting, before = self._transport.unacknowledged(), self._unacknowledged
+        self._unacknowledged = waiting
+        if waiting < before:  # slow, not silent: it takes what was written long ago
+            self._writer.progress_ns = now_ns
         if self._asked_ns is None:
             if now_ns - self._heard_ns > patience.heartbeat_s * 1e9:
                 self._asked_ns = now_ns
@@ -285,7 +291,7 @@ class Link:
         may_read = self.reads_while_sending and self._kept_bytes < KEPT_BYTES
         reads = may_read and self._reads.acquire(blocking=False)
         try:
-            self._transport.wait(min(limit_s, TICK_S), reading=reads, writing=True)
+            self._transport.wait(min(limit_s, self._tick_s), reading=reads, writing=True)
             if reads:
                 self._pump()
         finally:

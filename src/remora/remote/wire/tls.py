@@ -6,7 +6,7 @@ import select
 import ssl
 import threading
 
-from remora.remote.wire.transport import Views, keep_little_unsent, shut
+from remora.remote.wire.transport import Views, keep_little_unsent, shut, unacknowledged
 
 RECORD_BYTES = 16 * 2**10
 """The most that one TLS record holds, and what is written at once."""
@@ -57,6 +57,9 @@ class TlsTransport:
         poller = select.poll()
         poller.register(self._socket, events)
         return bool(poller.poll(max(0.0, timeout_s * 1e3)))
+
+    def unacknowledged(self) -> int:
+        return unacknowledged(self._socket)
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -6,8 +6,11 @@ something to read, and every wait has an end.
 
 from __future__ import annotations
 
+import array
+import fcntl
 import select
 import socket
+import termios
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -29,6 +32,10 @@ class Transport(Protocol):
 
     def wait(self, timeout_s: float, *, reading: bool, writing: bool) -> bool:
         """Wait until one of what is asked for may go on; False when the time is over."""
+        ...
+
+    def unacknowledged(self) -> int:
+        """Bytes written that the other end's machine has not acknowledged; 0 where not known."""
         ...
 
     def fileno(self) -> int: ...
@@ -70,6 +77,9 @@ class PlainTransport:
             return bool(self._to_read.poll(milliseconds))
         return poll(self._socket, milliseconds, reading=reading, writing=writing)
 
+    def unacknowledged(self) -> int:
+        return unacknowledged(self._socket)
+
     def fileno(self) -> int:
         return self._socket.fileno()
 
@@ -93,6 +103,16 @@ def poll(sock: socket.socket, milliseconds: float, *, reading: bool, writing: bo
     poller = select.poll()
     poller.register(sock, select.POLLIN * reading | select.POLLOUT * writing)
     return bool(poller.poll(milliseconds))
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Bytes written to ``sock`` that have not been acknowledged; 0 where not known."""
+    answer = array.array("i", [0])
+    try:
+        fcntl.ioctl(sock, termios.TIOCOUTQ, answer)
+    except OSError:
+        return 0
+    return answer[0]
 
 
 def shut(sock: socket.socket) -> None:
