@@ -46,7 +46,7 @@ class Memory:
             count += len(piece)
         return count
 
-    def write(self, views: Sequence[memoryview]) -> int | None:
+    def write(self, views: Sequence[memoryview | bytes]) -> int | None:
         raise AssertionError("a reader writes nothing")
 
     def wait(self, timeout_s: float, *, reading: bool, writing: bool) -> bool:

@@ -224,8 +224,9 @@ def test_nothing_is_left_after_a_client_is_killed(served: Serve) -> None:
     command = [sys.executable, "-c", CHILD, str(made.listener.address)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
-        assert client.stdout.readline() == "True\n"
-        assert made.server.links[0].counted.shared_bytes_received == 4_000_000
+        said = client.stdout.readline()
         client.send_signal(signal.SIGKILL)
+    assert said == "True\n"
+    assert made.server.links[0].counted.shared_bytes_received == 4_000_000
     assert within(5, lambda: not made.listener._threads)
     assert set(Path("/dev/shm").iterdir()) <= before

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import torch
 
-from remora.core.clock import Clock
+from remora.core.clock import Clock, now_of
 from remora.core.errors import WireDamaged
 from remora.core.units import format_bytes
 from remora.remote.wire.arrived import Arrived
@@ -59,6 +59,15 @@ class Incoming:
         )  # fmt: skip
 
 
+def inline_bytes(specs: list[Spec], sizes: list[int]) -> int:
+    """The bytes of tensors that a message has in its body."""
+    total = sum(sizes)
+    for spec, size in zip(specs, sizes, strict=True):
+        if spec.place != INLINE:
+            total -= size
+    return total
+
+
 class Assembly:
     """The messages of one direction that are on their way, at most one a request.
 
@@ -70,8 +79,9 @@ class Assembly:
     def __init__(
         self, union: Any, limits: Limits, clock: Clock, allocate: Allocate, places: Places
     ) -> None:
-        self._decoder = msgspec.msgpack.Decoder(tuple[union, list[Spec]])
-        self._limits, self._clock, self._allocate, self._places = limits, clock, allocate, places
+        self._decode = msgspec.msgpack.Decoder(tuple[union, list[Spec]]).decode
+        self._limits, self._now = limits, now_of(clock)
+        self._allocate, self._places = allocate, places
         self._open: dict[int, Incoming] = {}
         self._bytes = 0
 
@@ -86,21 +96,26 @@ class Assembly:
         Raises:
             WireDamaged: it is none, or larger than the limits.
         """
-        message, specs, sizes, inline = self._announced(frame, head)
+        message, specs = self._decoded(frame.request, head)
+        sizes = check(specs, self._limits)
+        inline = inline_bytes(specs, sizes)
+        self._check_body(frame.kind, frame.body_bytes, inline)
         incoming = self._allocated(frame, message, specs, sizes, inline)
         if frame.kind is Kind.BEGIN:
             self._open[frame.request] = incoming
             self._bytes += inline
         return incoming
 
-    def whole(self, frame: Frame, head: memoryview, body: memoryview) -> Arrived:
+    def whole(self, request: int, head: memoryview, body: memoryview) -> Arrived:
         """A message of which all is there already: what is small needs no steps between.
 
         Raises:
             WireDamaged: it is none, or larger than the limits.
         """
-        begun_ns = self._clock.wall_ns()
-        message, specs, sizes, _ = self._announced(frame, head)
+        begun_ns = self._now()
+        message, specs = self._decoded(request, head)
+        sizes = check(specs, self._limits)
+        self._check_body(Kind.WHOLE, len(body), inline_bytes(specs, sizes))
         tensors, at, shared_bytes = [], 0, 0
         for spec, size in zip(specs, sizes, strict=True):
             if spec.place == INLINE:
@@ -109,16 +124,8 @@ class Assembly:
             else:
                 tensors.append(tensor_in(self._places.take(spec.place, size), spec))
                 shared_bytes += size
-        wire_bytes = HEADER_BYTES + frame.head_bytes + frame.body_bytes
-        return Arrived(
-            frame.request,
-            message,
-            tensors,
-            begun_ns,
-            self._clock.wall_ns(),
-            wire_bytes,
-            shared_bytes,
-        )
+        wire_bytes = HEADER_BYTES + len(head) + len(body)
+        return Arrived(request, message, tensors, begun_ns, self._now(), wire_bytes, shared_bytes)
 
     def more(self, frame: Frame) -> Incoming:
         """The message that a data frame belongs to.
@@ -141,7 +148,7 @@ class Assembly:
         if incoming.rest.left:
             return None
         self.drop(incoming.request)
-        return incoming.arrived(self._clock.wall_ns())
+        return incoming.arrived(self._now())
 
     def drop(self, request: int) -> None:
         """Forget what has come of ``request``, if anything has."""
@@ -149,27 +156,18 @@ class Assembly:
         if incoming is not None:
             self._bytes -= incoming.body_bytes
 
-    def _announced(self, frame: Frame, head: memoryview) -> tuple[Any, list[Spec], list[int], int]:
-        """The message, its tensors, their sizes, and the bytes of them that the body holds."""
-        if frame.request in self._open:
-            raise WireDamaged(f"request {frame.request} began a message within another")
+    def _decoded(self, request: int, head: memoryview) -> tuple[Any, list[Spec]]:
+        if request in self._open:
+            raise WireDamaged(f"request {request} began a message within another")
         try:
-            message, specs = self._decoder.decode(head)
+            return self._decode(head)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise WireDamaged(f"a message arrived that cannot be read: {error}") from None
-        sizes = check(specs, self._limits)
-        inline = sum(sizes)
-        for spec, size in zip(specs, sizes, strict=True):
-            if spec.place != INLINE:
-                inline -= size
-        self._check_body(frame, inline)
-        return message, specs, sizes, inline
 
-    def _check_body(self, frame: Frame, inline: int) -> None:
-        whole = frame.kind is Kind.WHOLE
-        if (frame.body_bytes != inline) if whole else (frame.body_bytes >= inline):
+    def _check_body(self, kind: Kind, body_bytes: int, inline: int) -> None:
+        if (body_bytes != inline) if kind is Kind.WHOLE else (body_bytes >= inline):
             raise WireDamaged(
-                f"a {frame.kind.name.lower()} frame holds {frame.body_bytes} bytes of tensors "
+                f"a {kind.name.lower()} frame holds {body_bytes} bytes of tensors "
                 f"that have {inline}"
             )
         if self._bytes + inline > self._limits.in_flight_bytes:
@@ -181,7 +179,7 @@ class Assembly:
     def _allocated(
         self, frame: Frame, message: Any, specs: list[Spec], sizes: list[int], inline: int
     ) -> Incoming:
-        begun_ns = self._clock.wall_ns()
+        begun_ns = self._now()
         tensors, memories, shared_bytes = [], [], 0
         for spec, size in zip(specs, sizes, strict=True):
             if spec.place == INLINE:

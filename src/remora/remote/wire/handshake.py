@@ -112,9 +112,9 @@ def answer(
     if arena is not None:
         link.offer(arena)
         welcome = msgspec.structs.replace(welcome, arena=arena.seen)
-    link.send(REQUEST, welcome)
     if share and hello.arena is not None:
-        link.map(hello.arena, lends=False)
+        link.map(hello.arena, lends=False)  # told before the welcome: all that follows may use it
+    link.send(REQUEST, welcome)
     link.adopt(requests, limits=welcome.limits, sending=hello.limits, peer=hello.client)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from remora.core.clock import Clock, SystemClock
+from remora.core.clock import Clock, SystemClock, now_of
 from remora.core.errors import LinkLost, WireDamaged
 from remora.remote.wire.arrived import Arrived, Cancelled, Sent
 from remora.remote.wire.assembly import Assembly, NoPlaces, Places
@@ -80,6 +80,7 @@ class Link:
         self._tick_s = min(TICK_S, self.patience.heartbeat_s / 2)
         self.reads_while_sending = True
         """Off where whoever reads waits on :meth:`fileno`, and would not hear of what was read."""
+        self._now = now_of(self.clock)
         self._transport = transport_of(sock)
         self._arena: Arena | None = None
         self._places: Places = NoPlaces()
@@ -88,7 +89,7 @@ class Link:
         self._inbox: deque[Arrived] = deque()
         self._kept_bytes = 0
         self._lost: LinkLost | None = None
-        self._heard_ns = self.clock.wall_ns()
+        self._heard_ns = self._now()
         self._unacknowledged = 0
         self._asked_ns: int | None = None
         """When the other end was asked for a sign of life that has not come."""
@@ -145,7 +146,7 @@ class Link:
 
     def receive_within(self, timeout_s: float) -> Arrived | None:
         """As :meth:`receive`, for at most ``timeout_s``; None when nothing came whole."""
-        until_ns = self.clock.wall_ns() + round(timeout_s * 1e9)
+        until_ns = self._now() + round(timeout_s * 1e9)
         if not self._reads.acquire(timeout=max(0.0, timeout_s)):
             return None
         try:
@@ -227,7 +228,7 @@ class Link:
         while not self._inbox:
             if self._lost is not None:
                 raise self._lost
-            left_s = (until_ns - self.clock.wall_ns()) / 1e9
+            left_s = (until_ns - self._now()) / 1e9
             tick_s = SOON_S if self._writer.waiting else self._tick_s
             if self._transport.wait(min(left_s, tick_s), reading=True, writing=False):
                 self._pump()
@@ -244,7 +245,7 @@ class Link:
 
     def _pump(self) -> None:
         if self._reader.pump():
-            self._heard_ns, self._asked_ns = self.clock.wall_ns(), None
+            self._heard_ns, self._asked_ns = self._now(), None
 
     def _keep(self, arrived: Arrived) -> None:
         self._inbox.append(arrived)
@@ -252,7 +253,7 @@ class Link:
 
     def _cancelled(self, request: int) -> None:
         self._writer.stop(request, told=False)
-        now_ns = self.clock.wall_ns()
+        now_ns = self._now()
         self._keep(Arrived(request, Cancelled(), [], now_ns, now_ns, 0, 0))
 
     def _pinged(self) -> None:
@@ -272,7 +273,7 @@ class Link:
 
     def _expect_life(self) -> None:
         """Nothing has come: ask for a sign of life, and some time later give up."""
-        now_ns, patience = self.clock.wall_ns(), self.patience
+        now_ns, patience = self._now(), self.patience
         waiting, before = self._transport.unacknowledged(), self._unacknowledged
         self._unacknowledged = waiting
         if waiting < before:  # slow, not silent: it takes what was written long ago
@@ -297,7 +298,7 @@ class Link:
         finally:
             if reads:
                 self._reads.release()
-        if self.clock.wall_ns() - since_ns > self.patience.silence_s * 1e9:
+        if self._now() - since_ns > self.patience.silence_s * 1e9:
             raise LinkLost(f"the other end has read nothing for {self.patience.silence_s:g} s")
 
     def _fail(self, error: LinkLost) -> LinkLost:

@@ -13,7 +13,16 @@ from remora.core.errors import LinkLost, WireDamaged
 from remora.remote.wire.arrived import Arrived
 from remora.remote.wire.assembly import Assembly, Incoming
 from remora.remote.wire.counted import Traffic
-from remora.remote.wire.frames import HEADER_BYTES, NUMBERS, Frame, Kind, unpack
+from remora.remote.wire.frames import (
+    HEADER,
+    HEADER_BYTES,
+    MAGIC,
+    NUMBERS,
+    VERSION,
+    Frame,
+    Kind,
+    unpack,
+)
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.transport import Transport
 
@@ -105,8 +114,29 @@ class Reader:
         self._end += count
 
     def _understand(self) -> None:
-        while self._step():
+        while self._small() or self._step():
             pass
+
+    def _small(self) -> bool:
+        """Read a message that is there whole in one go: what :meth:`_step` does in its parts."""
+        middle = self._start + HEADER_BYTES
+        if self._frame is not None or middle > self._end:
+            return False
+        magic, version, kind, request, sequence, head_bytes, body_bytes = HEADER.unpack_from(
+            self._buffer, self._start
+        )
+        end = middle + head_bytes + body_bytes
+        if kind != Kind.WHOLE or magic != MAGIC or version != VERSION or end > self._end:
+            return False  # not there, or not right, which is for the other way to say
+        if sequence != self._sequence or not 0 < head_bytes <= self._limits.head_bytes:
+            return False
+        head = self._buffer[middle : middle + head_bytes]
+        arrived = self._assembly.whole(request, head, self._buffer[middle + head_bytes : end])
+        self._sequence = (sequence + 1) % NUMBERS
+        self._start = end
+        self.traffic.frames += 1
+        self._has_arrived(arrived)
+        return True
 
     def _step(self) -> bool:
         """Go one part of a frame on: header, head or body; False when bytes are missing."""
@@ -125,20 +155,8 @@ class Reader:
         self._sequence = (self._sequence + 1) % NUMBERS
         self._start += HEADER_BYTES
         self.traffic.frames += 1
-        if frame.kind is Kind.WHOLE and self._end - self._start >= sum(frame[3:]):
-            self._whole(frame)
-        else:
-            self._frame = frame
+        self._frame = frame
         return True
-
-    def _whole(self, frame: Frame) -> None:
-        middle = self._start + frame.head_bytes
-        end = middle + frame.body_bytes
-        arrived = self._assembly.whole(
-            frame, self._buffer[self._start : middle], self._buffer[middle:end]
-        )
-        self._start = end
-        self._has_arrived(arrived)
 
     def _has_arrived(self, arrived: Arrived) -> None:
         self.traffic.messages += 1

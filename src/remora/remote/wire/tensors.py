@@ -58,20 +58,24 @@ def check(specs: Sequence[Spec], limits: Limits) -> list[int]:
     """
     sizes = []
     for spec in specs:
-        item_bytes = ITEM_BYTES.get(spec.dtype)
-        if item_bytes is None:
-            raise WireDamaged(f"a tensor of the unknown dtype {spec.dtype[:40]!r} was announced")
         shape = spec.shape
-        size = math.prod(shape) * item_bytes
-        if not size or size > limits.tensor_bytes or len(shape) > limits.dimensions:
-            refusal = limits.refuses_shape(shape, item_bytes)
-            if refusal is not None:
-                raise WireDamaged(f"{refusal}, and it was announced")
+        size = math.prod(shape) * ITEM_BYTES.get(spec.dtype, 0)
+        if not 0 < size <= limits.tensor_bytes or len(shape) > limits.dimensions:
+            _check_closely(spec, limits)
         sizes.append(size)
-    refusal = limits.refuses_sizes(sizes)
+    if sum(sizes) > limits.message_bytes or len(sizes) > limits.tensors:
+        raise WireDamaged(f"{limits.refuses_sizes(sizes)}, and it was announced")
+    return sizes
+
+
+def _check_closely(spec: Spec, limits: Limits) -> None:
+    """Of a tensor that is empty, or refused."""
+    item_bytes = ITEM_BYTES.get(spec.dtype)
+    if item_bytes is None:
+        raise WireDamaged(f"a tensor of the unknown dtype {spec.dtype[:40]!r} was announced")
+    refusal = limits.refuses_shape(spec.shape, item_bytes)
     if refusal is not None:
         raise WireDamaged(f"{refusal}, and it was announced")
-    return sizes
 
 
 def describe(tensor: torch.Tensor, limits: Limits) -> Spec:

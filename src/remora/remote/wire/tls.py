@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import ssl
 import threading
+from collections.abc import Sequence
 
 from remora.remote.wire.transport import Views, keep_little_unsent, shut, unacknowledged
 
@@ -23,7 +24,7 @@ class TlsTransport:
         self._read_waits_to_write = self._write_waits_to_read = False
         """A change of keys needs the other direction."""
 
-    def read_into(self, views: Views) -> int | None:
+    def read_into(self, views: Sequence[memoryview]) -> int | None:
         count = 0
         for view in views:
             while view.nbytes:
@@ -36,7 +37,8 @@ class TlsTransport:
 
     def write(self, views: Views) -> int | None:
         count = 0
-        for view in views:
+        for each in views:
+            view = memoryview(each)
             while view.nbytes:
                 took = self._write(view[:RECORD_BYTES])
                 if took is None:

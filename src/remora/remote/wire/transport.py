@@ -14,7 +14,7 @@ import termios
 from collections.abc import Sequence
 from typing import Protocol
 
-Views = Sequence[memoryview]
+Views = Sequence[memoryview | bytes]
 UNSENT_BYTES = 256 * 2**10
 """Bytes that the kernel holds unsent; what is urgent waits for no more than these."""
 
@@ -22,7 +22,7 @@ UNSENT_BYTES = 256 * 2**10
 class Transport(Protocol):
     """What a link needs of a socket. ``OSError`` where the connection has failed."""
 
-    def read_into(self, views: Views) -> int | None:
+    def read_into(self, views: Sequence[memoryview]) -> int | None:
         """Bytes read into ``views``, front to back; 0 at the end; None: nothing is there yet."""
         ...
 
@@ -57,7 +57,7 @@ class PlainTransport:
         self._to_read.register(sock, select.POLLIN)
         keep_little_unsent(sock)
 
-    def read_into(self, views: Views) -> int | None:
+    def read_into(self, views: Sequence[memoryview]) -> int | None:
         try:
             if len(views) == 1:
                 return self._socket.recv_into(views[0])
@@ -67,6 +67,8 @@ class PlainTransport:
 
     def write(self, views: Views) -> int | None:
         try:
+            if len(views) == 1:
+                return self._socket.send(views[0])
             return self._socket.sendmsg(views)
         except (BlockingIOError, InterruptedError):
             return None

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import torch
 
-from remora.core.clock import Clock
+from remora.core.clock import Clock, now_of
 from remora.core.errors import BadValue, DeadlineExceeded, LinkLost
 from remora.remote.wire.arrived import Sent
 from remora.remote.wire.counted import Traffic
@@ -23,7 +23,7 @@ from remora.remote.wire.limits import Limits
 from remora.remote.wire.shared import LEAST_SHARED_BYTES, Arena, Placed
 from remora.remote.wire.span import Span
 from remora.remote.wire.tensors import Spec, copy_of, describe, view_of
-from remora.remote.wire.transport import Transport
+from remora.remote.wire.transport import Transport, Views
 from remora.remote.wire.turns import Turns
 
 SMALL_BYTES = 64 * 2**10
@@ -61,9 +61,10 @@ class Writer:
         clock: Clock,
         blocked: Callable[[float, int], object],
     ) -> None:
-        self._transport, self.limits, self._clock, self._blocked = transport, limits, clock, blocked
+        self._transport, self.limits, self._blocked = transport, limits, blocked
+        self._now = now_of(clock)
         self.traffic = Traffic()
-        self.progress_ns = clock.wall_ns()
+        self.progress_ns = self._now()
         """When the socket last took something that it had not taken at once: it is being read."""
         self.arena: Arena | None = None
         """Shared memory for large tensors, once the other end has mapped it."""
@@ -89,13 +90,9 @@ class Writer:
         until_ns: int | None,
     ) -> Sent:
         """Write one message. See :meth:`Link.send`."""
-        begun_ns = self._clock.wall_ns()
+        begun_ns = self._now()
         specs = [describe(tensor, self.limits) for tensor in tensors]
-        sizes = [tensor.nbytes for tensor in tensors]
-        refusal = self.limits.refuses_sizes(sizes)
-        if refusal is not None:
-            raise BadValue(f"{refusal}; send it in parts")
-        total, placed = sum(sizes), None
+        total, placed = self._total(tensors), None
         if self.arena is not None and total >= LEAST_SHARED_BYTES:
             placed = Placed(self.arena, tensors, specs)
             tensors, specs, total = placed.inline, placed.specs, total - placed.bytes
@@ -103,19 +100,17 @@ class Writer:
             head = self._encoded(message, specs)
             if total <= SMALL_BYTES:
                 body = b"".join([copy_of(tensor) for tensor in tensors])
-                encoded_ns = self._clock.wall_ns()
+                encoded_ns = self._now()
                 whole, written = True, self._small(request, head, body, until_ns, placed)
             else:
                 views = [view_of(tensor) for tensor in tensors]
-                encoded_ns = self._clock.wall_ns()
+                encoded_ns = self._now()
                 whole, written = self._bulk(request, head, views, total, urgent, until_ns, placed)
         finally:
             if placed is not None:
                 placed.take_back_unless_announced()
         shared_bytes = placed.bytes if placed is not None else 0
-        self.traffic.messages += whole
-        self.traffic.shared_bytes += shared_bytes * whole
-        return Sent(whole, begun_ns, encoded_ns, self._clock.wall_ns(), written, shared_bytes)
+        return Sent(whole, begun_ns, encoded_ns, self._now(), written, shared_bytes)
 
     def signal(self, kind: Kind, request: int = 0, head: bytes = b"") -> None:
         """Have a frame without a body written soon, without waiting for the socket."""
@@ -151,7 +146,7 @@ class Writer:
         while self.waiting and self._turns.take_now():
             try:
                 due = self._due()
-                taken = self._take([memoryview(due)]) or 0
+                taken = self._take([due]) or 0
                 self._unwritten = due[taken:]
             finally:
                 self._turns.give()
@@ -165,6 +160,13 @@ class Writer:
             self._transport.close()
         finally:
             self._turns.give()
+
+    def _total(self, tensors: Sequence[torch.Tensor]) -> int:
+        total = sum([tensor.nbytes for tensor in tensors])
+        if total > self.limits.message_bytes or len(tensors) > self.limits.tensors:
+            refusal = self.limits.refuses_sizes([tensor.nbytes for tensor in tensors])
+            raise BadValue(f"{refusal}; send it in parts")
+        return total
 
     def _encoded(self, message: Any, specs: list[Spec]) -> bytes:
         head = self._encoder.encode((message, specs))
@@ -183,10 +185,10 @@ class Writer:
         self._turn(small=True, until_ns=until_ns)
         try:
             due = self._due() if self.waiting else b""
-            if placed is not None:
-                placed.announced = True
+            self._announces(placed)
             frame = self._header(Kind.WHOLE, request, len(head), len(body)) + head + body
-            self._write([memoryview(due + frame)], len(due) + len(frame), until_ns)
+            self._write([due + frame], len(due) + len(frame), until_ns)
+            self.traffic.messages += 1
             return len(frame)
         finally:
             self._give_turn()
@@ -209,9 +211,10 @@ class Writer:
                 try:
                     if outgoing.stopped:
                         break
-                    if placed is not None:
-                        placed.announced = True
+                    if kind is Kind.BEGIN:
+                        self._announces(placed)
                     written += self._chunk(kind, request, head, rest, until_ns)
+                    self.traffic.messages += not rest.left
                 finally:
                     self._give_turn()
                 kind, head = Kind.DATA, b""
@@ -226,6 +229,12 @@ class Writer:
         finally:
             self._close(request, outgoing)
 
+    def _announces(self, placed: Placed | None) -> None:
+        """The next frame tells of what is in shared memory."""
+        if placed is not None:
+            placed.announced = True
+            self.traffic.shared_bytes += placed.bytes
+
     def _chunk(
         self, kind: Kind, request: int, head: bytes, rest: Span, until_ns: int | None
     ) -> int:
@@ -234,9 +243,9 @@ class Writer:
         size = sum(view.nbytes for view in views)
         if kind is Kind.BEGIN and size == rest.left:
             kind = Kind.WHOLE
-        began_ns = self._clock.wall_ns()
+        began_ns = self._now()
         written = self._frame(kind, request, head, views, size, until_ns)
-        took_ns = self._clock.wall_ns() - began_ns
+        took_ns = self._now() - began_ns
         if took_ns > 2 * CHUNK_NS:
             self._chunk_bytes = max(LEAST_CHUNK_BYTES, self._chunk_bytes // 2)
         elif took_ns < CHUNK_NS // 2:
@@ -255,7 +264,7 @@ class Writer:
     ) -> int:
         prefix = self._due() if self.waiting else b""
         prefix += self._header(kind, request, len(head), size) + head
-        self._write([memoryview(prefix), *views], len(prefix) + size, until_ns)
+        self._write([prefix, *views], len(prefix) + size, until_ns)
         return HEADER_BYTES + len(head) + size
 
     def _due(self) -> bytes:
@@ -272,11 +281,11 @@ class Writer:
         self.traffic.frames += 1
         return pack(kind, request, sequence, head_bytes, body_bytes)
 
-    def _write(self, views: list[memoryview], size: int, until_ns: int | None) -> None:
+    def _write(self, views: Views, size: int, until_ns: int | None) -> None:
         taken = self._take(views) or 0
         if taken == size:
             return
-        rest = Span(views)
+        rest = Span(map(memoryview, views))
         rest.advance(taken)
         try:
             self._write_rest(rest, until_ns)
@@ -285,18 +294,18 @@ class Writer:
             raise
 
     def _write_rest(self, rest: Span, until_ns: int | None) -> None:
-        since_ns = self._clock.wall_ns()
+        since_ns = self._now()
         while rest.left:
             count = self._take(rest.front(rest.left))
             if count:
                 rest.advance(count)
-                since_ns = self.progress_ns = self._clock.wall_ns()
-            elif until_ns is not None and self._clock.wall_ns() >= until_ns:
+                since_ns = self.progress_ns = self._now()
+            elif until_ns is not None and self._now() >= until_ns:
                 raise DeadlineExceeded("the connection took no more bytes within the time given")
             else:
                 self._blocked(self._left_s(until_ns), since_ns)
 
-    def _take(self, views: list[memoryview]) -> int | None:
+    def _take(self, views: Views) -> int | None:
         try:
             count = self._transport.write(views)
         except OSError as error:
@@ -305,7 +314,7 @@ class Writer:
         return count
 
     def _left_s(self, until_ns: int | None) -> float:
-        return 3600.0 if until_ns is None else max(0.0, (until_ns - self._clock.wall_ns()) / 1e9)
+        return 3600.0 if until_ns is None else max(0.0, (until_ns - self._now()) / 1e9)
 
     def _turn(self, *, small: bool, until_ns: int | None) -> None:
         limit_s = None if until_ns is None else self._left_s(until_ns)
