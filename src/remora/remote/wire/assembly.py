@@ -59,13 +59,16 @@ class Incoming:
         )  # fmt: skip
 
 
+def wrong_body(kind: Kind, body_bytes: int, inline: int) -> WireDamaged:
+    """The error for a frame whose body is not of the size of its tensors."""
+    return WireDamaged(
+        f"a {kind.name.lower()} frame holds {body_bytes} bytes of tensors that have {inline}"
+    )
+
+
 def inline_bytes(specs: list[Spec], sizes: list[int]) -> int:
     """The bytes of tensors that a message has in its body."""
-    total = sum(sizes)
-    for spec, size in zip(specs, sizes, strict=True):
-        if spec.place != INLINE:
-            total -= size
-    return total
+    return sum([size for spec, size in zip(specs, sizes, strict=True) if spec.place == INLINE])
 
 
 class Assembly:
@@ -115,7 +118,9 @@ class Assembly:
         begun_ns = self._now()
         message, specs = self._decoded(request, head)
         sizes = check(specs, self._limits)
-        self._check_body(Kind.WHOLE, len(body), inline_bytes(specs, sizes))
+        inline = inline_bytes(specs, sizes)
+        if len(body) != inline:
+            raise wrong_body(Kind.WHOLE, len(body), inline)
         tensors, at, shared_bytes = [], 0, 0
         for spec, size in zip(specs, sizes, strict=True):
             if spec.place == INLINE:
@@ -166,10 +171,7 @@ class Assembly:
 
     def _check_body(self, kind: Kind, body_bytes: int, inline: int) -> None:
         if (body_bytes != inline) if kind is Kind.WHOLE else (body_bytes >= inline):
-            raise WireDamaged(
-                f"a {kind.name.lower()} frame holds {body_bytes} bytes of tensors "
-                f"that have {inline}"
-            )
+            raise wrong_body(kind, body_bytes, inline)
         if self._bytes + inline > self._limits.in_flight_bytes:
             raise WireDamaged(
                 f"messages of {format_bytes(self._bytes + inline)} are on their way; at most "

@@ -129,7 +129,7 @@ class Link:
         if self._lost is not None:
             raise self._loss(self._lost)
         try:
-            return self._writer.send(request, message, tensors, urgent=urgent, until_ns=until_ns)
+            return self._writer.send(request, message, tensors, urgent, until_ns)
         except LinkLost as error:
             raise self._fail(error) from None
 

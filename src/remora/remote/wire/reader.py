@@ -81,9 +81,10 @@ class Reader:
             LinkLost: the other end closed the connection.
             WireDamaged: what came is no frame in order.
         """
-        views = self._room()
+        if self._start == self._end:
+            self._start = self._end = 0
         try:
-            count = self._transport.read_into(views)
+            count = self._transport.read_into(self._room())
         except OSError as error:
             raise LinkLost(f"the connection failed: {error.strerror or error}") from error
         if count is None:
@@ -91,36 +92,32 @@ class Reader:
         if not count:
             raise LinkLost("the other end closed the connection")
         self.traffic.bytes += count
-        self._took(count)
-        self._understand()
+        if self._incoming is not None:
+            count -= self._took(self._incoming, count)
+        self._end += count
+        while self._small() or self._step():
+            pass
         return True
 
     def _room(self) -> list[memoryview]:
         """Where the next bytes go: the tensors that wait for them, then the buffer."""
-        if self._start == self._end:
-            self._start = self._end = 0
         if self._incoming is None:
             return [self._buffer[self._end :]]
         direct = self._incoming.rest.front(min(self._body_left, MOST_DIRECT_BYTES))
         covered = sum(view.nbytes for view in direct) == self._body_left
         return [*direct, self._buffer] if covered else direct
 
-    def _took(self, count: int) -> None:
-        if self._incoming is not None:
-            direct = min(count, self._body_left)
-            self._incoming.rest.advance(direct)
-            self._body_left -= direct
-            count -= direct
-        self._end += count
-
-    def _understand(self) -> None:
-        while self._small() or self._step():
-            pass
+    def _took(self, incoming: Incoming, count: int) -> int:
+        """Of ``count`` bytes that were read, those that went into tensors."""
+        direct = min(count, self._body_left)
+        incoming.rest.advance(direct)
+        self._body_left -= direct
+        return direct
 
     def _small(self) -> bool:
         """Read a message that is there whole in one go: what :meth:`_step` does in its parts."""
         middle = self._start + HEADER_BYTES
-        if self._frame is not None or middle > self._end:
+        if middle > self._end or self._frame is not None:
             return False
         magic, version, kind, request, sequence, head_bytes, body_bytes = HEADER.unpack_from(
             self._buffer, self._start

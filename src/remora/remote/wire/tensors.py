@@ -78,19 +78,27 @@ def _check_closely(spec: Spec, limits: Limits) -> None:
         raise WireDamaged(f"{refusal}, and it was announced")
 
 
-def describe(tensor: torch.Tensor, limits: Limits) -> Spec:
-    """What is said of ``tensor`` on the wire.
+def describe(tensors: Sequence[torch.Tensor], limits: Limits) -> tuple[list[Spec], int]:
+    """What is said of ``tensors`` on the wire, and their size in bytes, all together.
 
     Raises:
-        BadValue: it is not on the CPU, not strided, of a dtype without whole bytes, or too large.
+        BadValue: one is not on the CPU, not strided, or of a dtype without whole bytes; or one, or
+            all together, are too large.
     """
-    name = NAME_OF.get(tensor.dtype)
-    if name is None or tensor.layout is not torch.strided or not tensor.is_cpu:
-        raise BadValue(_cannot_be_sent(tensor, name))
-    shape = tuple(tensor.shape)
-    if tensor.nbytes > limits.tensor_bytes or len(shape) > limits.dimensions:
-        raise BadValue(f"{limits.refuses_shape(shape, ITEM_BYTES[name])}; send it in parts")
-    return Spec(name, shape)
+    specs, total = [], 0
+    for tensor in tensors:
+        name = NAME_OF.get(tensor.dtype)
+        if name is None or tensor.layout is not torch.strided or not tensor.is_cpu:
+            raise BadValue(_cannot_be_sent(tensor, name))
+        shape, size = tuple(tensor.shape), tensor.nbytes
+        if size > limits.tensor_bytes or len(shape) > limits.dimensions:
+            raise BadValue(f"{limits.refuses_shape(shape, ITEM_BYTES[name])}; send it in parts")
+        specs.append(Spec(name, shape))
+        total += size
+    if total > limits.message_bytes or len(specs) > limits.tensors:
+        refusal = limits.refuses_sizes([tensor.nbytes for tensor in tensors])
+        raise BadValue(f"{refusal}; send it in parts")
+    return specs, total
 
 
 def _cannot_be_sent(tensor: torch.Tensor, name: str | None) -> str:

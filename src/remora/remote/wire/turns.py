@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 
 
 class Turns:
@@ -10,6 +12,8 @@ class Turns:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
+        self.take_now: Callable[[], bool] = functools.partial(self._turn.acquire, False)
+        """Take the turn if nobody has it."""
         self._given = threading.Condition()
         self._waiting = 0
         self._small = 0
@@ -32,10 +36,6 @@ class Turns:
 
     def _came(self, small: bool) -> bool:
         return (small or not self._small) and self._turn.acquire(blocking=False)
-
-    def take_now(self) -> bool:
-        """Take the turn if nobody has it."""
-        return self._turn.acquire(blocking=False)
 
     @property
     def are_taken(self) -> bool:

@@ -85,14 +85,13 @@ class Writer:
         request: int,
         message: Any,
         tensors: Sequence[torch.Tensor],
-        *,
         urgent: bool,
         until_ns: int | None,
     ) -> Sent:
         """Write one message. See :meth:`Link.send`."""
         begun_ns = self._now()
-        specs = [describe(tensor, self.limits) for tensor in tensors]
-        total, placed = self._total(tensors), None
+        specs, total = describe(tensors, self.limits)
+        placed = None
         if self.arena is not None and total >= LEAST_SHARED_BYTES:
             placed = Placed(self.arena, tensors, specs)
             tensors, specs, total = placed.inline, placed.specs, total - placed.bytes
@@ -161,13 +160,6 @@ class Writer:
         finally:
             self._turns.give()
 
-    def _total(self, tensors: Sequence[torch.Tensor]) -> int:
-        total = sum([tensor.nbytes for tensor in tensors])
-        if total > self.limits.message_bytes or len(tensors) > self.limits.tensors:
-            refusal = self.limits.refuses_sizes([tensor.nbytes for tensor in tensors])
-            raise BadValue(f"{refusal}; send it in parts")
-        return total
-
     def _encoded(self, message: Any, specs: list[Spec]) -> bytes:
         head = self._encoder.encode((message, specs))
         if len(head) > self.limits.head_bytes:
@@ -182,16 +174,20 @@ class Writer:
     ) -> int:
         if request in self._open:
             self._open_when_free(request, 0, until_ns, keep=False)
-        self._turn(small=True, until_ns=until_ns)
+        if not self._turns.take_now():
+            self._turn(small=True, until_ns=until_ns)
         try:
-            due = self._due() if self.waiting else b""
-            self._announces(placed)
+            due = self._due() if self._signals or self._unwritten else b""
+            if placed is not None:
+                self._announces(placed)
             frame = self._header(Kind.WHOLE, request, len(head), len(body)) + head + body
             self._write([due + frame], len(due) + len(frame), until_ns)
             self.traffic.messages += 1
             return len(frame)
         finally:
-            self._give_turn()
+            self._turns.give()
+            if self._signals or self._unwritten:
+                self.flush()
 
     def _bulk(
         self,
@@ -211,7 +207,7 @@ class Writer:
                 try:
                     if outgoing.stopped:
                         break
-                    if kind is Kind.BEGIN:
+                    if kind is Kind.BEGIN and placed is not None:
                         self._announces(placed)
                     written += self._chunk(kind, request, head, rest, until_ns)
                     self.traffic.messages += not rest.left
@@ -229,11 +225,10 @@ class Writer:
         finally:
             self._close(request, outgoing)
 
-    def _announces(self, placed: Placed | None) -> None:
+    def _announces(self, placed: Placed) -> None:
         """The next frame tells of what is in shared memory."""
-        if placed is not None:
-            placed.announced = True
-            self.traffic.shared_bytes += placed.bytes
+        placed.announced = True
+        self.traffic.shared_bytes += placed.bytes
 
     def _chunk(
         self, kind: Kind, request: int, head: bytes, rest: Span, until_ns: int | None
