@@ -164,6 +164,21 @@ def test_tls_proves_the_server(served: Serve) -> None:
         made.link(token="x", tls=None, timeout_s=0.5)
 
 
+def test_who_trickles_a_handshake_of_tls_is_dropped(served: Serve) -> None:
+    made = served("tls", handshake_s=0.2)
+    stranger = raw(made)
+    began = time.monotonic()
+    try:
+        for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500):
+            stranger.sendall(bytes([byte]))
+            time.sleep(0.01)
+    except OSError:
+        assert time.monotonic() - began < 2
+    else:
+        raise AssertionError("it was heard to the end")
+    stranger.close()
+
+
 def test_a_client_with_tls_finds_no_plain_server(served: Serve, certificate: Certificate) -> None:
     tls = ssl.create_default_context(cafile=str(certificate.certificate))
     with pytest.raises(ServerLost, match="cannot be reached"):

@@ -22,6 +22,7 @@ from tests.remote.wire.test_listener import Serve
 
 from remora.core.errors import WireDamaged
 from remora.remote.wire.channel import Channel
+from remora.remote.wire.relay import Relay
 from remora.remote.wire.shared import FIRST_PLACE, STEP, Arena, ArenaSeen, MappedArena
 
 SIZE = 2**20
@@ -180,6 +181,16 @@ def test_it_is_off_where_it_is_not_wanted(served: Serve) -> None:
             assert channel.call(Echo("x"), tensors).shared_bytes == 0
             assert not channel.link.shares
             assert channel.link.counted.shared_bytes_sent == 0
+
+
+def test_a_relay_between_is_not_passed_by(served: Serve) -> None:
+    made = served("shared")
+    with (
+        Relay(made.listener.address) as relay,
+        Channel(made.link(relay.address), is_last=is_last) as channel,
+    ):
+        assert channel.call(Echo("x"), [torch.zeros(50_000)]).shared_bytes == 0
+        assert not channel.link.shares
 
 
 def test_what_was_never_announced_is_taken_back() -> None:

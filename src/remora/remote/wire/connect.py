@@ -20,6 +20,7 @@ from remora.remote.wire.handshake import (
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link, Patience
 from remora.remote.wire.tensors import Allocate
+from remora.remote.wire.tls import wrapped
 
 
 def connect(
@@ -59,8 +60,8 @@ def connect(
     try:
         sock = open_socket(where, timeout_s)
         if tls is not None:
-            host = where.host if isinstance(where, TcpAddress) else None
-            sock = tls.wrap_socket(sock, server_hostname=host)
+            host = where.host if isinstance(where, TcpAddress) else "localhost"
+            sock = wrapped(tls, sock, timeout_s, host=host)
     except OSError as error:
         raise ServerLost(
             f"{name} cannot be reached: {error.strerror or error}; is it running there?"
@@ -72,8 +73,9 @@ def connect(
     if arena is not None:
         link.offer(arena)
     seen = arena.seen if arena is not None else None
+    hello = Hello(protocol, client, limits, token, seen, link.own_end)
     try:
-        greet(link, Hello(protocol, client, limits, token, seen), replies, timeout_s, name)
+        greet(link, hello, replies, timeout_s, name)
     except BaseException:
         link.close()
         raise

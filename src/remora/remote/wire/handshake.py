@@ -32,6 +32,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True
     token: str = ""
     arena: ArenaSeen | None = None
     """Shared memory that the client will send through, if the server finds it."""
+    end: str = ""
+    """The client's end of the connection, as it knows it."""
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
@@ -108,12 +110,14 @@ def answer(
     if reason is not None:
         link.send(REQUEST, Refusal(reason))
         raise Refused(f"client {hello.client[:80]!r} was refused: {reason}")
-    arena = arena_or_none() if share and hello.arena is not None else None
+    # Where something stands between, the server sees another end, and what passes it is meant to.
+    theirs = hello.arena if share and hello.end == link.other_end else None
+    arena = arena_or_none() if theirs is not None else None
     if arena is not None:
         link.offer(arena)
         welcome = msgspec.structs.replace(welcome, arena=arena.seen)
-    if share and hello.arena is not None:
-        link.map(hello.arena, lends=False)  # told before the welcome: all that follows may use it
+    if theirs is not None:
+        link.map(theirs, lends=False)  # told before the welcome: all that follows may use it
     link.send(REQUEST, welcome)
     link.adopt(requests, limits=welcome.limits, sending=hello.limits, peer=hello.client)
 

@@ -80,6 +80,8 @@ class Link:
         self._tick_s = min(TICK_S, self.patience.heartbeat_s / 2)
         self.reads_while_sending = True
         """Off where whoever reads waits on :meth:`fileno`, and would not hear of what was read."""
+        self.own_end, self.other_end = _ends(sock)
+        """Of the connection, as this machine names them; empty for Unix sockets."""
         self._now = now_of(self.clock)
         self._transport = transport_of(sock)
         self._arena: Arena | None = None
@@ -312,6 +314,13 @@ class Link:
     def _loss(lost: LinkLost) -> LinkLost:
         """The same error anew: each thread that gets it adds its own traceback."""
         return type(lost)(*lost.args)
+
+
+def _ends(sock: socket.socket) -> tuple[str, str]:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return "", ""
+    own, other = sock.getsockname(), sock.getpeername()
+    return f"{own[0]} {own[1]}", f"{other[0]} {other[1]}"
 
 
 def transport_of(sock: socket.socket) -> Transport:

@@ -18,6 +18,7 @@ from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link, Patience
 from remora.remote.wire.pool import Pool
 from remora.remote.wire.tensors import Allocate
+from remora.remote.wire.tls import wrapped
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7717"
 BACKLOG = 128
@@ -152,8 +153,7 @@ class Listener:
 
     def _welcomed(self, sock: socket.socket) -> None:
         if self._tls is not None:
-            sock.settimeout(self._handshake_s)
-            sock = self._tls.wrap_socket(sock, server_side=True)
+            sock = wrapped(self._tls, sock, self._handshake_s)
         link = Link(sock, Hello, limits=SMALL, patience=self._patience, allocate=self._allocate)
         try:
             with self._lock:

@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
+import errno
 import select
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Sequence
 
-from remora.remote.wire.transport import Views, keep_little_unsent, shut, unacknowledged
+from remora.remote.wire.transport import Views, keep_little_unsent, poll, shut, unacknowledged
 
 RECORD_BYTES = 16 * 2**10
 """The most that one TLS record holds, and what is written at once."""
+
+
+def wrapped(
+    context: ssl.SSLContext, sock: socket.socket, timeout_s: float, *, host: str | None = None
+) -> ssl.SSLSocket:
+    """``sock`` after the handshake of TLS, all of it within ``timeout_s``.
+
+    Args:
+        host: what the server's certificate must be for; None: this end is the server.
+
+    Raises:
+        OSError: the handshake failed, or took longer. The socket is closed.
+    """
+    end_s = time.monotonic() + timeout_s
+    try:
+        secure = context.wrap_socket(
+            sock, server_side=host is None, server_hostname=host, do_handshake_on_connect=False
+        )
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        secure.setblocking(False)
+        while not _handshaken(secure, end_s - time.monotonic()):
+            pass
+    except BaseException:
+        secure.close()
+        raise
+    return secure
+
+
+def _handshaken(sock: ssl.SSLSocket, left_s: float) -> bool:
+    """Go on with the handshake; False when it is to be gone on with."""
+    if left_s <= 0:
+        raise TimeoutError(errno.ETIMEDOUT, "the handshake of TLS took too long")
+    try:
+        sock.do_handshake()
+    except ssl.SSLWantReadError:
+        poll(sock, left_s * 1e3, reading=True, writing=False)
+        return False
+    except ssl.SSLWantWriteError:
+        poll(sock, left_s * 1e3, reading=False, writing=True)
+        return False
+    return True
 
 
 class TlsTransport:
