@@ -24,7 +24,7 @@ import psutil
 import torch
 
 from benchmarks.page import table
-from remora.core.errors import LinkLost
+from remora.core.saying import say
 from remora.remote.wire.channel import Channel
 from remora.remote.wire.connect import connect
 from remora.remote.wire.link import Link
@@ -43,15 +43,14 @@ class Echo(msgspec.Struct, frozen=True, tag="echo"):
 
 
 def _serve(link: Link) -> None:
-    with contextlib.suppress(LinkLost):
-        while True:
-            arrived = link.receive()
-            link.send(arrived.request, arrived.message, arrived.tensors)
+    while True:
+        arrived = link.receive()  # until the client is gone
+        link.send(arrived.request, arrived.message, arrived.tensors)
 
 
 def _listen(address: str, share: bool, ready: Any) -> None:
     torch.set_num_threads(1)
-    with Listener(address, Echo, _serve, share=share) as listener:
+    with Listener(address, Echo, _serve, share=share, troubled=say) as listener:
         ready.send(str(listener.address))
         ready.recv()
 

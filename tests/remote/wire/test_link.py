@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -263,6 +264,29 @@ def test_a_silent_end_is_noticed() -> None:
     silent.close()
 
 
+def test_a_silent_end_is_noticed_though_its_machine_takes_what_is_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        one = socket.create_connection(listening.getsockname())
+        silent, _ = listening.accept()
+    link, ends = Link(one, Requests, patience=QUICK), threading.Event()
+
+    def send() -> None:
+        with contextlib.suppress(LinkLost):
+            while not ends.wait(0.002):
+                link.send(1, Silence())
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    began = time.monotonic()
+    with pytest.raises(LinkLost, match=r"silent for 0\.3 s"):
+        link.receive_within(10)
+    assert time.monotonic() - began < 1
+    ends.set()
+    sender.join()
+    link.close()
+    silent.close()
+
+
 def test_silence_is_measured_on_the_clock_that_is_given() -> None:
     clock = ManualClock()
     one, silent = socket.socketpair()
@@ -271,6 +295,7 @@ def test_silence_is_measured_on_the_clock_that_is_given() -> None:
     clock.advance(3_000_000_000)
     assert link.receive_within(0.0) is None
     assert silent.recv(100) == pack(Kind.PING, 0, 0)
+    assert link.receive_within(0.0) is None  # the question has been taken
     clock.advance(7_000_000_000)
     assert link.receive_within(0.0) is None
     clock.advance(2_000_000_000)
@@ -335,7 +360,7 @@ def head(message: object, *specs: tuple[object, ...]) -> bytes:
 
 HELLO = Echo("x")
 HALF = (Kind.BEGIN, 1, 0, head(HELLO, ("int8", (2,), -1)), b"1")
-SMALL = Limits(message_bytes=10_000, tensor_bytes=5_000, tensors=3, in_flight_bytes=12_000)
+SMALL = Limits(message_bytes=10_000, tensor_bytes=5_000, tensors=3, in_flight_bytes=12_000, open=4)
 
 
 @pytest.mark.parametrize(
@@ -372,6 +397,10 @@ SMALL = Limits(message_bytes=10_000, tensor_bytes=5_000, tensors=3, in_flight_by
             [(Kind.BEGIN, at, at, head(HELLO, ("int8", (4500,), -1)), b"1") for at in range(3)],
             "on their way; at most 11.7 KiB are accepted",
         ),
+        (
+            [(Kind.BEGIN, at, at, head(HELLO, ("int8", (2,), -1)), b"1") for at in range(5)],
+            "more than 4 messages are on their way",
+        ),
         ([(Kind.RELEASE, 1, 0, b"12345678", b"")], "never lent"),
         ([(Kind.MAPPED, 1, 0, b"", b"")], "never offered"),
     ],
@@ -390,6 +419,45 @@ def test_what_is_no_message_in_order_ends_the_link(
     assert within(5, lambda: raw.recv(100) == b"")
     link.close()
     raw.close()
+
+
+def test_an_end_that_sends_and_does_not_read_fills_no_memory() -> None:
+    raw, one = socket.socketpair()
+    link = Link(one, Requests)
+    with_ping = b"".join(pack(Kind.PING, 0, at) for at in range(20_000))
+    sender = threading.Thread(target=raw.sendall, args=(with_ping,))
+    sender.start()
+    while link._reader.traffic.frames < 20_000:
+        assert link.receive_within(0.01) is None
+    assert len(link._writer._signals) <= 1
+    assert len(link._writer._unwritten) < 100
+    sender.join()
+    link.close()
+    raw.close()
+
+
+def test_as_many_large_messages_are_open_as_the_limits_allow() -> None:
+    most: list[int] = []
+    with joined(limits=Limits(open=2)) as (one, other):
+        threads = [
+            threading.Thread(target=one.send, args=(at, Echo(""), [torch.zeros(500_000)]))
+            for at in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        for _ in range(5):
+            most.append(len(one._writer._open))
+            other.receive()
+        for thread in threads:
+            thread.join()
+    assert max(most) <= 2
+
+
+def test_a_limit_of_the_other_end_that_nothing_meets_is_refused_at_once() -> None:
+    with joined() as (one, _):
+        one._writer.limits = Limits(in_flight_bytes=0)
+        with pytest.raises(BadValue, match="at most 0 B may be on their way"):
+            one.send(1, Echo("x"), [torch.zeros(50_000)])
 
 
 def test_sequence_numbers_begin_again() -> None:

@@ -172,6 +172,8 @@ class Assembly:
     def _check_body(self, kind: Kind, body_bytes: int, inline: int) -> None:
         if (body_bytes != inline) if kind is Kind.WHOLE else (body_bytes >= inline):
             raise wrong_body(kind, body_bytes, inline)
+        if kind is Kind.BEGIN and len(self._open) >= self._limits.open:
+            raise WireDamaged(f"more than {self._limits.open} messages are on their way")
         if self._bytes + inline > self._limits.in_flight_bytes:
             raise WireDamaged(
                 f"messages of {format_bytes(self._bytes + inline)} are on their way; at most "

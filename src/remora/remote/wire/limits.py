@@ -26,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All tensors of one message."""
     in_flight_bytes: int = 32 * 2**30
     """Messages of which a part has arrived, on one connection."""
+    open: int = 256
+    """The number of such messages."""
 
     def refuses_shape(self, shape: tuple[int, ...], item_bytes: int) -> str | None:
         """Why a tensor of ``shape`` is not accepted, or None."""

@@ -36,6 +36,8 @@ TICK_S = 0.25
 """How often who waits looks at the clock."""
 SOON_S = 0.005
 """How soon a signal is tried again that found another's turn."""
+ARRIVED_BYTES = 1024
+"""What a message without tensors comes to in memory, roughly."""
 KEPT_BYTES = 64 * 2**20
 """What senders read meanwhile and nobody has received; beyond it they read no more."""
 
@@ -50,7 +52,8 @@ class Patience:
     """
 
     heartbeat_s: float = 2.0
-    silence_s: float = 10.0
+    silence_s: float = 20.0
+    """Longer than a program may hold the interpreter without letting another thread answer."""
 
 
 class Link:
@@ -92,7 +95,10 @@ class Link:
         self._kept_bytes = 0
         self._lost: LinkLost | None = None
         self._heard_ns = self._now()
-        self._unacknowledged = 0
+        self._acknowledged = 0
+        """Bytes that the other end's machine had taken when this end last looked."""
+        self._asked_at = 0
+        """Bytes written when it was asked for a sign of life."""
         self._asked_ns: int | None = None
         """When the other end was asked for a sign of life that has not come."""
         self._writer = Writer(self._transport, self.limits, self.clock, self._blocked)
@@ -242,7 +248,7 @@ class Link:
             if left_s <= 0 and not self._inbox:
                 return None
         arrived = self._inbox.popleft()
-        self._kept_bytes -= arrived.wire_bytes
+        self._kept_bytes -= arrived.wire_bytes + arrived.shared_bytes + ARRIVED_BYTES
         return arrived
 
     def _pump(self) -> None:
@@ -251,7 +257,7 @@ class Link:
 
     def _keep(self, arrived: Arrived) -> None:
         self._inbox.append(arrived)
-        self._kept_bytes += arrived.wire_bytes
+        self._kept_bytes += arrived.wire_bytes + arrived.shared_bytes + ARRIVED_BYTES
 
     def _cancelled(self, request: int) -> None:
         self._writer.stop(request, told=False)
@@ -276,15 +282,16 @@ class Link:
     def _expect_life(self) -> None:
         """Nothing has come: ask for a sign of life, and some time later give up."""
         now_ns, patience = self._now(), self.patience
-        waiting, before = self._transport.unacknowledged(), self._unacknowledged
-        self._unacknowledged = waiting
-        if waiting < before:  # slow, not silent: it takes what was written long ago
-            self._writer.progress_ns = now_ns
         if self._asked_ns is None:
             if now_ns - self._heard_ns > patience.heartbeat_s * 1e9:
                 self._asked_ns = now_ns
                 self._writer.signal(Kind.PING)
+                self._asked_at = self._writer.traffic.bytes
             return
+        acknowledged = self._writer.traffic.bytes - self._transport.unacknowledged()
+        if self._acknowledged < min(acknowledged, self._asked_at):
+            self._writer.progress_ns = now_ns  # the question is on its way still: slow, not silent
+        self._acknowledged = acknowledged
         since_ns = max(self._asked_ns, self._writer.progress_ns)
         if now_ns - since_ns > (patience.silence_s - patience.heartbeat_s) * 1e9:
             raise LinkLost(f"the other end has been silent for {patience.silence_s:g} s")

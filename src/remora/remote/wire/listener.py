@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from remora.remote.wire.tls import wrapped
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7717"
 BACKLOG = 128
+PAUSE_S = 0.05
 STRANGERS = 32
 """Connections beyond the most, whose clients are told that the server is full."""
 
@@ -131,6 +133,7 @@ class Listener:
                 if self._closed or error.errno in (errno.EBADF, errno.EINVAL):
                     return
                 self._troubled(f"a connection could not be taken: {error.strerror or error}")
+                time.sleep(PAUSE_S)  # until some other has ended, if there are too many
                 continue
             with self._lock:
                 is_full = self._closed or len(self._threads) >= self._most + STRANGERS

@@ -16,6 +16,7 @@ import torch
 
 from remora.core.clock import Clock, now_of
 from remora.core.errors import BadValue, DeadlineExceeded, LinkLost
+from remora.core.units import format_bytes
 from remora.remote.wire.arrived import Sent
 from remora.remote.wire.counted import Traffic
 from remora.remote.wire.frames import HEADER_BYTES, NUMBERS, Kind, pack
@@ -30,6 +31,8 @@ SMALL_BYTES = 64 * 2**10
 """Tensors up to this travel with their message in one frame, ahead of every chunk."""
 LEAST_CHUNK_BYTES = 32 * 2**10
 MOST_CHUNK_BYTES = 512 * 2**10
+MOST_SIGNALS = 65_536
+"""That wait to be written: more there are only for an end that does not read."""
 CHUNK_NS = 4_000_000
 """Chunks shrink until one is written in about this time: so long may something small wait."""
 
@@ -113,7 +116,8 @@ class Writer:
 
     def signal(self, kind: Kind, request: int = 0, head: bytes = b"") -> None:
         """Have a frame without a body written soon, without waiting for the socket."""
-        self._signals.append((kind, request, head))
+        if kind is not Kind.PONG or not self._signals:  # one sign of life is as good as many
+            self._signals.append((kind, request, head))
         self.flush()
 
     def released(self, place: int) -> None:
@@ -142,9 +146,11 @@ class Writer:
 
     def flush(self) -> None:
         """Write what waits, as far as the socket takes it, if it is nobody else's turn."""
+        if len(self._signals) > MOST_SIGNALS:
+            raise LinkLost("the other end sends on and reads nothing")
         while self.waiting and self._turns.take_now():
             try:
-                due = self._due()
+                due = self._unwritten or self._due()
                 taken = self._take([due]) or 0
                 self._unwritten = due[taken:]
             finally:
@@ -325,11 +331,17 @@ class Writer:
         self, request: int, size: int, until_ns: int | None, *, keep: bool = True
     ) -> Outgoing:
         """Wait until no message of ``request`` is open and what is in flight leaves room."""
-        outgoing = Outgoing(size)
+        outgoing, limits = Outgoing(size), self.limits
+        if size > limits.in_flight_bytes:
+            raise BadValue(
+                f"a message has {format_bytes(size)} of tensors; at most "
+                f"{format_bytes(limits.in_flight_bytes)} may be on their way: send it in parts"
+            )
 
         def is_free() -> bool:
             held = sum(each.bytes for each in self._open.values())
-            return request not in self._open and held + size <= self.limits.in_flight_bytes
+            has_room = held + size <= limits.in_flight_bytes and len(self._open) < limits.open
+            return request not in self._open and has_room
 
         limit_s = None if until_ns is None else self._left_s(until_ns)
         with self._closed:
