@@ -26,6 +26,7 @@ from tests.remote.wire.spoken import (
 from remora.core.errors import BadValue, DeadlineExceeded, Refused, ServerLost
 from remora.remote.wire.channel import Channel
 from remora.remote.wire.counted import Counted
+from remora.remote.wire.link import Patience
 
 KINDS = ("tcp", "unix", "tls", "shared")
 Serve = Callable[..., Served]
@@ -105,6 +106,17 @@ def test_many_threads_share_one_connection(served: Serve, kind: str) -> None:
         thread.join(30)
         assert not thread.is_alive()
     assert not wrong
+
+
+def test_another_leads_as_soon_as_the_leader_has_its_answer(served: Serve) -> None:
+    channel = channel_to(served(), patience=Patience(heartbeat_s=60, silence_s=600))
+    leader = threading.Thread(target=lambda: list(channel.stream(Count(2, pause_s=0.2))))
+    leader.start()
+    assert within(5, lambda: channel._led)
+    began = time.monotonic()
+    assert len(list(channel.stream(Count(4, pause_s=0.1)))) == 4
+    assert time.monotonic() - began < 2
+    leader.join()
 
 
 def test_an_answer_that_is_an_error_is_raised(served: Serve) -> None:

@@ -46,9 +46,9 @@ KEPT_BYTES = 64 * 2**20
 class Patience:
     """How long the other end may be silent.
 
-    After ``heartbeat_s`` of silence it is asked for a sign of life. When none has come, and its
-    machine has acknowledged nothing, for ``silence_s`` in all, the link is lost. Each end must
-    therefore read at least that often.
+    After ``heartbeat_s`` of silence it is asked for a sign of life. When none has come for
+    ``silence_s`` in all, the link is lost; while the question itself is still on its way over a
+    slow line, that time does not run. Each end must therefore read at least that often.
     """
 
     heartbeat_s: float = 2.0
