@@ -72,6 +72,7 @@ def test_a_network_that_fails_is_noticed_at_both_ends(
         raises_in_time(lambda: channel.call(Echo("x")))
 
 
+@pytest.mark.slow  # it lives by fractions of a second
 def test_slow_is_not_dead(served: Serve) -> None:
     patience = Patience(heartbeat_s=0.1, silence_s=0.55)
     made = served(patience=patience)

@@ -70,6 +70,16 @@ def test_bytes_stay_in_order(sends: list[tuple[bytes, float]]) -> None:
     assert got + b"".join(line.arrived(1e9)) == b"".join(data for data, _ in sends)
 
 
+def test_nothing_passes_sooner_than_arithmetic_says() -> None:
+    with Relay(free_port(), bits_per_s=100e6, delay_ms=10) as relay, through(relay) as (one, other):
+        began, left = time.perf_counter(), 500_000
+        one.sendall(bytes(left))
+        while left:
+            left -= len(other.recv(min(left, 2**20)))
+        assert time.perf_counter() - began >= 0.050
+
+
+@pytest.mark.slow  # it measures, and wants the machine for itself
 def test_the_time_is_what_arithmetic_says() -> None:
     with Relay(free_port(), bits_per_s=100e6, delay_ms=10) as relay, through(relay) as (one, other):
         data = bytes(2_500_000)
@@ -93,6 +103,7 @@ def test_the_time_is_what_arithmetic_says() -> None:
         assert min(*small, *large) >= 0.020
 
 
+@pytest.mark.slow
 def test_a_call_through_it_takes_what_arithmetic_says(served: Serve) -> None:
     made = served()
     with (
