@@ -29,11 +29,15 @@ TRAIN = textwrap.dedent("""
     net = torch.nn.Linear(4, 3)
     adam = torch.optim.Adam(net.parameters())
 
-    def train(steps=5):
+    def train(steps=5, net=net, adam=adam):
         for _ in range(steps):
             adam.zero_grad()
             net(torch.ones(2, 4)).sum().backward()
             adam.step()
+
+    def train_its_own():  # threads that share a model crash torch itself, ridden or not
+        own = torch.nn.Linear(4, 3)
+        train(net=own, adam=torch.optim.Adam(own.parameters()))
 
 """)
 ENDINGS = {
@@ -46,7 +50,7 @@ ENDINGS = {
     "forks": ("child = os.fork()\ntrain()\n"
               "if child: sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\nos._exit(3)",
               3),
-    "threads": ("t = [threading.Thread(target=train) for _ in range(3)]\n"
+    "threads": ("t = [threading.Thread(target=train_its_own) for _ in range(3)]\n"
                 "[one.start() for one in t]; [one.join() for one in t]; sys.exit(4)", 4),
     "executes": ("exec(compile('train()', '<made>', 'exec'), globals()); sys.exit(6)", 6),
     "takes stderr": ("sys.stderr = None\ntrain(); sys.exit(2)", 2),
