@@ -32,7 +32,7 @@ _ELEMENTWISE = """
     lift_fresh_copy
 """
 _SHAPE = """
-    _unsafe_view as_strided_copy broadcast_tensors cat chunk constant_pad_nd diagonal expand
+    _unsafe_view broadcast_tensors cat chunk constant_pad_nd diagonal expand
     expand_as flatten flip index_select masked_select_backward movedim narrow pad permute
     pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d repeat repeat_interleave
     replication_pad1d replication_pad2d reshape roll rot90 select slice split split_with_sizes
@@ -72,8 +72,8 @@ ATEN = frozenset(
 )
 """Names of operators, of which every overload that changes nothing is allowed."""
 
-CREATION = frozenset(_CREATION.split())
-"""Operators whose outputs are as large as their arguments say, whatever goes in."""
+UNFILLED = frozenset({"empty", "empty_like", "new_empty"})
+"""Operators that give memory as it is found. Where they are run it is filled with zeros."""
 
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod", "neg")},

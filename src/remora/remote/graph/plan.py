@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import torch
 
 from remora.core.errors import Refused
 from remora.core.units import format_bytes
-from remora.remote.graph.nodes import Graph, Value
+from remora.remote.graph.live import Live
+from remora.remote.graph.nodes import Graph, Node, Value
 from remora.remote.graph.program import Program
 
 _META = torch.device("meta")
@@ -20,13 +22,15 @@ class Planner:
 
     Args:
         graph: validated.
-        limit_bytes: the most that all values of one call may take at a time, weights apart.
+        limit_bytes: the most that all values of one call may take at a time, inputs among them,
+            weights not.
     """
 
     def __init__(self, graph: Graph, limit_bytes: int) -> None:
-        self._graph, self._limit = graph, limit_bytes
+        self._graph, self._limit = _holding_all(graph), limit_bytes
         weights = {weight.digest: _empty(weight.dtype, weight.dims) for weight in graph.weights}
-        self._program = Program(graph, weights, _META)
+        self._weights = tuple(weights.values())
+        self._program = Program(self._graph, weights, _META, frees=False)
         self._known: dict[Shapes, int] = {}
 
     def needs(self, shapes: Shapes) -> int:
@@ -52,7 +56,28 @@ class Planner:
             _empty(value.dtype, shape)
             for value, shape in zip(self._graph.inputs, shapes, strict=True)
         ]
-        return self._program.peak_bytes(inputs, self._limit)
+        return self._peak_bytes(inputs)
+
+    @torch.inference_mode()
+    def _peak_bytes(self, inputs: Sequence[torch.Tensor]) -> int:
+        """Runs the graph on shapes alone; stops where it is beyond the limit."""
+        program, live = self._program, Live(self._weights)
+        values = program.begin(inputs)
+        # The caller holds the inputs to the end, whichever node reads them last.
+        peak = live.add({-1 - index: tensor for index, tensor in enumerate(inputs)})
+        for index, step in enumerate(program.steps):
+            if peak > self._limit:
+                break
+            try:
+                step(values)
+            except Exception as error:  # of any kind: torch has many ways to say no
+                raise program.failed(index, error) from error
+            outputs = program.graph.nodes[index].outputs
+            peak = max(peak, live.add({slot: values[slot] for slot in outputs if slot is not None}))
+            for slot in program.last_uses[index]:
+                values[slot] = None
+            live.drop(program.last_uses[index])
+        return peak
 
 
 _REMEMBERED = 1024
@@ -82,6 +107,19 @@ def check_inputs(expected: Sequence[Value], tensors: Sequence[torch.Tensor]) -> 
 
 def _empty(dtype: str, dims: Sequence[int]) -> torch.Tensor:
     return torch.empty(tuple(dims), dtype=getattr(torch, dtype), device=_META)
+
+
+def _holding_all(graph: Graph) -> Graph:
+    """``graph``, with slots for what nodes give and nobody reads: it is made all the same."""
+    slots = graph.slots
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        outputs = tuple(
+            slots + index if slot is None else slot for index, slot in enumerate(node.outputs)
+        )
+        slots += len(outputs)
+        nodes.append(msgspec.structs.replace(node, outputs=outputs))
+    return msgspec.structs.replace(graph, slots=slots, nodes=tuple(nodes))
 
 
 def _shown(shapes: Shapes) -> str:

@@ -9,17 +9,13 @@ from typing import Any
 import torch
 
 from remora.core.errors import Refused
-from remora.remote.graph.live import Live
 from remora.remote.graph.nodes import Argument, Graph, Many, Named, Node, Slot, slots_in, slots_read
-from remora.remote.graph.operators import object_of, resolve
+from remora.remote.graph.operators import UNFILLED, object_of, resolve, schema
+from remora.remote.graph.pieces import counted
 
 Values = list[Any]
 """What lies in the slots, and behind them the constants that nodes are given."""
 Step = Callable[[Values], None]
-
-
-_REFUSALS = (RuntimeError, TypeError, IndexError, ValueError, ArithmeticError)
-"""What an operator raises that does not take what it is given."""
 
 
 class NodeFailed(Refused):
@@ -40,20 +36,26 @@ class Program:
         graph: one that :func:`~remora.remote.graph.validation.validate` has passed.
         weights: tensors by digest, on ``device``.
         device: where new tensors are made.
+        frees: False leaves all values in :attr:`steps` where they are, for one who frees them.
     """
 
     def __init__(
-        self, graph: Graph, weights: Mapping[str, torch.Tensor], device: torch.device
+        self,
+        graph: Graph,
+        weights: Mapping[str, torch.Tensor],
+        device: torch.device,
+        *,
+        frees: bool = True,
     ) -> None:
         self.graph, self.device = graph, device
         self._values: Values = [None] * graph.slots
         for weight in graph.weights:
             self._values[weight.slot] = weights[weight.digest]
         self._inputs = [value.slot for value in graph.inputs]
-        self._freed = _last_uses(graph)
-        self._steps = [
-            _step(self, node, tuple(freed))
-            for node, freed in zip(graph.nodes, self._freed, strict=True)
+        self.last_uses = last_uses(graph)
+        self.steps = [
+            _step(self, node, tuple(freed) if frees else ())
+            for node, freed in zip(graph.nodes, self.last_uses, strict=True)
         ]
         self._outputs = [self.getter(output) for output in graph.outputs]
 
@@ -64,39 +66,21 @@ class Program:
         Raises:
             NodeFailed: an operator refuses what it is given, shapes that do not fit for one.
         """
-        values = self._begin(inputs)
+        values = self.begin(inputs)
         reached = 0
         try:
-            for reached, step in enumerate(self._steps):  # noqa: B007  read where one fails
+            for reached, step in enumerate(self.steps):  # noqa: B007  read where one fails
                 step(values)
-        except _REFUSALS as error:
-            operator = self.graph.nodes[reached].operator
-            raise NodeFailed(reached, operator, _first_line(error)) from error
+        except Exception as error:  # of any kind: torch has many ways to say no
+            raise self.failed(reached, error) from error
         return [output(values) for output in self._outputs]
 
-    @torch.inference_mode()
-    def peak_bytes(self, inputs: Sequence[torch.Tensor], limit_bytes: int) -> int:
-        """The most bytes that all values of a run take at a time, weights apart.
+    def failed(self, node: int, error: Exception) -> NodeFailed:
+        """What to raise where ``node`` raised ``error``."""
+        return NodeFailed(node, self.graph.nodes[node].operator, _first_line(error))
 
-        Stops where it is beyond ``limit_bytes``. On the meta device this takes no memory at all.
-
-        Raises:
-            NodeFailed: as :meth:`run`.
-        """
-        values, live, peak = self._begin(inputs), Live(), 0
-        for index, (node, step) in enumerate(zip(self.graph.nodes, self._steps, strict=True)):
-            try:
-                step(values)
-            except _REFUSALS as error:
-                raise NodeFailed(index, node.operator, _first_line(error)) from error
-            made = {slot: values[slot] for slot in node.outputs if slot is not None}
-            peak = max(peak, live.add(made))
-            live.drop(self._freed[index])
-            if peak > limit_bytes:
-                break
-        return peak
-
-    def _begin(self, inputs: Sequence[torch.Tensor]) -> Values:
+    def begin(self, inputs: Sequence[torch.Tensor]) -> Values:
+        """The values before the first step."""
         values = self._values.copy()
         for slot, tensor in zip(self._inputs, inputs, strict=True):
             values[slot] = tensor
@@ -135,8 +119,8 @@ class Program:
 
 
 def _step(program: Program, node: Node, freed: tuple[int, ...]) -> Step:
-    function, arguments = _function(node.operator), program.gathered(node.arguments)
-    keywords = {name: program.getter(value) for name, value in node.keywords.items()}
+    function, arguments = _function(node), program.gathered(node.arguments)
+    keywords = {name: program.getter(value) for name, value in _keywords(node).items()}
     if node.unpacks or keywords:
         return _any_step(function, arguments, keywords, node, freed)
     output: Any = node.outputs[0]
@@ -161,7 +145,7 @@ def _any_step(
     def step(values: Values) -> None:
         named = {name: getter(values) for name, getter in keywords.items()}
         made = function(*arguments(values), **named)
-        for output, value in zip(node.outputs, made if node.unpacks else (made,), strict=False):
+        for output, value in zip(node.outputs, made if node.unpacks else (made,), strict=True):
             if output is not None:
                 values[output] = value
         for slot in freed:
@@ -170,13 +154,29 @@ def _any_step(
     return step
 
 
-def _function(operator: str) -> Callable[..., Any]:
+def _function(node: Node) -> Callable[..., Any]:
     """As little as there can be between us and the operator."""
-    found = resolve(operator)
-    return getattr(found, "_op", found)
+    found = resolve(node.operator)
+    function: Callable[..., Any] = getattr(found, "_op", found)
+    if node.unpacks:
+        return counted(node.operator, function, len(node.outputs))
+    if node.operator.split(".")[1] in UNFILLED:
+        # What lies in memory that nobody has filled is somebody else's.
+        return lambda *arguments, **keywords: function(*arguments, **keywords).zero_()
+    return function
 
 
-def _last_uses(graph: Graph) -> list[list[int]]:
+def _keywords(node: Node) -> Mapping[str, Argument]:
+    """Its keywords; what makes a tensor out of numbers makes it here unless it says so itself."""
+    known = schema(node.operator)
+    names = [argument.name for argument in known.arguments] if known is not None else []
+    takes_tensor = known is not None and any("Tensor" in str(a.type) for a in known.arguments)
+    if "device" not in names or takes_tensor or node.keywords.get("device") is not None:
+        return node.keywords
+    return {**node.keywords, "device": Named("device", "here")}
+
+
+def last_uses(graph: Graph) -> list[list[int]]:
     """For each node the slots that nothing behind it reads. Weights and outputs are kept."""
     kept = {slot for output in graph.outputs for slot in slots_in(output)}
     kept |= {weight.slot for weight in graph.weights}

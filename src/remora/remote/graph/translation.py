@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.fx import Node as FxNode
@@ -207,9 +208,14 @@ class Translation:
         for node, line in zip(reversed(self._nodes), reversed(self._lines), strict=True):
             if any(slot in read for slot in node.outputs):
                 read.update(slots_read(node))
-                kept.append((node, line))
+                kept.append((_with_outputs_in(node, read), line))
         self._nodes = [node for node, _ in reversed(kept)]
         self._lines = [line for _, line in reversed(kept)]
+
+
+def _with_outputs_in(node: Node, read: set[int]) -> Node:
+    outputs = tuple(slot if slot in read else None for slot in node.outputs)
+    return node if outputs == node.outputs else msgspec.structs.replace(node, outputs=outputs)
 
 
 def _operator(node: FxNode) -> str:
