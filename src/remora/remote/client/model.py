@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from remora.core.errors import Refused
+from remora.core.errors import BadValue, Refused
 from remora.remote.client.errors import CallFailed
 from remora.remote.client.session import RemoteSession
 from remora.remote.graph.call import Call
@@ -30,6 +30,12 @@ class _Graph:
     captured: Captured
 
 
+@dataclass(frozen=True)
+class _DecoderGraphs:
+    step: _Graph
+    listening: _Graph | None
+
+
 class RemoteModel:
     """What ``server.load(model)`` gives: calling it runs ``model`` on the server.
 
@@ -44,7 +50,7 @@ class RemoteModel:
         self.profile: Profile | None = None
         """Where the latest profiled call spent its time on the server."""
         self._graphs: dict[object, _Graph] = {}
-        self._decoder: _Graph | None = None
+        self._decoder: _DecoderGraphs | None = None
         self._guard = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -77,13 +83,32 @@ class RemoteModel:
         whole = pytree.tree_unflatten(_returned(graph, arrived.tensors), graph.captured.outputs)
         return whole, arrived.message.profile
 
-    def session(self) -> RemoteSession:
+    def session(self, heard: torch.Tensor | None = None) -> RemoteSession:
         """A session with a language model: what it has read stays on the server.
 
+        Args:
+            heard: sound (1, bands, frames), for a model that writes down what it hears.
+
         Raises:
-            CannotCapture: the model is no causal language model that keeps keys and values.
+            CannotCapture: the model is no language model that keeps keys and values.
+            BadValue: it wants to hear something and is given nothing, or the other way round.
         """
-        return RemoteSession(self.server, self._decoder_name(), deadline_s=self.deadline_s)
+        decoder = self._decoder_graphs()
+        if (heard is None) != (decoder.listening is None):
+            raise BadValue(
+                f"{type(self.module).__name__} "
+                + (
+                    "hears nothing; call session()"
+                    if heard is not None
+                    else "needs something to hear; call session(input_features)"
+                )
+            )
+        context: Sequence[torch.Tensor] = ()
+        if heard is not None and decoder.listening is not None:
+            context = self._run(decoder.listening, [heard], ())
+        return RemoteSession(
+            self.server, decoder.step.name, context=context, deadline_s=self.deadline_s
+        )
 
     # ------------------------------------------------- graphs
 
@@ -97,12 +122,17 @@ class RemoteModel:
                 graph = self._graphs[kind] = _Graph(self.server.put(captured), captured)
             return graph
 
-    def _decoder_name(self) -> str:
+    def _decoder_graphs(self) -> _DecoderGraphs:
         with self._guard:
             if self._decoder is None:
-                captured = capture_decoder(self.module).captured
-                self._decoder = _Graph(self.server.put(captured, decoder=True), captured)
-            return self._decoder.name
+                decoder, put = capture_decoder(self.module), self.server.put
+                step = put(decoder.captured, decoder=True, positions=decoder.positions)
+                listening = decoder.listening
+                self._decoder = _DecoderGraphs(
+                    _Graph(step, decoder.captured),
+                    None if listening is None else _Graph(put(listening), listening),
+                )
+            return self._decoder
 
     def _run(
         self, graph: _Graph, tensors: Sequence[torch.Tensor], wanted: tuple[Wanted, ...]

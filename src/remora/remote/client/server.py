@@ -52,7 +52,7 @@ class RemoteServer:
             raise BadValue(f"load() takes a torch.nn.Module, not a {type(model).__name__}")
         return RemoteModel(self, model, deadline_s=deadline_s)
 
-    def put(self, captured: Captured, *, decoder: bool = False) -> str:
+    def put(self, captured: Captured, *, decoder: bool = False, positions: int = 0) -> str:
         """Upload what the server lacks of a graph's weights, and the graph; returns its name there.
 
         Raises:
@@ -65,7 +65,7 @@ class RemoteServer:
             self.channel.call(Upload(tuple(digests)), tensors)
         graph = msgspec.msgpack.encode(captured.graph)
         encoded = torch.frombuffer(bytearray(graph), dtype=torch.uint8)
-        loaded = self.channel.call(Load(decoder), [encoded]).message
+        loaded = self.channel.call(Load(decoder, positions), [encoded]).message
         name: str = loaded.model
         return name
 

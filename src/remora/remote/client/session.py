@@ -19,9 +19,16 @@ Ids = torch.Tensor | Sequence[int]
 class RemoteSession:
     """One sequence on a server. A context manager that closes it; one request at a time."""
 
-    def __init__(self, server: RemoteServer, model: str, *, deadline_s: float | None) -> None:
+    def __init__(
+        self,
+        server: RemoteServer,
+        model: str,
+        *,
+        context: Sequence[torch.Tensor] = (),
+        deadline_s: float | None,
+    ) -> None:
         self._server, self._deadline_s = server, deadline_s
-        opened = server.channel.call(Open(model), deadline_s=deadline_s).message
+        opened = server.channel.call(Open(model), context, deadline_s=deadline_s).message
         self._name: str | None = opened.session
         self.lease_s: float = opened.lease_s
         """How long the server keeps it without its being used."""
