@@ -5,6 +5,7 @@ torch alone:
 
     run_script, Job, Service, Observe       ride along with a program; watch it
     Checkpointer                            save a training's whole state, and resume from it
+    connect, RemoteServer, RemoteModel, RemoteSession   run a model on a server
     Step, Forward, Subscription             what the taps hand to a subscriber
     Workload, Session, Outcome, Work, Footprint     the contract of a workload
     System, Ride, Moved, Requirement                the contract of a system
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from remora.checkpoint.checkpointer import Checkpointer
     from remora.core.errors import BadValue, RemoraError, Unavailable, UnknownName, UserError
     from remora.lab.design import Design, Effort
+    from remora.remote.client.model import RemoteModel
+    from remora.remote.client.server import RemoteServer, connect
+    from remora.remote.client.session import RemoteSession
     from remora.systems.contract import Moved, Requirement, Ride, System
     from remora.tap.forwards import Forward
     from remora.tap.job import Job
@@ -46,6 +50,9 @@ __all__ = [
     "Observe",
     "Outcome",
     "RemoraError",
+    "RemoteModel",
+    "RemoteServer",
+    "RemoteSession",
     "Requirement",
     "Ride",
     "Service",
@@ -60,6 +67,7 @@ __all__ = [
     "Workload",
     "__version__",
     "check",
+    "connect",
     "run_script",
 ]
 
@@ -67,6 +75,9 @@ _MODULES = {
     "checkpoint.checkpointer": ("Checkpointer",),
     "core.errors": ("BadValue", "RemoraError", "Unavailable", "UnknownName", "UserError"),
     "lab.design": ("Design", "Effort"),
+    "remote.client.model": ("RemoteModel",),
+    "remote.client.server": ("RemoteServer", "connect"),
+    "remote.client.session": ("RemoteSession",),
     "systems.contract": ("Moved", "Requirement", "Ride", "System"),
     "tap.forwards": ("Forward",),
     "tap.job": ("Job",),

@@ -21,6 +21,7 @@ from remora.cli import (
     learn,
     report,
     run,
+    serve,
 )
 from remora.cli.grouped import Grouped
 from remora.core.errors import UserError
@@ -37,6 +38,7 @@ app.command("run", cls=Grouped, context_settings=run.CONTEXT)(run.run)
 app.command("learn")(learn.learn)
 app.command("check")(check.check)
 app.add_typer(invariants.app, name="invariants")
+app.command("serve")(serve.serve)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

@@ -38,7 +38,7 @@ def hold(
     A job copies to it with second="peer://HOST:PORT/RUN". What is held is gone with this process.
     """
     from remora.checkpoint.peer.server import PeerServer
-    from remora.checkpoint.peer.token import read_token
+    from remora.core.token import read_token
 
     limit = parse_bytes(memory)
     token = read_token(token_file) if token_file else None

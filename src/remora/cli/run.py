@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from remora.cli.riding import checking, checkpointing, learning, observing
+from remora.cli.riding import checking, checkpointing, learning, observing, remotely
 from remora.cli.riding.every import Every, intervals
 
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False}
@@ -50,6 +50,8 @@ def run(
     max_overhead: checkpointing.MaxOverhead = "2%",
     fresh: checkpointing.Fresh = False,
     progress: checkpointing.Progress = None,
+    remote: remotely.Address = None,
+    token_file: remotely.TokenFile = None,
 ) -> None:
     """Run a Python program, unmodified, with services riding along.
 
@@ -69,6 +71,7 @@ def run(
         ),
         *learning.learning(learn, record, overwrite, argv[0], watch),
         *([checker] if checker is not None else ()),
+        *remotely.remotely(remote, token_file),
     ]
     code = run_script(argv, services, module=module, strict=strict, excepthook=_EXCEPTHOOK)
     if strict and checker is not None and checker.found_any:

@@ -76,6 +76,8 @@ class Prefill(Message, frozen=True, tag=6):
 
     session: str
     profiled: bool = False
+    wanted: Wanted = Wanted("nothing")
+    """What is wanted of the logits (1, 1, vocabulary) behind the last token."""
 
 
 class Generate(Message, frozen=True, tag=7):
@@ -105,6 +107,17 @@ class Unload(Message, frozen=True, tag=11):
     """This connection needs a model no longer. → :class:`Done`."""
 
     model: str
+
+
+class Rewind(Message, frozen=True, tag=12):
+    """Forget all that a session holds behind its first ``length`` tokens. → :class:`Done`.
+
+    ``unread`` is the token behind those, which :class:`Generate` begins by reading.
+    """
+
+    session: str
+    length: int
+    unread: int
 
 
 # ------------------------------------------------- what a server answers
@@ -183,7 +196,7 @@ class Failed(Message, frozen=True, tag=39):
 
 
 Request = (
-    Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload
+    Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload | Rewind
 )  # fmt: skip
 Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed
 

@@ -20,6 +20,7 @@ from remora.systems.patch_everything import PatchEverything
 from remora.systems.remora_check import RemoraCheck
 from remora.systems.remora_checkpoint import RemoraCheckpoint
 from remora.systems.remora_record import RemoraRecord
+from remora.systems.remora_remote import RemoraRemote
 from remora.systems.safetensors_save import SafetensorsSave
 from remora.systems.torch_checkpointing import TorchCheckpointing
 from remora.systems.torch_save import TorchSave, TorchSaveNoSync
@@ -39,7 +40,7 @@ _BUILTIN = (
     *(RemoraRecord, RemoraCheck, Traincheck),
     *(TorchSaveNoSync, TorchSave, SafetensorsSave, DcpSave, DcpAsync, DcpAsyncProcess),
     *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
-    RemoraCheckpoint,
+    *(RemoraCheckpoint, RemoraRemote),
 )
 _REGISTRY: Registry[type[System]] = Registry(
     "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept

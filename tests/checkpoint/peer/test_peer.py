@@ -19,9 +19,10 @@ from remora.checkpoint.peer import frames
 from remora.checkpoint.peer.channel import Channel, is_loopback, parse_address
 from remora.checkpoint.peer.client import PeerShelf
 from remora.checkpoint.peer.server import MAX_CONNECTIONS, PeerServer
-from remora.checkpoint.peer.token import new_nonce, prove, read_token
+from remora.checkpoint.peer.token import new_nonce, prove
 from remora.checkpoint.tiers.contract import Copy, Owner
 from remora.core.errors import BadValue, CheckpointUnusable, FolderInUse
+from remora.core.token import read_token
 
 RUN = "0123456789abcdef"
 TOKEN = b"a token of some length"

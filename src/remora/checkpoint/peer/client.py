@@ -15,9 +15,10 @@ from urllib.parse import parse_qsl, urlsplit
 from remora.checkpoint.peer import frames
 from remora.checkpoint.peer.channel import TIMEOUT_S, Channel, parse_address
 from remora.checkpoint.peer.frames import AnyMessage, ProtocolError, Refused, VersionDiffers
-from remora.checkpoint.peer.token import new_nonce, prove, proven, read_token
+from remora.checkpoint.peer.token import new_nonce, prove, proven
 from remora.checkpoint.tiers.contract import PIECE_BYTES, Copy, Owner, Part, Shelf, Unowned, check
 from remora.core.errors import BadValue, CheckpointUnusable, FolderInUse
+from remora.core.token import read_token
 
 _OPTIONS = ("token_file", "ca_file")
 M = TypeVar("M", bound=frames.Message)

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from remora.core.errors import BadValue, Refused
+from remora.core.errors import BadValue, Refused, ServerLost
 from remora.remote.client.errors import CallFailed
+from remora.remote.client.placed import Placed
 from remora.remote.client.session import RemoteSession
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured, capture, varying
 from remora.remote.graph.decoder import capture_decoder
 from remora.remote.messages import Profile, Run, Wanted
+from remora.remote.wire.arrived import Arrived
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
-
-
-@dataclass(frozen=True)
-class _Graph:
-    """A captured graph that the server has."""
-
-    name: str
-    captured: Captured
-
-
-@dataclass(frozen=True)
-class _DecoderGraphs:
-    step: _Graph
-    listening: _Graph | None
 
 
 class RemoteModel:
@@ -47,10 +34,10 @@ class RemoteModel:
         self, server: RemoteServer, model: torch.nn.Module, *, deadline_s: float | None = None
     ) -> None:
         self.server, self.module, self.deadline_s = server, model, deadline_s
-        self.profile: Profile | None = None
-        """Where the latest profiled call spent its time on the server."""
-        self._graphs: dict[object, _Graph] = {}
-        self._decoder: _DecoderGraphs | None = None
+        self._graphs: dict[object, Placed] = {}
+        self._decoder: Placed | None = None
+        self._listening: Placed | None = None
+        """What makes a decoder's context out of sound, where it has one."""
         self._guard = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -77,9 +64,7 @@ class RemoteModel:
         """As calling it, with where the server spent its time."""
         call, tensors = Call.of(args, kwargs)
         graph = self._graph(call, tensors)
-        arrived = self.server.channel.call(
-            Run(graph.name, profiled=True), tensors, deadline_s=self.deadline_s
-        )
+        arrived = self._call(graph, tensors, profiled=True)
         whole = pytree.tree_unflatten(_returned(graph, arrived.tensors), graph.captured.outputs)
         return whole, arrived.message.profile
 
@@ -91,59 +76,61 @@ class RemoteModel:
 
         Raises:
             CannotCapture: the model is no language model that keeps keys and values.
-            BadValue: it wants to hear something and is given nothing, or the other way round.
+            BadValue: it hears and is given nothing, or the other way round.
         """
-        decoder = self._decoder_graphs()
-        if (heard is None) != (decoder.listening is None):
-            raise BadValue(
-                f"{type(self.module).__name__} "
-                + (
-                    "hears nothing; call session()"
-                    if heard is not None
-                    else "needs something to hear; call session(input_features)"
-                )
-            )
-        context: Sequence[torch.Tensor] = ()
-        if heard is not None and decoder.listening is not None:
-            context = self._run(decoder.listening, [heard], ())
+        decoding = self._decoding()
         return RemoteSession(
-            self.server, decoder.step.name, context=context, deadline_s=self.deadline_s
+            self.server, decoding, context=self._context(heard), deadline_s=self.deadline_s
         )
+
+    def _context(self, heard: torch.Tensor | None) -> Sequence[torch.Tensor]:
+        name = type(self.module).__name__
+        if self._listening is None:
+            if heard is not None:
+                raise BadValue(f"{name} has no encoder that hears; call session() without sound")
+            return ()
+        if heard is None:
+            raise BadValue(f"{name} writes down what it hears; call session(input_features)")
+        return self._run(self._listening, [heard], ())
 
     # ------------------------------------------------- graphs
 
-    def _graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> _Graph:
+    def _graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> Placed:
         kind = _kind(call, tensors)
         with self._guard:
             graph = self._graphs.get(kind)
             if graph is None:
                 args, kwargs = call.made_of([_example(tensor) for tensor in tensors])
                 captured = capture(self.module, args, kwargs)
-                graph = self._graphs[kind] = _Graph(self.server.put(captured), captured)
+                graph = self._graphs[kind] = Placed(captured)
             return graph
 
-    def _decoder_graphs(self) -> _DecoderGraphs:
+    def _decoding(self) -> Placed:
         with self._guard:
             if self._decoder is None:
-                decoder, put = capture_decoder(self.module), self.server.put
-                step = put(decoder.captured, decoder=True, positions=decoder.positions)
-                listening = decoder.listening
-                self._decoder = _DecoderGraphs(
-                    _Graph(step, decoder.captured),
-                    None if listening is None else _Graph(put(listening), listening),
-                )
+                decoder = capture_decoder(self.module)
+                self._decoder = Placed(decoder.captured, decoder=True, positions=decoder.positions)
+                if decoder.listening is not None:
+                    self._listening = Placed(decoder.listening)
             return self._decoder
 
     def _run(
-        self, graph: _Graph, tensors: Sequence[torch.Tensor], wanted: tuple[Wanted, ...]
+        self, graph: Placed, tensors: Sequence[torch.Tensor], wanted: tuple[Wanted, ...]
     ) -> list[Any]:
-        try:
-            arrived = self.server.channel.call(
-                Run(graph.name, wanted=wanted), tensors, deadline_s=self.deadline_s
-            )
-        except CallFailed as error:
-            raise Refused(_where(error, graph.captured)) from error
+        arrived = self._call(graph, tensors, wanted=wanted)
         return arrived.tensors if wanted else _returned(graph, arrived.tensors)
+
+    def _call(self, graph: Placed, tensors: Sequence[torch.Tensor], **options: Any) -> Arrived:
+        """Run it; a call changes nothing, so it may be made again over another connection."""
+        channel = self.server.channel
+        while True:
+            try:
+                request = Run(graph.name_over(channel), **options)
+                return channel.call(request, tensors, deadline_s=self.deadline_s)
+            except ServerLost as error:
+                channel = self.server.renewed(channel, error)
+            except CallFailed as error:
+                raise Refused(_where(error, graph.captured)) from error
 
 
 def _kind(call: Call, tensors: Sequence[torch.Tensor]) -> object:
@@ -166,7 +153,7 @@ def _example(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous()
 
 
-def _returned(graph: _Graph, tensors: Sequence[torch.Tensor]) -> list[Any]:
+def _returned(graph: Placed, tensors: Sequence[torch.Tensor]) -> list[Any]:
     """All outputs: the tensors that came, and the constants that the graph has for the others."""
     given = iter(tensors)
     return [

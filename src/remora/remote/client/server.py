@@ -3,41 +3,64 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 import torch
 
-from remora.core.errors import BadValue
+from remora.core.errors import BadValue, ServerLost
+from remora.core.token import read_token
 from remora.remote.client.errors import as_error
 from remora.remote.client.model import RemoteModel
-from remora.remote.graph.capture import Captured
-from remora.remote.messages import (
-    Count,
-    Done,
-    Echo,
-    Lacking,
-    Load,
-    Offer,
-    Reply,
-    Upload,
-    is_last,
-)
+from remora.remote.messages import Count, Echo, Reply, is_last
 from remora.remote.wire.channel import Channel
 from remora.remote.wire.connect import connect as connect_link
 from remora.remote.wire.counted import Counted
 from remora.remote.wire.limits import Limits
 
-UPLOADED_BYTES = 64 * 2**20
-"""Weights that go up in one request: few round trips, and a cut costs little."""
+_FIRST_PAUSE_S = 0.05
+"""Between two attempts to connect again; doubled each time, up to a second."""
 
 
 class RemoteServer:
-    """A connection to a server. Thread-safe; a context manager that closes it."""
+    """A connection to a server, made again when it breaks. Thread-safe; a context manager.
 
-    def __init__(self, channel: Channel, address: str) -> None:
-        self.channel, self.address = channel, address
+    Args:
+        dial: makes a connection.
+        address: where to, for messages.
+        reconnect_s: how long to try when the connection is lost, before that is an error.
+    """
+
+    def __init__(
+        self, dial: Callable[[], Channel], address: str, reconnect_s: float = 10.0
+    ) -> None:
+        self._dial, self.address, self._reconnect_s = dial, address, reconnect_s
+        self._guard = threading.Lock()
+        self._closed = False
+        self.channel = dial()
+        """The connection as it is now."""
+
+    def renewed(self, lost: Channel, error: ServerLost) -> Channel:
+        """A connection in place of ``lost``, which ended with ``error``.
+
+        Raises:
+            ServerLost: none can be made in the time there is, or this was closed.
+        """
+        until = time.monotonic() + self._reconnect_s
+        with self._guard:
+            pause_s = _FIRST_PAUSE_S
+            while self.channel is lost:
+                if self._closed or time.monotonic() + pause_s > until:
+                    raise error
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, 1.0)
+                with suppress(ServerLost):
+                    self.channel = self._dial()
+            lost.close()
+            return self.channel
 
     def load(self, model: torch.nn.Module, *, deadline_s: float | None = None) -> RemoteModel:
         """``model`` on the server. It is captured when it is first called, or first has a session.
@@ -51,23 +74,6 @@ class RemoteServer:
         if not isinstance(model, torch.nn.Module):
             raise BadValue(f"load() takes a torch.nn.Module, not a {type(model).__name__}")
         return RemoteModel(self, model, deadline_s=deadline_s)
-
-    def put(self, captured: Captured, *, decoder: bool = False, positions: int = 0) -> str:
-        """Upload what the server lacks of a graph's weights, and the graph; returns its name there.
-
-        Raises:
-            Refused: the server does not take it.
-            ServerLost: the connection ended; what was uploaded by then stays there for next time.
-        """
-        lacking = self.channel.call(Offer(tuple(captured.tensors))).message
-        for digests in _pieces(_digests(lacking), captured.tensors):
-            tensors = [captured.tensors[digest].to("cpu") for digest in digests]
-            self.channel.call(Upload(tuple(digests)), tensors)
-        graph = msgspec.msgpack.encode(captured.graph)
-        encoded = torch.frombuffer(bytearray(graph), dtype=torch.uint8)
-        loaded = self.channel.call(Load(decoder, positions), [encoded]).message
-        name: str = loaded.model
-        return name
 
     def echo(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """``tensors``, back from the server."""
@@ -85,6 +91,7 @@ class RemoteServer:
 
     def close(self) -> None:
         """End the connection. The server frees what only this one held. May be called again."""
+        self._closed = True
         self.channel.close()
 
     def __enter__(self) -> RemoteServer:
@@ -101,6 +108,7 @@ def connect(
     token_file: Path | str | None = None,
     certificate: Path | str | None = None,
     timeout_s: float = 5.0,
+    reconnect_s: float = 10.0,
     limits: Limits | None = None,
 ) -> RemoteServer:
     """Connect to the server at ``address``.
@@ -110,31 +118,29 @@ def connect(
         token: what the server wants to hear; or ``token_file``, a file that holds it.
         certificate: a PEM file that proves the server, where it speaks TLS.
         timeout_s: for connecting.
+        reconnect_s: how long to try again when the connection is lost later. Calls are then made
+            again, and sessions read their tokens again, so the program does not notice; 0 makes it
+            an error at once.
 
     Raises:
         BadValue: an address that is none, or a file that cannot be read.
         ServerLost: nobody answers there.
         Refused: the server does not take this client: its token, its version.
     """
-    link = connect_link(
-        address,
-        Reply,
-        token=token or _token_in(token_file),
-        timeout_s=timeout_s,
-        limits=limits,
-        tls=_tls(certificate),
-    )
-    name = f"the server at {address}"
-    return RemoteServer(Channel(link, is_last=is_last, as_error=as_error, name=name), address)
+    where = address if "://" in address else f"tcp://{address}"
+    secret, tls = token or _token_in(token_file), _tls(certificate)
+
+    def dial() -> Channel:
+        link = connect_link(where, Reply, token=secret, timeout_s=timeout_s, limits=limits, tls=tls)
+        return Channel(link, is_last=is_last, as_error=as_error, name=f"the server at {where}")
+
+    return RemoteServer(dial, where, reconnect_s)
 
 
 def _token_in(file: Path | str | None) -> str:
     if file is None:
         return ""
-    try:
-        return Path(file).read_text().strip()
-    except OSError as error:
-        raise BadValue(f"the token file {file} cannot be read: {error.strerror}") from error
+    return read_token(Path(file)).decode(errors="replace")
 
 
 def _tls(certificate: Path | str | None) -> ssl.SSLContext | None:
@@ -144,21 +150,3 @@ def _tls(certificate: Path | str | None) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=str(certificate))
     except OSError as error:
         raise BadValue(f"the certificate {certificate} cannot be read: {error}") from error
-
-
-def _digests(lacking: Lacking | Done) -> Sequence[str]:
-    return lacking.digests if isinstance(lacking, Lacking) else ()
-
-
-def _pieces(digests: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> Iterator[Sequence[str]]:
-    """``digests`` in pieces of some :data:`UPLOADED_BYTES`."""
-    piece: list[str] = []
-    size = 0
-    for digest in digests:
-        piece.append(digest)
-        size += tensors[digest].nbytes
-        if size >= UPLOADED_BYTES:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece

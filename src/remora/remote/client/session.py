@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from remora.core.errors import BadValue, RemoteError, SessionLost
-from remora.remote.messages import Close, Generate, Open, Prefill, Profile, Tokens
+from remora.core.errors import BadValue, RemoteError, ServerLost, SessionLost
+from remora.remote.client.placed import Placed
+from remora.remote.messages import Close, Generate, Open, Prefill, Profile, Rewind, Tokens, Wanted
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
+
+_ATTEMPTS = 5
+"""How often in a row a session is made again before its loss is an error."""
+
+_NOTHING = Wanted("nothing")
 
 Ids = torch.Tensor | Sequence[int]
 
 
 class RemoteSession:
-    """One sequence on a server. A context manager that closes it; one request at a time."""
+    """One sequence on a server. A context manager that closes it; one request at a time.
+
+    Every token that went or came is noted here. When the server is lost, or holds the session no
+    longer, another session reads them again, and the tokens go on as if nothing had been.
+    """
 
     def __init__(
         self,
         server: RemoteServer,
-        model: str,
+        model: Placed,
         *,
         context: Sequence[torch.Tensor] = (),
         deadline_s: float | None,
     ) -> None:
-        self._server, self._deadline_s = server, deadline_s
-        opened = server.channel.call(Open(model), context, deadline_s=deadline_s).message
-        self._name: str | None = opened.session
-        self.lease_s: float = opened.lease_s
+        self._server, self._model, self._deadline_s = server, model, deadline_s
+        self._context = context
+        self._tokens: list[int] = []
+        self._channel, self._name = server.channel, ""
+        self._closed = False
+        self.lease_s = 0.0
         """How long the server keeps it without its being used."""
         self.profiles: list[Profile] = []
         """Of the tokens of the latest :meth:`generate` with ``profiled``."""
+        self.recoveries = 0
+        """How often its tokens had to be read again."""
+        self._again(self._open)
 
     def prefill(self, ids: Ids) -> None:
         """Read token ids, (tokens) or (1, tokens), behind what was read and generated before.
 
         Raises:
             BadValue: they are none, or ids of no token.
-            SessionLost: the session was closed, or the server holds it no longer.
+            SessionLost: this session was closed.
+            ServerLost, DeadlineExceeded: no answer came.
         """
-        message = Prefill(self._named())
-        self._server.channel.call(message, [_as_tensor(ids)], deadline_s=self._deadline_s)
+        self.read(ids, _NOTHING)
+
+    def read(self, ids: Ids | None, wanted: Wanted) -> list[torch.Tensor]:
+        """As :meth:`prefill`, with what is ``wanted`` of the logits behind the last token.
+
+        None reads nothing but the newest token that was generated.
+        """
+        self._check_open()
+        tokens = torch.empty(1, 0, dtype=torch.int64) if ids is None else _as_tensor(ids)
+        read: list[torch.Tensor] = self._again(lambda: self._prefill(tokens, wanted))
+        self._tokens += tokens[0].tolist()
+        return read
 
     def generate(
         self, count: int, *, stop: Sequence[int] = (), profiled: bool = False
@@ -53,20 +80,37 @@ class RemoteSession:
 
         Raises:
             BadValue: nothing was read yet, or ``count`` is no number of tokens.
-            SessionLost, ServerLost, DeadlineExceeded: they come no more.
+            SessionLost: this session was closed.
+            ServerLost, DeadlineExceeded: no more came.
         """
-        message = Generate(self._named(), count, tuple(stop), profiled)
-        answers = self._server.channel.stream(message, deadline_s=self._deadline_s)
-        return self._tokens(answers)
+        self._check_open()
+        if count < 1:
+            raise BadValue(f"generate({count}) asks for no token; ask for 1 or more")
+        self.profiles = []
+        return self._generated(count, tuple(stop), profiled)
+
+    def rewind(self, count: int) -> None:
+        """Forget all but the first ``count`` tokens that were read or generated.
+
+        Raises:
+            BadValue: there are not so many, or none would be left.
+        """
+        self._check_open()
+        if not 1 <= count <= len(self._tokens):
+            raise BadValue(
+                f"this session has {len(self._tokens)} tokens; it cannot go back to {count}"
+            )
+        request = Rewind(self._name, count - 1, self._tokens[count - 1])
+        del self._tokens[count:]
+        with suppress(ServerLost, SessionLost):  # what is made again reads those that are left
+            self._channel.call(request, deadline_s=self._deadline_s)
 
     def close(self) -> None:
         """Free what the server holds of it. May be called again, and when the server is gone."""
-        if self._name is not None:
-            name, self._name = self._name, None
-            try:
-                self._server.channel.call(Close(name), deadline_s=self._deadline_s)
-            except RemoteError:
-                return
+        if not self._closed:
+            self._closed = True
+            with suppress(RemoteError):
+                self._channel.call(Close(self._name), deadline_s=self._deadline_s)
 
     def __enter__(self) -> RemoteSession:
         return self
@@ -74,22 +118,70 @@ class RemoteSession:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _tokens(self, answers: Iterator[object]) -> Iterator[int]:
-        self.profiles = []
-        for arrived in answers:
-            tokens: Tokens = arrived.message  # type: ignore[attr-defined]
-            if tokens.profile is not None:
-                self.profiles.append(tokens.profile)
-            yield from tokens.ids
+    def _generated(self, count: int, stop: tuple[int, ...], profiled: bool) -> Iterator[int]:
+        while count > 0:
+            request = Generate(self._name, count, stop, profiled)
+            try:
+                for arrived in self._channel.stream(request, deadline_s=self._deadline_s):
+                    count -= len(arrived.message.ids)
+                    yield from self._noted(arrived.message)
+                return
+            except (ServerLost, SessionLost) as error:
+                self._recover(error)
 
-    def _named(self) -> str:
-        if self._name is None:
+    # ------------------------------------------------- what is lost is made again
+
+    def _again(self, action: Callable[[], Any]) -> Any:
+        """Do it, if need be on another session that has read the same."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return action()
+            except (ServerLost, SessionLost) as error:
+                lost = error
+                self._recover(error)
+        raise lost
+
+    def _recover(self, error: ServerLost | SessionLost) -> None:
+        """Another session that has read every token noted, over a connection that is there."""
+        if self._closed:
+            raise error
+        self.recoveries += 1
+        for _ in range(_ATTEMPTS):
+            try:
+                if isinstance(error, ServerLost):
+                    self._channel = self._server.renewed(self._channel, error)
+                self._open()
+                if self._tokens:
+                    self._prefill(_as_tensor(self._tokens))
+                return
+            except (ServerLost, SessionLost) as again:
+                error = again
+        raise error
+
+    def _open(self) -> None:
+        name = self._model.name_over(self._channel)
+        opened = self._channel.call(Open(name), self._context, deadline_s=self._deadline_s).message
+        self._name, self.lease_s = opened.session, opened.lease_s
+
+    def _prefill(self, tokens: torch.Tensor, wanted: Wanted = _NOTHING) -> list[torch.Tensor]:
+        request = Prefill(self._name, wanted=wanted)
+        return self._channel.call(request, [tokens], deadline_s=self._deadline_s).tensors
+
+    def _noted(self, tokens: Tokens) -> tuple[int, ...]:
+        self._tokens += tokens.ids
+        if tokens.profile is not None:
+            self.profiles.append(tokens.profile)
+        return tokens.ids
+
+    def _check_open(self) -> None:
+        if self._closed:
             raise SessionLost("this session is closed; open another with model.session()")
-        return self._name
 
 
 def _as_tensor(ids: Ids) -> torch.Tensor:
     tensor = ids if isinstance(ids, torch.Tensor) else torch.tensor(ids)
+    if not tensor.numel():
+        raise BadValue("there are no tokens to read; give at least one")
     if tensor.dtype not in (torch.int64, torch.int32) or tensor.dim() > 2:
         raise BadValue(
             f"token ids are {str(tensor.dtype)[6:]} {list(tensor.shape)}; "

@@ -67,6 +67,8 @@ def capture_decoder(model: torch.nn.Module) -> Decoder:
         CannotCapture: it is none, keeps other state than keys and values, or gives other logits.
     """
     config: Any = getattr(model, "config", None)
+    if config is None:
+        raise _no_session(model, "it is no model of transformers")
     if getattr(config, "is_encoder_decoder", False):
         return _with_encoder(model)
     kinds = (Value(_MASK, "float32", (-1, 1, -1, -1)), Value(_MASK, "int64", (-1, -1)))

@@ -60,6 +60,8 @@ _DROPOUT = frozenset(
     f"aten.{name}.default"
     for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 )
+_RESHAPED = frozenset({"aten.view.default", "aten._unsafe_view.default"})
+"""A kernel may lay out its output otherwise than the trace supposed: then a view needs a copy."""
 _NUMBERS = {
     **{getattr(operator, name): name for name in NUMBERS if hasattr(operator, name)},
     operator.truediv: "truediv",
@@ -231,7 +233,7 @@ def _operator(node: FxNode) -> str:
         resolve(name)
     except NotAllowed as error:
         raise CannotCapture(_at(node, f"operator {name} cannot be sent")) from error
-    return name
+    return "aten.reshape.default" if name in _RESHAPED else name
 
 
 def _gives_its_argument(name: str, node: FxNode) -> bool:

@@ -10,18 +10,21 @@ from remora.remote.server.models import Model
 from remora.remote.server.sessions import Session
 
 
-def read(session: Session, tokens: torch.Tensor) -> int:
-    """Read ``tokens`` (1, count) behind what the session holds; returns the token after them."""
+def read(session: Session, tokens: torch.Tensor) -> torch.Tensor:
+    """Read ``tokens`` (1, count) behind what the session holds.
+
+    Returns the logits behind the last of them, (1, 1, vocabulary).
+    """
     model, count = session.model, tokens.shape[1]
     positions = torch.arange(session.length, session.length + count, device=tokens.device)[None]
     mask = model.mask_for(count, session.length, torch.zeros_like(tokens[:, 0]))
     model.plan_step(1, count, session.length)
     inputs = [tokens, positions, mask, *session.context, *session.state]
     logits, *state = model.program.run(inputs)
-    token = int(logits[0, -1].argmax())
     session.state = state
     session.length += count
-    return token
+    behind: torch.Tensor = logits
+    return behind
 
 
 class Batch:
@@ -93,7 +96,13 @@ class Batch:
 
 
 def _decode_alone(session: Session) -> int:
-    return read(session, torch.tensor([[session.unread]], device=session.state[0].device))
+    unread = torch.tensor([[session.unread]], device=session.state[0].device)
+    return likeliest(read(session, unread))
+
+
+def likeliest(logits: torch.Tensor) -> int:
+    """The token that has the largest of ``logits`` (1, 1, vocabulary)."""
+    return int(logits[0, -1].argmax())
 
 
 def _padded(state: torch.Tensor, length: int) -> torch.Tensor:

@@ -25,6 +25,7 @@ from remora.remote.messages import (
     Opened,
     Prefill,
     Reply,
+    Rewind,
     Run,
     Unload,
     Upload,
@@ -85,16 +86,8 @@ class Desk:
 
     @_handle.register
     def _(self, message: Count, arrived: Arrived) -> Reply | None:
-        counted = self._link.counted
-        return Counts(
-            {
-                **self._house.counts(),
-                "wire_sent_bytes": counted.bytes_sent,
-                "wire_received_bytes": counted.bytes_received,
-                "shared_sent_bytes": counted.shared_bytes_sent,
-                "shared_received_bytes": counted.shared_bytes_received,
-            }
-        )
+        self._outbox.put(arrived.request, self._counts)
+        return None
 
     @_handle.register
     def _(self, message: Offer, arrived: Arrived) -> Reply | None:
@@ -149,15 +142,16 @@ class Desk:
                 f"token ids are {str(tokens.dtype)[6:]} {list(tokens.shape)}; "
                 "give int64 of shape (1, tokens)"
             )
-        if not tokens.shape[1]:
-            raise BadValue("there are no tokens to read; give at least one")
         session = self._house.sessions.get(message.session, self)
         tokens = _behind_unread(session, tokens)
+        if not tokens.shape[1]:
+            self._house.sessions.rest(session)
+            raise BadValue("there are no tokens to read; give at least one")
         self._submit_for(
             session,
             arrived,
             lambda answer, asked_ns, receive_ns: PrefillWork(
-                answer, asked_ns, receive_ns, message.profiled, session, tokens
+                answer, asked_ns, receive_ns, message.profiled, session, tokens, message.wanted
             ),
         )
         return None
@@ -181,12 +175,33 @@ class Desk:
         return None
 
     @_handle.register
+    def _(self, message: Rewind, arrived: Arrived) -> Reply | None:
+        session = self._house.sessions.get(message.session, self)
+        try:
+            session.rewind(message.length, message.unread)
+        finally:
+            self._house.sessions.rest(session)
+        return Done()
+
+    @_handle.register
     def _(self, message: Close, arrived: Arrived) -> Reply | None:
         session = self._house.sessions.get(message.session, self)
         self._house.sessions.close([session])
         return Done()
 
     # ------------------------------------------------- what they share
+
+    def _counts(self) -> Counts:
+        counted = self._link.counted
+        return Counts(
+            {
+                **self._house.counts(),
+                "wire_sent_bytes": counted.bytes_sent,
+                "wire_received_bytes": counted.bytes_received,
+                "shared_sent_bytes": counted.shared_bytes_sent,
+                "shared_received_bytes": counted.shared_bytes_received,
+            }
+        )
 
     def _model(self, name: str) -> Model:
         models = self._models.get(name)

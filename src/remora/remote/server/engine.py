@@ -21,7 +21,7 @@ from remora.core.errors import Refused, RemoraError
 from remora.remote.graph.plan import check_inputs
 from remora.remote.graph.program import NodeFailed
 from remora.remote.messages import Done, Failed, Profile, Ran, Tokens
-from remora.remote.server.decoding import Batch, read
+from remora.remote.server.decoding import Batch, likeliest, read
 from remora.remote.server.models import Model
 from remora.remote.server.outputs import select
 from remora.remote.server.sessions import Session, Sessions
@@ -163,18 +163,18 @@ class Engine:
         self._apart(session)
         # For all of it: what cannot be read to its end is refused before its first token.
         self._sessions.room_for(session, work.tokens.shape[1] - work.begun)
-        token = read(session, chunk)
+        logits = read(session, chunk)
         work.begun += chunk.shape[1]
         work.execute_ns += self._clock.wall_ns() - begun_ns
         session.served += chunk.shape[1]
         if work.begun < work.tokens.shape[1]:
             return
-        session.ready, session.unread = token, None
+        session.ready, session.unread = likeliest(logits), None
         self._prompts.remove(work)
         self._sessions.rest(session)
         waited_ns = self._clock.wall_ns() - work.asked_ns - work.execute_ns
         profile = Profile(work.receive_ns, waited_ns, execute_ns=work.execute_ns)
-        work.answer(Done(profile if work.profiled else None), [])
+        work.answer(Done(profile if work.profiled else None), select([logits], [work.wanted]))
 
     def _decode(self, model: Model, works: list[GenerateWork]) -> None:
         given = [work for work in works if work.session.ready is not None]

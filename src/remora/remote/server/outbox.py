@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -12,7 +12,9 @@ from remora.core.errors import RemoteError
 from remora.remote.messages import Reply
 from remora.remote.wire.link import Link
 
-_Answer = tuple[int, Reply, Sequence[torch.Tensor]]
+Made = Callable[[], Reply]
+"""Makes a reply when its turn comes, so that it can tell of all that was sent before."""
+_Answer = tuple[int, Reply | Made, Sequence[torch.Tensor]]
 
 
 class Outbox:
@@ -31,7 +33,7 @@ class Outbox:
         self._thread = threading.Thread(target=self._send, name="remora-outbox", daemon=True)
         self._thread.start()
 
-    def put(self, request: int, reply: Reply, tensors: Sequence[torch.Tensor]) -> None:
+    def put(self, request: int, reply: Reply | Made, tensors: Sequence[torch.Tensor] = ()) -> None:
         """Send it when its turn comes. Never blocks; after the end it does nothing."""
         with self._changed:
             if self._closed:
@@ -53,7 +55,7 @@ class Outbox:
         while (answer := self._next()) is not None:
             request, reply, tensors = answer
             try:
-                self._link.send(request, reply, tensors)
+                self._link.send(request, reply() if callable(reply) else reply, tensors)
             except RemoteError:
                 break
         with self._changed:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from remora.core.clock import Clock
-from remora.core.errors import Refused, SessionLost
+from remora.core.errors import BadValue, Refused, SessionLost
 from remora.core.units import format_bytes
 from remora.remote.graph.decoder import context_in
 from remora.remote.graph.plan import check_inputs
@@ -47,6 +47,17 @@ class Session:
         self.working = False
         """Whether a request for it waits or runs. One at a time."""
         self.closed = False
+
+    def rewind(self, length: int, unread: int) -> None:
+        """Forget all behind the first ``length`` tokens; ``unread`` comes next.
+
+        Raises:
+            BadValue: it holds fewer.
+        """
+        if not 0 <= length <= self.length:
+            raise BadValue(f"this session holds {self.length} tokens; it cannot keep {length}")
+        self.state = [tensor[:, :, :length] for tensor in self.state]
+        self.length, self.ready, self.unread = length, None, unread
 
     @property
     def state_bytes(self) -> int:

@@ -42,6 +42,8 @@ class PrefillWork(Work):
 
     session: Session
     tokens: torch.Tensor
+    wanted: Wanted
+    """Of the logits behind the last token."""
     begun: int = 0
     """Tokens that have been read."""
     execute_ns: int = 0

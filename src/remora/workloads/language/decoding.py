@@ -34,20 +34,20 @@ class DecodeSession(Session):
         self.model = model.eval()
         self.device = device
         self.work = work
-        self._new_tokens = new_tokens
+        self.new_tokens = new_tokens
         self._tokens_argument = tokens_argument
         self._context = dict(context or {})
-        self._prompt = prompt
+        self.prompt = prompt
         self._read_prompt()
 
     @torch.no_grad()
     def step(self) -> Outcome:
         token = self._first
         decoded = []
-        for _ in range(self._new_tokens):
+        for _ in range(self.new_tokens):
             token = self._read(token, self._cache).logits[:, -1:].argmax(-1)
             decoded.append(token)
-        self._cache.crop(-self._new_tokens)
+        self._cache.crop(-self.new_tokens)
         return Outcome(torch.cat(decoded, dim=1))
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ class DecodeSession(Session):
 
     @torch.no_grad()
     def _read_prompt(self) -> None:
-        read = self._read(self._prompt, None)
+        read = self._read(self.prompt, None)
         self._cache = read.past_key_values
         self._first = read.logits[:, -1:].argmax(-1)
 

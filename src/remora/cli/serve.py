@@ -1,0 +1,132 @@
+"""``remora serve``: run models for programs that are elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from remora.core.errors import BadValue
+from remora.core.units import format_bytes, parse_bytes, parse_seconds
+
+if TYPE_CHECKING:
+    from remora.remote.server.house import Quotas
+    from remora.remote.wire.listener import Certificate
+
+
+def serve(
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="Where models run: cpu, cuda:0.")
+    ] = "cpu",
+    listen: Annotated[
+        str,
+        typer.Option("--listen", metavar="ADDRESS", help="host:port, or unix:///path of a socket."),
+    ] = "127.0.0.1:7717",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", metavar="FILE", help="What clients must know; needed off loopback."
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option("--cert", metavar="FILE", help="PEM certificate: TLS, with --key."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="The certificate's private key.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", metavar="SIZE", help="Memory for weights; else half.")
+    ] = "",
+    sessions: Annotated[
+        str,
+        typer.Option(
+            "--sessions", metavar="SIZE", help="Memory for sessions; by default a quarter."
+        ),
+    ] = "",
+    calls: Annotated[
+        str,
+        typer.Option("--calls", metavar="SIZE", help="Memory for one call; else a quarter."),
+    ] = "",
+    lease: Annotated[
+        str, typer.Option("--lease", metavar="TIME", help="How long a session stays unused.")
+    ] = "10min",
+    threads: Annotated[
+        int,
+        typer.Option("--threads", metavar="N", help="CPU threads of an operator; all by default."),
+    ] = 0,
+) -> None:
+    """Run models for programs that connect, until ended.
+
+    A program puts one here with remora.connect("tcp://HOST:PORT").load(model).
+    """
+    import torch
+
+    from remora.core.token import read_token
+    from remora.remote.server.server import Server
+
+    if threads:
+        torch.set_num_threads(threads)
+    server = Server(
+        listen if "://" in listen else f"tcp://{listen}",
+        _device(device),
+        token=read_token(token_file).decode(errors="replace") if token_file else "",
+        certificate=_certificate(cert, key),
+        quotas=_quotas(weights, sessions, calls, lease),
+        troubled=lambda words: print(words, flush=True),
+    )
+    with server:
+        quotas = server.house.quotas
+        print(
+            f"serving {server.house.device} on {server.address}: "
+            f"{format_bytes(quotas.weights_bytes)} for weights, "
+            f"{format_bytes(quotas.sessions_bytes)} for sessions; end it with Ctrl-C",
+            flush=True,
+        )
+        _wait_for_the_end()
+
+
+def _wait_for_the_end() -> None:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    try:
+        ended.wait()
+    except KeyboardInterrupt:
+        return
+
+
+def _device(name: str) -> str:
+    """``name``, if there is such a device here.
+
+    Raises:
+        BadValue: torch knows none, or the machine has none.
+    """
+    import torch
+
+    count = torch.cuda.device_count()
+    known = ["cpu", *(f"cuda:{index}" for index in range(count))]
+    if name not in known and not (name == "cuda" and count):
+        raise BadValue(f"there is no device {name!r} here; choose from: {', '.join(known)}")
+    return name
+
+
+def _certificate(cert: Path | None, key: Path | None) -> Certificate | None:
+    from remora.remote.wire.listener import Certificate
+
+    if (cert is None) != (key is None):
+        raise BadValue("--cert and --key go together; give both, or neither for no TLS")
+    return None if cert is None or key is None else Certificate(cert, key)
+
+
+def _quotas(weights: str, sessions: str, calls: str, lease: str) -> Quotas:
+    from remora.remote.server.house import Quotas
+
+    return Quotas(
+        weights_bytes=parse_bytes(weights) if weights else 0,
+        sessions_bytes=parse_bytes(sessions) if sessions else 0,
+        call_bytes=parse_bytes(calls) if calls else 0,
+        lease_s=parse_seconds(lease),
+    )

@@ -1,0 +1,1 @@
+"""Run the models of a program that knows nothing of it on a server."""

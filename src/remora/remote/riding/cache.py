@@ -1,0 +1,101 @@
+"""A cache of transformers that holds no keys and values: sessions on the server do."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from remora.core.errors import CannotCapture
+from remora.remote.messages import Wanted
+
+if TYPE_CHECKING:
+    from remora.remote.client.model import RemoteModel
+    from remora.remote.client.session import RemoteSession
+
+
+class Row:
+    """One sequence of a batch: a session, opened when it is first needed."""
+
+    def __init__(self, model: RemoteModel) -> None:
+        self._model = model
+        self._session: RemoteSession | None = None
+        self._owed: list[int] = []
+        """Tokens that it has yet to read."""
+        self.tokens: list[int] = []
+
+    def owe(self, tokens: torch.Tensor) -> None:
+        """These are read when something behind them is."""
+        self._owed += tokens.tolist()
+        self.tokens += tokens.tolist()
+
+    def read(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read them now; gives the logits behind the last, (1, 1, vocabulary)."""
+        self.owe(tokens)
+        owed, self._owed = self._owed, []
+        (logits,) = self.session.read(owed, Wanted("full"))
+        return logits
+
+    @property
+    def session(self) -> RemoteSession:
+        """The one on the server."""
+        if self._session is None:
+            self._session = self._model.session()
+        return self._session
+
+    def crop(self, length: int) -> None:
+        """Forget all behind the first ``length`` tokens: another session reads those."""
+        kept = self.tokens[:length]
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self._owed, self.tokens = list(kept), kept
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+
+class RemoteCache:
+    """What :func:`remote_cache` makes is one, and a ``Cache`` of transformers as well."""
+
+    rows: list[Row]
+    _length: int
+
+    def grow(self, count: int) -> None:
+        """So many columns more, padding and all."""
+        self._length += count
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self._length
+
+    def crop(self, max_length: int) -> None:
+        """Keep the first ``max_length`` columns; of a negative number, drop so many."""
+        length = max_length if max_length >= 0 else self._length + max_length
+        for row in self.rows:
+            row.crop(max(0, len(row.tokens) - (self._length - length)))
+        self._length = length
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        raise CannotCapture(
+            "beam search reorders what the model keeps, and sessions on a server cannot be "
+            "reordered; use num_beams=1, or use_cache=False"
+        )
+
+    def __del__(self) -> None:
+        for row in getattr(self, "rows", []):
+            row.close()
+
+
+@lru_cache(maxsize=1)
+def _cache_class() -> Any:
+    return type("RemoteCache", (RemoteCache, import_module("transformers").DynamicCache), {})
+
+
+def remote_cache(rows: list[Row]) -> Any:
+    """A cache for those sequences, with nothing read yet."""
+    cache = _cache_class()()
+    cache.rows, cache._length = rows, 0
+    return cache

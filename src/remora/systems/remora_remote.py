@@ -1,0 +1,160 @@
+"""Our remote service, with what it knows of a model switched off one thing at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from remora.core.errors import BadValue
+from remora.remote.client.model import RemoteModel
+from remora.remote.client.server import RemoteServer, connect
+from remora.remote.client.session import RemoteSession
+from remora.remote.messages import Wanted
+from remora.systems.contract import Moved, Ride, System
+from remora.systems.remote_calls import Keeps, Reader, RemoteModule
+from remora.systems.remote_process import ServerProcess
+from remora.workloads.contract import Outcome, Session
+from remora.workloads.language.decoding import DecodeSession
+
+STATES = ("kept", "returned", "recomputed")
+
+
+class RemoteRide(Ride):
+    """A session whose model is called on a server in another process of this machine."""
+
+    def __init__(self, session: Session, server: ServerProcess, remote: RemoteServer) -> None:
+        super().__init__(session)
+        self._server, self.remote = server, remote
+        self._before = self._wire_bytes()
+
+    def moved(self) -> Moved:
+        """What crossed the connection since the model was there, both ways."""
+        return Moved(wire_bytes=self._wire_bytes() - self._before)
+
+    def counts(self) -> Mapping[str, float]:
+        """Both ends' counts of the same bytes, and what the server holds."""
+        here, there = self.remote.counted, self.remote.counts()
+        return {
+            "sent_bytes": here.bytes_sent,
+            "received_bytes": here.bytes_received,
+            "server_sent_bytes": there["wire_sent_bytes"],
+            "server_received_bytes": there["wire_received_bytes"],
+            "server_weights_bytes": there["weights_bytes"],
+            "server_sessions_bytes": there["sessions_bytes"],
+        }
+
+    def close(self) -> None:
+        self.remote.close()
+        self._server.close()
+
+    def ready(self) -> None:
+        """The model is there: what crosses from here on is counted."""
+        self._before = self._wire_bytes()
+
+    def _wire_bytes(self) -> int:
+        return self.remote.counted.bytes_sent + self.remote.counted.bytes_received
+
+
+class _CallRide(RemoteRide):
+    """Every call of the model as a whole."""
+
+    def __init__(
+        self, session: Session, server: ServerProcess, remote: RemoteServer, keeps: Keeps
+    ) -> None:
+        super().__init__(session, server, remote)
+        self._module = session.model
+        session.model = RemoteModule(remote, session.model, keeps)  # type: ignore[assignment]
+
+    def close(self) -> None:
+        self.session.model = self._module
+        super().close()
+
+
+class _DecodeRide(RemoteRide):
+    """Greedy decoding behind a prompt, and back to the prompt, as the session does it."""
+
+    session: DecodeSession
+
+    def __init__(
+        self, session: DecodeSession, server: ServerProcess, remote: RemoteServer, keeps: Keeps
+    ) -> None:
+        super().__init__(session, server, remote)
+        self._keeps = keeps
+        self._prompt = session.prompt.cpu()
+        self._length = self._prompt.shape[1]
+        self._held: RemoteSession | None = None
+        self._reader: Reader | None = None
+        if keeps.state == "kept":
+            self._held = RemoteModel(remote, session.model).session()
+            self._held.prefill(self._prompt)
+            self._first = next(self._held.generate(1))
+        else:
+            self._reader = Reader(remote, session.model, keeps)
+            token = self._reader.read(self._prompt, Wanted("token"))
+            self._first = int(token)
+        self.ready()
+
+    def step(self) -> Outcome:
+        if self._held is not None:
+            return Outcome(torch.tensor([self._decoded_there(self._held)]))
+        return Outcome(torch.tensor([self._decoded_here()]))
+
+    def _decoded_there(self, held: RemoteSession) -> list[int]:
+        held.rewind(self._length + 1)
+        count = self.session.new_tokens
+        if self._keeps.selected and self._keeps.streamed:
+            return list(held.generate(count))
+        if self._keeps.selected:
+            return [next(held.generate(1)) for _ in range(count)]
+        tokens: list[int] = []
+        for _ in range(count):
+            (logits,) = held.read(tokens[-1:] or None, Wanted())
+            tokens.append(int(logits.argmax()))
+        return tokens
+
+    def _decoded_here(self) -> list[int]:
+        reader = self._reader
+        if reader is None:
+            raise BadValue("this way of decoding keeps no state on the server")
+        reader.forget(self._length)
+        tokens = [self._first]
+        for _ in range(self.session.new_tokens):
+            tokens.append(int(reader.read(torch.tensor([tokens[-1:]]), Wanted("token"))))
+        return tokens[1:]
+
+
+@dataclass(frozen=True)
+class RemoraRemote(System):
+    """The model in another process; options switch off what makes that cheap."""
+
+    name: ClassVar[str] = "remote"
+    title: ClassVar[str] = "remora serve: weights and state there, tokens streamed back"
+
+    graph: bool = True
+    """Off: the graph is sent with every call."""
+    weights: bool = True
+    """Off: the weights are sent with every call."""
+    state: str = "kept"
+    """Keys and values: ``kept`` there, ``returned`` with every token, ``recomputed`` for it."""
+    selected: bool = True
+    """Off: all logits come back, and the token is chosen here."""
+    streamed: bool = True
+    """Off: each token is asked for."""
+
+    def ride(self, session: Session, directory: Path) -> Ride:
+        if self.state not in STATES:
+            raise BadValue(f"state={self.state!r} is none of {', '.join(STATES)}")
+        keeps = Keeps(self.graph, self.weights, self.state, self.selected, self.streamed)
+        server = ServerProcess(str(session.device), torch.get_num_threads())
+        try:
+            remote = connect(server.address, reconnect_s=0)
+            if isinstance(session, DecodeSession):
+                return _DecodeRide(session, server, remote, keeps)
+            return _CallRide(session, server, remote, keeps)
+        except BaseException:
+            server.close()
+            raise

@@ -1,0 +1,151 @@
+"""Ways of calling a model on a server: from sending all every time to sending nearly nothing.
+
+What differs is what stays on the server between calls: the graph, the weights, the state; and how
+much of what the model gives comes back. All of them go over one wire and are computed by one
+program, so that only the difference is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils import _pytree as pytree
+
+from remora.remote.client.model import RemoteModel
+from remora.remote.client.placed import Placed
+from remora.remote.client.server import RemoteServer
+from remora.remote.graph.call import Call
+from remora.remote.graph.capture import Captured, capture
+from remora.remote.graph.decoder import capture_decoder, no_state, state_in
+from remora.remote.graph.masks import mask_for
+from remora.remote.graph.variants import weights_as_inputs
+from remora.remote.messages import Run, Unload, Wanted
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """What stays on the server, and what comes back."""
+
+    graph: bool = True
+    weights: bool = True
+    state: str = "kept"
+    """``kept`` on the server, ``returned`` with every call, or ``recomputed`` from the tokens."""
+    selected: bool = True
+    """Whether only what is wanted of an output comes back."""
+    streamed: bool = True
+    """Whether tokens come one after another without being asked for each."""
+
+
+class RemoteGraph:
+    """A captured graph called in one of those ways."""
+
+    def __init__(self, server: RemoteServer, captured: Captured, keeps: Keeps) -> None:
+        self._server, self._keeps = server, keeps
+        self._weights: list[torch.Tensor] = []
+        if not keeps.weights:
+            weights = captured.graph.weights
+            self._weights = [captured.tensors[weight.digest] for weight in weights]
+            graph = weights_as_inputs(captured.graph)
+            captured = Captured(graph, {}, captured.lines, captured.outputs)
+        self.captured = captured
+        self._placed = Placed(captured)
+
+    def run(self, inputs: Sequence[torch.Tensor], *wanted: Wanted) -> list[torch.Tensor]:
+        """The outputs for ``inputs``, or what is wanted of each."""
+        channel = self._server.channel
+        placed = self._placed if self._keeps.graph else Placed(self.captured)
+        name = placed.name_over(channel)
+        arrived = channel.call(Run(name, wanted=wanted), [*inputs, *self._weights])
+        if not self._keeps.graph:
+            channel.call(Unload(name))
+        return arrived.tensors
+
+
+class RemoteModule:
+    """A module whose calls go to a server, each as a whole."""
+
+    def __init__(self, server: RemoteServer, module: torch.nn.Module, keeps: Keeps) -> None:
+        self._server, self._module, self._keeps = server, module, keeps
+        self._graph: RemoteGraph | None = None
+        self._reader: Reader | None = None
+        self._model: RemoteModel | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("use_cache"):
+            return Read(self._prompt_read(kwargs["input_ids"]))
+        call, tensors = Call.of(args, kwargs)
+        if self._graph is None:
+            captured = capture(self._module, *call.made_of(tensors), dims=[{} for _ in tensors])
+            self._graph = RemoteGraph(self._server, captured, self._keeps)
+        outputs = self._graph.run(tensors)
+        return pytree.tree_unflatten(outputs, self._graph.captured.outputs)
+
+    def _prompt_read(self, ids: torch.Tensor) -> torch.Tensor:
+        """The logits behind the last of ``ids`` (1, tokens); what was read stays or comes back."""
+        if self._keeps.state != "kept":
+            if self._reader is None:
+                self._reader = Reader(self._server, self._module, self._keeps)
+            self._reader.forget(0)
+            return self._reader.read(ids, Wanted("last"))
+        if self._model is None:
+            self._model = RemoteModel(self._server, self._module)
+        with self._model.session() as session:
+            (logits,) = session.read(ids, Wanted("last"))
+            return logits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+class Read(NamedTuple):
+    """What reading a prompt gives."""
+
+    logits: torch.Tensor
+
+
+class Reader:
+    """A language model on a server: reads tokens, gives the token or the logits behind them."""
+
+    def __init__(self, server: RemoteServer, model: torch.nn.Module, keeps: Keeps) -> None:
+        self._server, self._keeps = server, keeps
+        self._decoder = capture_decoder(model).captured
+        self._graph = RemoteGraph(server, self._decoder, keeps)
+        self._states = state_in(self._decoder.graph)
+        self._tokens = torch.empty(1, 0, dtype=torch.int64)
+        self._state = self._no_state()
+
+    def forget(self, count: int) -> None:
+        """Keep the first ``count`` tokens only."""
+        self._tokens = self._tokens[:, :count]
+        self._state = [tensor[:, :, :count] for tensor in self._state]
+
+    def read(self, tokens: torch.Tensor, wanted: Wanted) -> torch.Tensor:
+        """Read ``tokens`` (1, count); what is wanted of the logits (1, 1, vocabulary) behind."""
+        self._tokens = torch.cat([self._tokens, tokens], dim=1)
+        if self._keeps.state == "recomputed":
+            tokens, state = self._tokens, self._no_state()
+        else:
+            state = self._state
+        held = state[0].shape[2]
+        positions = torch.arange(held, held + tokens.shape[1])[None]
+        no_pads = torch.zeros(1, dtype=torch.int64)
+        mask = mask_for(
+            self._decoder.graph.inputs[2], tokens.shape[1], held, no_pads, no_pads.device
+        )
+        inputs = [tokens, positions, mask, *state]
+        chosen = wanted if self._keeps.selected else Wanted()
+        back = Wanted() if self._keeps.state == "returned" else Wanted("nothing")
+        output, *state = self._graph.run(inputs, chosen, *[back for _ in self._states])
+        if self._keeps.state == "returned":
+            self._state = state
+        return output if self._keeps.selected else _selected(output, wanted)
+
+    def _no_state(self) -> list[torch.Tensor]:
+        return no_state(self._states)
+
+
+def _selected(logits: torch.Tensor, wanted: Wanted) -> torch.Tensor:
+    return logits.argmax(-1) if wanted.kind == "token" else logits
