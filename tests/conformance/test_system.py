@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from tests.systems.builders import TinySession
+from tests.systems.builders import TinySession, session_for
 from torch.nn.modules import module
 from torch.optim import optimizer
 from torch.utils._python_dispatch import _get_current_dispatch_mode
@@ -77,9 +77,9 @@ def test_it_introduces_itself(system: System) -> None:
 
 
 def test_it_does_the_sessions_work_and_no_other(system: System, tmp_path: Path) -> None:
-    alone = TinySession()
+    alone = session_for(system)
     expected = [alone.step().digest for _ in range(12)]
-    ride = system.ride(TinySession(), tmp_path)
+    ride = system.ride(session_for(system), tmp_path)
     try:
         assert [ride.step().digest for _ in range(12)] == expected
         ride.drain()
@@ -89,7 +89,7 @@ def test_it_does_the_sessions_work_and_no_other(system: System, tmp_path: Path) 
 
 def test_closing_leaves_no_trace(system: System, tmp_path: Path) -> None:
     before = _process()
-    session = TinySession()
+    session = session_for(system)
     hooks = _session_hooks(session)
     ride = system.ride(session, tmp_path)
     for _ in range(6):
@@ -100,7 +100,7 @@ def test_closing_leaves_no_trace(system: System, tmp_path: Path) -> None:
 
 
 def test_after_draining_nothing_is_in_flight(system: System, tmp_path: Path) -> None:
-    ride = system.ride(TinySession(), tmp_path)
+    ride = system.ride(session_for(system), tmp_path)
     for _ in range(6):
         ride.step()
     ride.drain()
@@ -111,7 +111,7 @@ def test_after_draining_nothing_is_in_flight(system: System, tmp_path: Path) -> 
 
 
 def test_what_it_says_it_moved_lies_on_disk(system: System, tmp_path: Path) -> None:
-    ride = system.ride(TinySession(), tmp_path)
+    ride = system.ride(session_for(system), tmp_path)
     for _ in range(ride.period):
         ride.step()
     ride.drain()

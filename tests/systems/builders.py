@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from remora.systems.contract import System
 from remora.workloads.contract import Outcome, Session, Work
 
 
@@ -27,3 +28,21 @@ class TinySession(Session):
         loss.backward()
         self.optimizer.step()
         return Outcome(loss)
+
+
+class TinyInference(TinySession):
+    """The same layers, called without gradients."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.model.eval()
+
+    @torch.no_grad()
+    def step(self) -> Outcome:
+        output: torch.Tensor = self.model(self.inputs)
+        return Outcome(output)
+
+
+def session_for(system: type[System] | System) -> TinySession:
+    """One that ``system`` can ride."""
+    return TinySession() if system.trains else TinyInference()

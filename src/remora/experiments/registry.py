@@ -11,6 +11,7 @@ from remora.experiments import (
     checkpoint_goodput,
     checkpoint_sensitivity,
     checkpoint_throughput,
+    disaggregation,
     quick,
 )
 from remora.lab.design import Design
@@ -25,6 +26,7 @@ _ALL = (
     checkpoint_sensitivity.DESIGN,
     checkpoint_concurrency.DESIGN,
     check_overhead.DESIGN,
+    disaggregation.DESIGN,
 )
 _DESIGNS = {design.name: design for design in _ALL}
 

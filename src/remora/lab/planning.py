@@ -95,10 +95,12 @@ def make_plan(design: Design, request: Request) -> Plan:
 
 
 def unavailable_arms(plan: Plan) -> dict[str, str]:
-    """Arms that lack something on this machine, by name, with the remedy."""
+    """Arms that cannot run here, by name, with the reason, and the remedy where there is one."""
     found = {}
     for arm in plan.arms:
-        if reason := systems.missing(systems.create(arm.system, arm.options)):
+        system = systems.create(arm.system, arm.options)
+        reason = systems.unfit(system, workloads.get(arm.workload)) or systems.missing(system)
+        if reason:
             found[arm.name] = reason
     return found
 

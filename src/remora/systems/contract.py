@@ -69,6 +69,8 @@ class System(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     """What it is, in a few words, for tables."""
+    trains: ClassVar[bool] = True
+    """Whether it can ride sessions that train; one that cannot rides those that do not."""
 
     def requires(self) -> tuple[Requirement, ...]:
         """What must be installed."""

@@ -27,6 +27,7 @@ from remora.systems.torch_save import TorchSave, TorchSaveNoSync
 from remora.systems.torchsnapshot import Torchsnapshot
 from remora.systems.tracing import DispatchMode, Settrace
 from remora.systems.traincheck_peer import Traincheck
+from remora.workloads.contract import Workload
 
 
 def _accept(name: str, loaded: object) -> type[System]:
@@ -75,6 +76,13 @@ def create(name: str, options: Mapping[str, Option] | None = None) -> System:
                 f"option {option}={value!r} of system {name} is not of type {wanted.__name__}"
             )
     return system(**options)
+
+
+def unfit(system: System, workload: Workload) -> str | None:
+    """Why ``system`` cannot ride ``workload``; None when it can."""
+    if workload.mode == "train" and not system.trains:
+        return f"{system.name} runs models that are trained elsewhere; {workload.name} trains"
+    return None
 
 
 def missing(system: System) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -133,6 +134,7 @@ class RemoraRemote(System):
 
     name: ClassVar[str] = "remote"
     title: ClassVar[str] = "remora serve: weights and state there, tokens streamed back"
+    trains: ClassVar[bool] = False
 
     graph: bool = True
     """Off: the graph is sent with every call."""
@@ -150,11 +152,14 @@ class RemoraRemote(System):
             raise BadValue(f"state={self.state!r} is none of {', '.join(STATES)}")
         keeps = Keeps(self.graph, self.weights, self.state, self.selected, self.streamed)
         server = ServerProcess(str(session.device), torch.get_num_threads())
-        try:
+        with ExitStack() as undo:
+            undo.callback(server.close)
             remote = connect(server.address, reconnect_s=0)
-            if isinstance(session, DecodeSession):
-                return _DecodeRide(session, server, remote, keeps)
-            return _CallRide(session, server, remote, keeps)
-        except BaseException:
-            server.close()
-            raise
+            undo.callback(remote.close)
+            ride: Ride = (
+                _DecodeRide(session, server, remote, keeps)
+                if isinstance(session, DecodeSession)
+                else _CallRide(session, server, remote, keeps)
+            )
+            undo.pop_all()
+            return ride
