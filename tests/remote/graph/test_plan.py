@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -20,9 +21,11 @@ FLOAT = Named("dtype", "float32")
 X = Value(0, "float32", (-1, -1))
 
 
-def held_at_most(graph: Graph, inputs: list[torch.Tensor]) -> int:
+def held_at_most(
+    graph: Graph, inputs: list[torch.Tensor], weights: Mapping[str, torch.Tensor] | None = None
+) -> int:
     """The most bytes that a real run holds, as torch's allocator says it."""
-    program = Program(graph, {}, CPU)
+    program = Program(graph, weights or {}, CPU)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         program.run(inputs)
     held = most = 0

@@ -91,7 +91,7 @@ def test_values_are_freed_behind_their_last_use() -> None:
 
 
 def test_one_that_is_told_to_free_nothing_leaves_that_to_the_caller() -> None:
-    program, x = Program(chain(20), {}, CPU, frees=False), torch.zeros(3)
+    program, x = Program(chain(20), {}, CPU, freed=[()] * 20), torch.zeros(3)
     with Alive() as alive:
         program.run([x])
     assert alive.most == 19

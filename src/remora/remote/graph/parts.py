@@ -122,7 +122,7 @@ def phase(graph: Graph, shapes: Sequence[Sequence[int]], *, has_state: bool) -> 
         torch.empty(tuple(shape), dtype=getattr(torch, value.dtype), device=meta)
         for value, shape in zip(graph.inputs, shapes, strict=True)
     ]
-    program = Program(graph, weights, meta, frees=False)
+    program = Program(graph, weights, meta, freed=[()] * len(graph.nodes))
     values = program.begin(inputs)
     for step in program.steps[: found[0].node]:
         step(values)

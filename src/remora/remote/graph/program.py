@@ -37,7 +37,8 @@ class Program:
         graph: one that :func:`~remora.remote.graph.validation.validate` has passed.
         weights: tensors by digest, on ``device``.
         device: where new tensors are made.
-        frees: False leaves all values in :attr:`steps` where they are, for one who frees them.
+        freed: for each node the slots to empty behind it; those that no later node reads by
+            default, none for one who empties them.
     """
 
     def __init__(
@@ -46,17 +47,16 @@ class Program:
         weights: Mapping[str, torch.Tensor],
         device: torch.device,
         *,
-        frees: bool = True,
+        freed: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.graph, self.device = graph, device
         self._values: Values = [None] * graph.slots
         for weight in graph.weights:
             self._values[weight.slot] = weights[weight.digest]
         self._inputs = [value.slot for value in graph.inputs]
-        self.last_uses = last_uses(graph)
+        freed = last_uses(graph) if freed is None else freed
         self.steps = [
-            _step(self, node, tuple(freed) if frees else ())
-            for node, freed in zip(graph.nodes, self.last_uses, strict=True)
+            _step(self, node, tuple(slots)) for node, slots in zip(graph.nodes, freed, strict=True)
         ]
         self._outputs = [self.getter(output) for output in graph.outputs]
 
@@ -74,6 +74,10 @@ class Program:
                 step(values)
         except Exception as error:  # of any kind: torch has many ways to say no
             raise self.failed(reached, error) from error
+        return self.outputs_of(values)
+
+    def outputs_of(self, values: Values) -> list[Any]:
+        """The graph's outputs, from the values behind the last step."""
         return [output(values) for output in self._outputs]
 
     def failed(self, node: int, error: Exception) -> NodeFailed:

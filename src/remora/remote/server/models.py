@@ -15,6 +15,7 @@ from remora.remote.graph.decoder import context_in, no_state, state_in
 from remora.remote.graph.nodes import Graph
 from remora.remote.graph.plan import Planner
 from remora.remote.graph.program import Program
+from remora.remote.graph.side_by_side import program_for
 from remora.remote.graph.validation import GraphLimits, decode
 from remora.remote.server.weights import WeightStore
 
@@ -122,7 +123,7 @@ class Models:
         weights = self._store.hold(weight.digest for weight in graph.weights)
         try:
             _check_weights(graph, weights)
-            program = Program(graph, weights, self._store.device)
+            program = program_for(graph, weights, self._store.device)
             return Model(name, graph, program, planner, decoder=decoder, positions=positions)
         except BaseException:
             self._store.release(weights)
