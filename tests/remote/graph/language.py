@@ -64,7 +64,8 @@ def language_model(name: str) -> torch.nn.Module:
     config = getattr(transformers, config_class)(**sizes, **_IDS)
     model: torch.nn.Module = getattr(transformers, model_class)(config).eval()
     for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+        if parameter.dim() > 1:  # a drawn bias would say the same whatever came before
+            torch.nn.init.normal_(parameter, std=1.0)
     return model
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.remote.graph.made import CPU, sent
 from tests.remote.graph.test_plan import held_at_most
@@ -116,6 +116,8 @@ class Turns:
 
 @settings(max_examples=25, deadline=None)
 @given(order=st.lists(st.integers(0, 1), max_size=48))
+@example(order=[1] * 48)
+@example(order=[0, 1] * 24)
 def test_whichever_branch_is_ahead_it_gives_the_same(order: list[int]) -> None:
     towers = cached_towers()
     program = side_by_side(towers)

@@ -7,39 +7,94 @@ from collections.abc import Sequence
 import pytest
 import torch
 from tests.remote.graph.language import decoder_of, language_model, sound
+from tests.remote.graph.made import CPU
 from tests.remote.graph.test_decoder import decoded_by
 
 from remora.core.errors import BadValue, Refused
 from remora.remote.client.placed import Placed
 from remora.remote.client.server import RemoteServer
 from remora.remote.client.session import RemoteSession
+from remora.remote.graph.decoder import Decoder
+from remora.remote.graph.plan import Planner
+from remora.remote.graph.program import Program
+from remora.remote.server.decoding import Batch, likeliest, read
+from remora.remote.server.models import Model
+from remora.remote.server.sessions import Session
 
 
-def generated_together(sessions: Sequence[RemoteSession], count: int) -> list[list[int]]:
-    """Tokens of all: they decode at the same time, so that they lie in one batch."""
-    streams = [session.generate(count) for session in sessions]
-    tokens: list[list[int]] = [[] for _ in streams]
-    for _ in range(count):
-        for given, stream in zip(tokens, streams, strict=True):
-            given.append(next(stream))
-    return tokens
+class Together:
+    """Sessions of one model that decode in one batch, without a server around them."""
+
+    def __init__(self, decoder: Decoder, texts: Sequence[Sequence[int]]) -> None:
+        graph = decoder.captured.graph
+        program = Program(graph, decoder.captured.tensors, CPU)
+        self.model = Model("", graph, program, Planner(graph, 2**30), decoder=True)
+        self.sessions = [self.read(text) for text in texts]
+
+    def context(self, text: Sequence[int]) -> Sequence[torch.Tensor]:
+        return ()
+
+    def read(self, text: Sequence[int]) -> Session:
+        session = Session("", self, self.model, self.model.no_state(), self.context(text))
+        session.unread = likeliest(read(session, torch.tensor([list(text)])))
+        return session
+
+    def decode(self, count: int) -> list[list[int]]:
+        batch, tokens = Batch(self.model), [[session.unread or 0] for session in self.sessions]
+        while len(tokens[0]) < count:
+            for given, session, token in zip(
+                tokens, self.sessions, batch.step(self.sessions), strict=True
+            ):
+                session.unread = token
+                given.append(token)
+        return tokens
+
+
+class Listeners(Together):
+    """As many as there are texts, each of which has heard something else."""
+
+    def __init__(self, decoder: Decoder, texts: Sequence[Sequence[int]]) -> None:
+        assert decoder.listening is not None
+        self.listening = Program(decoder.listening.graph, decoder.listening.tensors, CPU)
+        self.heard = 0
+        super().__init__(decoder, texts)
+
+    def context(self, text: Sequence[int]) -> Sequence[torch.Tensor]:
+        self.heard += 1
+        return self.listening.run([sound(self.heard)])
+
+
+TEXTS = [[5, 3, 8, 9, 30, 2, 2, 17, 8], [7, 7], [1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bloom"])
+def test_sequences_of_different_lengths_decode_together_as_if_alone(name: str) -> None:
+    model, decoder = decoder_of(name)
+    found = Together(decoder, TEXTS).decode(8)
+    for text, tokens in zip(TEXTS, found, strict=True):
+        assert tokens == decoded_by(model, torch.tensor([text]), 8)[0].tolist()
+
+
+@pytest.mark.slow
+def test_so_do_those_that_have_heard_different_things() -> None:
+    model, decoder = decoder_of("whisper")
+    found = Listeners(decoder, TEXTS).decode(8)
+    for heard, (text, tokens) in enumerate(zip(TEXTS, found, strict=True), 1):
+        expected = decoded_by(model, torch.tensor([text]), 8, input_features=sound(heard))
+        assert tokens == expected[0].tolist()
+
+
+def test_a_step_that_needs_more_than_a_call_is_given_is_refused() -> None:
+    together = Together(decoder_of("gpt2")[1], TEXTS[:1])
+    together.model.planner = Planner(together.model.graph, 2**14)
+    with pytest.raises(Refused, match=r"at most 16\.0 KiB are given"):
+        together.decode(3)
 
 
 def session_with(remote: RemoteServer, name: str) -> RemoteSession:
     decoder = decoder_of(name)[1]
     placed = Placed(decoder.captured, decoder=True, positions=decoder.positions)
     return RemoteSession(remote, placed, deadline_s=60)
-
-
-def test_a_model_that_takes_the_other_kind_of_mask(remote: RemoteServer) -> None:
-    bloom = decoder_of("bloom")[0]
-    texts = [[5, 3, 8, 9, 30, 2, 2, 17, 8], [7, 7]]
-    with session_with(remote, "bloom") as long, session_with(remote, "bloom") as short:
-        long.prefill(texts[0])
-        short.prefill(texts[1])
-        found = generated_together([long, short], 6)
-    for text, tokens in zip(texts, found, strict=True):
-        assert tokens == decoded_by(bloom, torch.tensor([text]), 6)[0].tolist()
 
 
 @pytest.mark.slow
@@ -49,7 +104,7 @@ def test_a_model_with_an_encoder(remote: RemoteServer) -> None:
     with model.session(sound(0)) as one, model.session(sound(1)) as other:
         for session in (one, other):
             session.prefill([1, 5])
-        found = generated_together([one, other], 5)
+        found = [list(session.generate(5)) for session in (one, other)]
         held = remote.counts()["sessions_bytes"]
     for seed, tokens in enumerate(found):
         text = torch.tensor([[1, 5]])
