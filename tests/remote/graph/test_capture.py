@@ -173,6 +173,41 @@ def test_a_model_that_writes_into_its_own_values_is_captured_without_that() -> N
     assert torch.equal(outputs_of(captured, x), compute(x))
 
 
+def test_what_only_one_reads_may_be_written_over_and_is_traced_once() -> None:
+    captured = captured_of(lambda x: (x + 1).relu_().add_(2).mul_(x), torch.ones(2, 3))
+    assert operators(captured.graph) == [
+        "aten.add.Tensor", "aten.relu.default", "aten.add.Tensor", "aten.mul.Tensor",
+    ]  # fmt: skip
+    x = torch.randn(4, 3)
+    assert torch.equal(outputs_of(captured, x), ((x + 1).relu() + 2) * x)
+
+
+def _also_read(x: torch.Tensor) -> torch.Tensor:
+    y = x + 1
+    return y.relu_() + y
+
+
+def _a_view(x: torch.Tensor) -> torch.Tensor:
+    y = x + 1
+    y.view(-1).relu_()
+    return y
+
+
+def _of_another_dtype(x: torch.Tensor) -> torch.Tensor:
+    return (x + 1).int().add_(x.short())
+
+
+@pytest.mark.parametrize("compute", [_also_read, _a_view, _of_another_dtype])
+def test_what_others_see_is_written_as_they_see_it(
+    compute: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    captured = captured_of(compute, torch.ones(2, 3))
+    x = torch.randn(4, 3)
+    found = outputs_of(captured, x)
+    assert found.dtype is compute(x).dtype
+    assert torch.equal(found, compute(x))
+
+
 class Counting(torch.nn.Module):
     seen: torch.Tensor
 

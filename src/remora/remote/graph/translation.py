@@ -13,6 +13,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.fx import Node as FxNode
 
 from remora.core.errors import CannotCapture
+from remora.remote.graph.in_place import without_writing
 from remora.remote.graph.nodes import (
     Argument,
     Graph,
@@ -225,6 +226,8 @@ def _operator(node: FxNode) -> str:
     target = node.target
     if isinstance(target, torch._ops.OpOverload):
         name = str(target)
+        if name not in _SAME:
+            name = without_writing(node) or name
     else:
         name = f"number.{_NUMBERS[target]}" if target in _NUMBERS else str(target)
     if name in _CHECKS or target is operator.getitem or _gives_its_argument(name, node):
