@@ -38,6 +38,8 @@ class RemoteModel:
         self._decoder: Placed | None = None
         self._listening: Placed | None = None
         """What makes a decoder's context out of sound, where it has one."""
+        self._stamp: object = None
+        """Which weights they are, and how often each has been changed."""
         self._guard = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -98,6 +100,7 @@ class RemoteModel:
     def _graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> Placed:
         kind = _kind(call, tensors)
         with self._guard:
+            self._forget_what_changed()
             graph = self._graphs.get(kind)
             if graph is None:
                 args, kwargs = call.made_of([_example(tensor) for tensor in tensors])
@@ -107,12 +110,21 @@ class RemoteModel:
 
     def _decoding(self) -> Placed:
         with self._guard:
+            self._forget_what_changed()
             if self._decoder is None:
                 decoder = capture_decoder(self.module)
                 self._decoder = Placed(decoder.captured, decoder=True, positions=decoder.positions)
                 if decoder.listening is not None:
                     self._listening = Placed(decoder.listening)
             return self._decoder
+
+    def _forget_what_changed(self) -> None:
+        """Graphs hold the weights as they were captured; changed ones are captured again."""
+        weights = (*self.module.parameters(), *self.module.buffers())
+        stamp = tuple([(id(weight), weight._version) for weight in weights])
+        if stamp != self._stamp:
+            self._stamp, self._decoder = stamp, self._decoder if self._stamp is None else None
+            self._graphs.clear()
 
     def _run(
         self, graph: Placed, tensors: Sequence[torch.Tensor], wanted: tuple[Wanted, ...]

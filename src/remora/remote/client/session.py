@@ -42,7 +42,8 @@ class RemoteSession:
         self._context = context
         self._tokens: list[int] = []
         self._channel, self._name = server.channel, ""
-        self._closed = False
+        self._closed = self._is_ahead = False
+        """Ahead is the server where tokens that it decoded were not taken."""
         self.lease_s = 0.0
         """How long the server keeps it without its being used."""
         self.profiles: list[Profile] = []
@@ -100,10 +101,8 @@ class RemoteSession:
             raise BadValue(
                 f"this session has {len(self._tokens)} tokens; it cannot go back to {count}"
             )
-        request = Rewind(self._name, count - 1, self._tokens[count - 1])
         del self._tokens[count:]
-        with suppress(ServerLost, SessionLost):  # what is made again reads those that are left
-            self._channel.call(request, deadline_s=self._deadline_s)
+        self._to_what_is_noted()
 
     def close(self) -> None:
         """Free what the server holds of it. May be called again, and when the server is gone."""
@@ -119,15 +118,17 @@ class RemoteSession:
         self.close()
 
     def _generated(self, count: int, stop: tuple[int, ...], profiled: bool) -> Iterator[int]:
+        self._is_ahead = True
         while count > 0:
             request = Generate(self._name, count, stop, profiled)
             try:
                 for arrived in self._channel.stream(request, deadline_s=self._deadline_s):
                     count -= len(arrived.message.ids)
                     yield from self._noted(arrived.message)
-                return
+                break
             except (ServerLost, SessionLost) as error:
                 self._recover(error)
+        self._is_ahead = False
 
     # ------------------------------------------------- what is lost is made again
 
@@ -176,6 +177,15 @@ class RemoteSession:
     def _check_open(self) -> None:
         if self._closed:
             raise SessionLost("this session is closed; open another with model.session()")
+        if self._is_ahead and self._tokens:
+            self._to_what_is_noted()
+
+    def _to_what_is_noted(self) -> None:
+        """The server forgets what it holds beyond the tokens noted here."""
+        request = Rewind(self._name, len(self._tokens) - 1, self._tokens[-1])
+        with suppress(ServerLost, SessionLost):  # one that is made again reads those only
+            self._channel.call(request, deadline_s=self._deadline_s)
+        self._is_ahead = False
 
 
 def _as_tensor(ids: Ids) -> torch.Tensor:

@@ -90,7 +90,8 @@ class Remote(Service):
         service = self
 
         def _sample(model: Any, input_ids: torch.Tensor, **options: Any) -> Any:
-            if not runs_there(model) or not is_greedy(model, **options):
+            is_here = service._inside.depth or not runs_there(model)
+            if is_here or not is_greedy(model, **options):
                 return here(model, input_ids, **options)
             with service.inside():
                 return decoded(service.model(model), input_ids, **options)

@@ -35,7 +35,15 @@ from remora.remote.server.house import House
 from remora.remote.server.models import Model
 from remora.remote.server.outbox import Outbox
 from remora.remote.server.sessions import Session
-from remora.remote.server.work import Answer, AnyWork, CallWork, GenerateWork, PrefillWork, Work
+from remora.remote.server.work import (
+    Answer,
+    AnyWork,
+    CallWork,
+    GenerateWork,
+    PrefillWork,
+    RewindWork,
+    Work,
+)
 from remora.remote.wire.arrived import Arrived, Cancelled
 from remora.remote.wire.link import Link
 
@@ -176,12 +184,17 @@ class Desk:
 
     @_handle.register
     def _(self, message: Rewind, arrived: Arrived) -> Reply | None:
-        session = self._house.sessions.get(message.session, self)
-        try:
-            session.rewind(message.length, message.unread)
-        finally:
-            self._house.sessions.rest(session)
-        return Done()
+        session = self._house.sessions.find(message.session, self)
+        for work in list(self._works.values()):
+            if isinstance(work, PrefillWork | GenerateWork) and work.session is session:
+                self._house.engine.cancel(work)
+        self._submit(
+            arrived,
+            lambda answer, asked_ns, receive_ns: RewindWork(
+                answer, asked_ns, receive_ns, False, session, message.length, message.unread
+            ),
+        )
+        return None
 
     @_handle.register
     def _(self, message: Close, arrived: Arrived) -> Reply | None:

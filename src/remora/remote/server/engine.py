@@ -25,7 +25,7 @@ from remora.remote.server.decoding import Batch, likeliest, read
 from remora.remote.server.models import Model
 from remora.remote.server.outputs import select
 from remora.remote.server.sessions import Session, Sessions
-from remora.remote.server.work import AnyWork, CallWork, GenerateWork, PrefillWork, Work
+from remora.remote.server.work import AnyWork, CallWork, GenerateWork, PrefillWork, RewindWork, Work
 
 
 class Engine:
@@ -49,6 +49,7 @@ class Engine:
     ) -> None:
         self._sessions, self._device, self._clock = sessions, device, clock
         self._chunk, self._together, self._most = chunk_tokens, together, most_waiting
+        self._rewinds: deque[RewindWork] = deque()
         self._calls: deque[CallWork] = deque()
         self._prompts: list[PrefillWork] = []
         self._decoding: list[GenerateWork] = []
@@ -67,7 +68,9 @@ class Engine:
         with self._changed:
             if self.waiting >= self._most:
                 raise Refused(f"{self._most} requests wait already; try again later")
-            if isinstance(work, CallWork):
+            if isinstance(work, RewindWork):
+                self._rewinds.append(work)
+            elif isinstance(work, CallWork):
                 self._calls.append(work)
             else:
                 self._level(work.session)
@@ -83,7 +86,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """Requests that wait or are at work."""
-        return len(self._calls) + len(self._prompts) + len(self._decoding)
+        return len(self._all())
 
     def close(self) -> None:
         """Stop behind the turn that runs."""
@@ -105,6 +108,9 @@ class Engine:
 
     def _turn(self) -> None:
         self._drop_cancelled()
+        while self._rewinds:
+            rewind = self._rewinds.popleft()
+            self._guarded([rewind], lambda rewind=rewind: self._rewind(rewind))  # type: ignore[misc]
         for model, works in self._to_decode().items():
             self._guarded(works, lambda model=model, works=works: self._decode(model, works))  # type: ignore[misc]
         if self._prompts:
@@ -132,6 +138,11 @@ class Engine:
                 self._fail(work, error)
 
     # ------------------------------------------------- one piece of work
+
+    def _rewind(self, work: RewindWork) -> None:
+        self._apart(work.session)
+        work.session.rewind(work.length, work.unread)
+        work.answer(Done(), [])
 
     def _call(self, work: CallWork) -> None:
         begun_ns = self._clock.wall_ns()
@@ -250,10 +261,10 @@ class Engine:
                 self._batches.pop(model).part()
 
     def _all(self) -> list[Work]:
-        return [*self._calls, *self._prompts, *self._decoding]
+        return [*self._rewinds, *self._calls, *self._prompts, *self._decoding]
 
     def _forget(self, work: Work) -> None:
-        for queue in (self._calls, self._prompts, self._decoding):
+        for queue in (self._rewinds, self._calls, self._prompts, self._decoding):
             if work in queue:
                 queue.remove(work)  # type: ignore[arg-type]
         if isinstance(work, PrefillWork | GenerateWork):

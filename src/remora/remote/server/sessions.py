@@ -119,17 +119,26 @@ class Sessions:
             self._sessions[session.name] = session
         return session
 
-    def get(self, name: str, owner: object) -> Session:
-        """The session called so, if it is ``owner``'s; it is in use from now on.
+    def find(self, name: str, owner: object) -> Session:
+        """The session called so, if it is ``owner``'s.
 
         Raises:
             SessionLost: there is none, or it belongs to somebody else: both look the same.
-            Refused: a request for it is under way.
         """
         with self._guard:
             session = self._sessions.get(name)
             if session is None or session.owner is not owner:
                 raise SessionLost("the server holds no such session (any more); open another")
+            return session
+
+    def get(self, name: str, owner: object) -> Session:
+        """As :meth:`find`; it is in use from now on.
+
+        Raises:
+            Refused: a request for it is under way.
+        """
+        session = self.find(name, owner)
+        with self._guard:
             if session.working:
                 raise Refused("this session is at work on another request; wait for that first")
             session.working = True

@@ -59,4 +59,13 @@ class GenerateWork(Work):
     stop: frozenset[int]
 
 
-AnyWork = CallWork | PrefillWork | GenerateWork
+@dataclass(eq=False)
+class RewindWork(Work):
+    """Take a session back to its first tokens, once nothing else is done for it."""
+
+    session: Session
+    length: int
+    unread: int
+
+
+AnyWork = RewindWork | CallWork | PrefillWork | GenerateWork

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 import torch
 
-from remora.core.clock import Clock
+from remora.core.clock import Clock, now_of
 from remora.core.errors import WireDamaged
 from remora.core.units import format_bytes
 from remora.remote.wire.arrived import Arrived
@@ -19,15 +19,22 @@ from remora.remote.wire.span import Span
 from remora.remote.wire.tensors import INLINE, Allocate, Spec, check, tensor_in
 
 
-class Places:
-    """Where tensors lie that do not travel in a body. This one knows none."""
+class Places(Protocol):
+    """Where tensors lie that do not travel in a body."""
 
     def take(self, place: int, size: int) -> np.ndarray:
         """The ``size`` bytes at ``place``, as the receiver may keep them.
 
         Raises:
-            WireDamaged: no such place was given out.
+            WireDamaged: there is no such place.
         """
+        ...
+
+
+class NoPlaces:
+    """All tensors travel in bodies."""
+
+    def take(self, place: int, size: int) -> np.ndarray:
         raise WireDamaged(f"{size} bytes at {place} of a memory that is not shared were announced")
 
 
@@ -52,6 +59,18 @@ class Incoming:
         )  # fmt: skip
 
 
+def wrong_body(kind: Kind, body_bytes: int, inline: int) -> WireDamaged:
+    """The error for a frame whose body is not of the size of its tensors."""
+    return WireDamaged(
+        f"a {kind.name.lower()} frame holds {body_bytes} bytes of tensors that have {inline}"
+    )
+
+
+def inline_bytes(specs: list[Spec], sizes: list[int]) -> int:
+    """The bytes of tensors that a message has in its body."""
+    return sum([size for spec, size in zip(specs, sizes, strict=True) if spec.place == INLINE])
+
+
 class Assembly:
     """The messages of one direction that are on their way, at most one a request.
 
@@ -63,8 +82,9 @@ class Assembly:
     def __init__(
         self, union: Any, limits: Limits, clock: Clock, allocate: Allocate, places: Places
     ) -> None:
-        self._decoder = msgspec.msgpack.Decoder(tuple[union, list[Spec]])
-        self._limits, self._clock, self._allocate, self._places = limits, clock, allocate, places
+        self._decode = msgspec.msgpack.Decoder(tuple[union, list[Spec]]).decode
+        self._limits, self._now = limits, now_of(clock)
+        self._allocate, self._places = allocate, places
         self._open: dict[int, Incoming] = {}
         self._bytes = 0
 
@@ -79,17 +99,38 @@ class Assembly:
         Raises:
             WireDamaged: it is none, or larger than the limits.
         """
-        if frame.request in self._open:
-            raise WireDamaged(f"request {frame.request} began a message within another")
-        message, specs = self._decode(head)
+        message, specs = self._decoded(frame.request, head)
         sizes = check(specs, self._limits)
-        inline = sum(size for spec, size in zip(specs, sizes, strict=True) if spec.place == INLINE)
-        self._check_body(frame, inline)
+        inline = inline_bytes(specs, sizes)
+        self._check_body(frame.kind, frame.body_bytes, inline)
         incoming = self._allocated(frame, message, specs, sizes, inline)
         if frame.kind is Kind.BEGIN:
             self._open[frame.request] = incoming
             self._bytes += inline
         return incoming
+
+    def whole(self, request: int, head: memoryview, body: memoryview) -> Arrived:
+        """A message of which all is there already: what is small needs no steps between.
+
+        Raises:
+            WireDamaged: it is none, or larger than the limits.
+        """
+        begun_ns = self._now()
+        message, specs = self._decoded(request, head)
+        sizes = check(specs, self._limits)
+        inline = inline_bytes(specs, sizes)
+        if len(body) != inline:
+            raise wrong_body(Kind.WHOLE, len(body), inline)
+        tensors, at, shared_bytes = [], 0, 0
+        for spec, size in zip(specs, sizes, strict=True):
+            if spec.place == INLINE:
+                tensors.append(tensor_in(bytearray(body[at : at + size]), spec))
+                at += size
+            else:
+                tensors.append(tensor_in(self._places.take(spec.place, size), spec))
+                shared_bytes += size
+        wire_bytes = HEADER_BYTES + len(head) + len(body)
+        return Arrived(request, message, tensors, begun_ns, self._now(), wire_bytes, shared_bytes)
 
     def more(self, frame: Frame) -> Incoming:
         """The message that a data frame belongs to.
@@ -112,7 +153,7 @@ class Assembly:
         if incoming.rest.left:
             return None
         self.drop(incoming.request)
-        return incoming.arrived(self._clock.wall_ns())
+        return incoming.arrived(self._now())
 
     def drop(self, request: int) -> None:
         """Forget what has come of ``request``, if anything has."""
@@ -120,19 +161,19 @@ class Assembly:
         if incoming is not None:
             self._bytes -= incoming.body_bytes
 
-    def _decode(self, head: memoryview) -> tuple[Any, list[Spec]]:
+    def _decoded(self, request: int, head: memoryview) -> tuple[Any, list[Spec]]:
+        if request in self._open:
+            raise WireDamaged(f"request {request} began a message within another")
         try:
-            return self._decoder.decode(head)
+            return self._decode(head)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             raise WireDamaged(f"a message arrived that cannot be read: {error}") from None
 
-    def _check_body(self, frame: Frame, inline: int) -> None:
-        whole = frame.kind is Kind.WHOLE
-        if (frame.body_bytes != inline) if whole else (frame.body_bytes >= inline):
-            raise WireDamaged(
-                f"a {frame.kind.name.lower()} frame holds {frame.body_bytes} bytes of tensors "
-                f"that have {inline}"
-            )
+    def _check_body(self, kind: Kind, body_bytes: int, inline: int) -> None:
+        if (body_bytes != inline) if kind is Kind.WHOLE else (body_bytes >= inline):
+            raise wrong_body(kind, body_bytes, inline)
+        if kind is Kind.BEGIN and len(self._open) >= self._limits.open:
+            raise WireDamaged(f"more than {self._limits.open} messages are on their way")
         if self._bytes + inline > self._limits.in_flight_bytes:
             raise WireDamaged(
                 f"messages of {format_bytes(self._bytes + inline)} are on their way; at most "
@@ -142,7 +183,7 @@ class Assembly:
     def _allocated(
         self, frame: Frame, message: Any, specs: list[Spec], sizes: list[int], inline: int
     ) -> Incoming:
-        begun_ns = self._clock.wall_ns()
+        begun_ns = self._now()
         tensors, memories, shared_bytes = [], [], 0
         for spec, size in zip(specs, sizes, strict=True):
             if spec.place == INLINE:

@@ -8,10 +8,19 @@ from typing import Any
 from remora.core.clock import Clock
 from remora.core.errors import ServerLost
 from remora.remote.wire.address import Address, TcpAddress, open_socket, parse_address
-from remora.remote.wire.handshake import PROTOCOL, SMALL, Hello, Refusal, Welcome, greet
+from remora.remote.wire.handshake import (
+    PROTOCOL,
+    SMALL,
+    Hello,
+    Refusal,
+    Welcome,
+    arena_or_none,
+    greet,
+)
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link, Patience
-from remora.remote.wire.tensors import Allocate, fresh
+from remora.remote.wire.tensors import Allocate
+from remora.remote.wire.tls import wrapped
 
 
 def connect(
@@ -25,7 +34,8 @@ def connect(
     timeout_s: float = 5.0,
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
-    allocate: Allocate = fresh,
+    allocate: Allocate | None = None,
+    share: bool = True,
     protocol: int = PROTOCOL,
 ) -> Link:
     """A link to the server at ``address``, after the handshake.
@@ -35,6 +45,8 @@ def connect(
         client: this client's name, for the server's log.
         limits: what is accepted from the server.
         timeout_s: for each of connecting and the handshake.
+        share: use shared memory with a server of this machine. Off where what crosses the socket
+            is to be measured or shaped.
         tls: how the server is verified, for one that has a certificate.
 
     Raises:
@@ -48,8 +60,8 @@ def connect(
     try:
         sock = open_socket(where, timeout_s)
         if tls is not None:
-            host = where.host if isinstance(where, TcpAddress) else None
-            sock = tls.wrap_socket(sock, server_hostname=host)
+            host = where.host if isinstance(where, TcpAddress) else "localhost"
+            sock = wrapped(tls, sock, timeout_s, host=host)
     except OSError as error:
         raise ServerLost(
             f"{name} cannot be reached: {error.strerror or error}; is it running there?"
@@ -57,8 +69,13 @@ def connect(
     link = Link(
         sock, Welcome | Refusal, limits=SMALL, patience=patience, clock=clock, allocate=allocate
     )
+    arena = arena_or_none() if share and where.is_loopback else None
+    if arena is not None:
+        link.offer(arena)
+    seen = arena.seen if arena is not None else None
+    hello = Hello(protocol, client, limits, token, seen, link.own_end)
     try:
-        greet(link, Hello(protocol, client, limits, token), replies, timeout_s, name)
+        greet(link, hello, replies, timeout_s, name)
     except BaseException:
         link.close()
         raise

@@ -45,7 +45,9 @@ class Kind(enum.IntEnum):
     PONG = 6
     """A sign of life."""
     RELEASE = 7
-    """Places in shared memory that may be written again."""
+    """Places in shared memory that may be written again: 8 bytes each."""
+    MAPPED = 8
+    """The sender has mapped the receiver's shared memory, which may be used from here on."""
 
 
 class Frame(NamedTuple):
@@ -88,22 +90,25 @@ def unpack(header: bytes | bytearray | memoryview, limits: Limits, offset: int =
     kind = _KINDS.get(number)
     if kind is None:
         raise WireDamaged(f"a frame of the unknown kind {number} arrived")
-    _check_lengths(kind, head_bytes, body_bytes, limits)
+    has_what_it_may = bool(head_bytes) == (kind in _WITH_HEAD) and (
+        not body_bytes or kind in _WITH_BODY
+    )
+    if not has_what_it_may or head_bytes > limits.head_bytes or body_bytes > limits.message_bytes:
+        raise _wrong_lengths(kind, head_bytes, body_bytes, limits)
     return Frame(kind, request, sequence, head_bytes, body_bytes)
 
 
-def _check_lengths(kind: Kind, head_bytes: int, body_bytes: int, limits: Limits) -> None:
+def _wrong_lengths(kind: Kind, head_bytes: int, body_bytes: int, limits: Limits) -> WireDamaged:
     if head_bytes > limits.head_bytes:
-        raise WireDamaged(
+        return WireDamaged(
             f"a head of {head_bytes} bytes was announced; at most {limits.head_bytes} are accepted"
         )
     if body_bytes > limits.message_bytes:
-        raise WireDamaged(
+        return WireDamaged(
             f"a body of {body_bytes} bytes was announced; "
             f"at most {limits.message_bytes} are accepted"
         )
-    if bool(head_bytes) != (kind in _WITH_HEAD) or (body_bytes and kind not in _WITH_BODY):
-        raise WireDamaged(
-            f"a {kind.name.lower()} frame with a head of {head_bytes} and a body of "
-            f"{body_bytes} bytes arrived, which is none"
-        )
+    return WireDamaged(
+        f"a {kind.name.lower()} frame with a head of {head_bytes} and a body of "
+        f"{body_bytes} bytes arrived, which is none"
+    )

@@ -10,6 +10,7 @@ import msgspec
 from remora.core.errors import LinkLost, Refused, ServerLost
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link
+from remora.remote.wire.shared import Arena, ArenaSeen
 
 PROTOCOL = 1
 """Of all that is said over a link. Both ends must speak the same."""
@@ -29,6 +30,10 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True
     limits: Limits
     """What the client accepts."""
     token: str = ""
+    arena: ArenaSeen | None = None
+    """Shared memory that the client will send through, if the server finds it."""
+    end: str = ""
+    """The client's end of the connection, as it knows it."""
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
@@ -38,6 +43,8 @@ class Welcome(msgspec.Struct, frozen=True, tag="welcome", forbid_unknown_fields=
     server: str
     limits: Limits
     """What the server accepts."""
+    arena: ArenaSeen | None = None
+    """Shared memory that the server will send through, if the client finds it."""
 
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal", forbid_unknown_fields=True):
@@ -69,11 +76,19 @@ def greet(link: Link, hello: Hello, replies: Any, timeout_s: float, name: str) -
         raise Refused(f"{name} refuses this client: {said.reason}")
     if not isinstance(said, Welcome):
         raise ServerLost(f"{name} gave up during the handshake")
+    if hello.arena is not None and said.arena is not None:
+        link.map(said.arena, lends=True)
     link.adopt(replies, limits=hello.limits, sending=said.limits, peer=said.server)
 
 
 def answer(
-    link: Link, welcome: Welcome, requests: Any, token: str, timeout_s: float, full: str | None
+    link: Link,
+    welcome: Welcome,
+    requests: Any,
+    token: str,
+    timeout_s: float,
+    full: str | None,
+    share: bool,
 ) -> None:
     """Hear a client's hello and let it in, or say why not.
 
@@ -81,6 +96,7 @@ def answer(
         link: made for ``Hello`` within :data:`SMALL`.
         token: what the client must know; empty: nothing.
         full: why no more clients are taken, if so.
+        share: shared memory is used with clients of this machine that offer it.
 
     Raises:
         Refused: the client may not come in; it has been told.
@@ -94,8 +110,24 @@ def answer(
     if reason is not None:
         link.send(REQUEST, Refusal(reason))
         raise Refused(f"client {hello.client[:80]!r} was refused: {reason}")
-    link.adopt(requests, limits=welcome.limits, sending=hello.limits, peer=hello.client)
+    # Where something stands between, the server sees another end, and what passes it is meant to.
+    theirs = hello.arena if share and hello.end == link.other_end else None
+    arena = arena_or_none() if theirs is not None else None
+    if arena is not None:
+        link.offer(arena)
+        welcome = msgspec.structs.replace(welcome, arena=arena.seen)
+    if theirs is not None:
+        link.map(theirs, lends=False)  # told before the welcome: all that follows may use it
     link.send(REQUEST, welcome)
+    link.adopt(requests, limits=welcome.limits, sending=hello.limits, peer=hello.client)
+
+
+def arena_or_none() -> Arena | None:
+    """An arena to offer, where the system has such memory."""
+    try:
+        return Arena()
+    except OSError:
+        return None
 
 
 def _reason_against(hello: Hello, welcome: Welcome, token: str) -> str | None:

@@ -26,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All tensors of one message."""
     in_flight_bytes: int = 32 * 2**30
     """Messages of which a part has arrived, on one connection."""
+    open: int = 256
+    """The number of such messages."""
 
     def refuses_shape(self, shape: tuple[int, ...], item_bytes: int) -> str | None:
         """Why a tensor of ``shape`` is not accepted, or None."""
@@ -44,11 +46,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def refuses_sizes(self, sizes: list[int]) -> str | None:
         """Why a message with tensors of ``sizes`` bytes is not accepted, or None."""
+        if len(sizes) <= self.tensors and sum(sizes) <= self.message_bytes:
+            return None
         if len(sizes) > self.tensors:
             return f"a message has {len(sizes)} tensors; at most {self.tensors} are accepted"
-        if sum(sizes) > self.message_bytes:
-            return (
-                f"a message has {format_bytes(sum(sizes))} of tensors; "
-                f"at most {format_bytes(self.message_bytes)} are accepted"
-            )
-        return None
+        return (
+            f"a message has {format_bytes(sum(sizes))} of tensors; "
+            f"at most {format_bytes(self.message_bytes)} are accepted"
+        )

@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,13 @@ from remora.remote.wire.address import Address, TcpAddress, UnixAddress, parse_a
 from remora.remote.wire.handshake import PROTOCOL, SMALL, Hello, Welcome, answer
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link, Patience
-from remora.remote.wire.tensors import Allocate, fresh
+from remora.remote.wire.pool import Pool
+from remora.remote.wire.tensors import Allocate
+from remora.remote.wire.tls import wrapped
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:7717"
 BACKLOG = 128
+PAUSE_S = 0.05
 STRANGERS = 32
 """Connections beyond the most, whose clients are told that the server is full."""
 
@@ -55,6 +59,7 @@ class Listener:
         token: what a client must know; empty: nothing.
         certificate: clients must come by TLS.
         most_clients: at a time; more are refused.
+        share: use shared memory with clients of this machine.
         handshake_s: who has not said hello by then is dropped.
         troubled: told in words of each connection that ended otherwise than by its client.
 
@@ -74,9 +79,10 @@ class Listener:
         limits: Limits | None = None,
         patience: Patience | None = None,
         most_clients: int = 256,
+        share: bool = True,
         handshake_s: float = 5.0,
         troubled: Callable[[str], object] = lambda words: None,
-        allocate: Allocate = fresh,
+        allocate: Allocate | None = None,
     ) -> None:
         where = parse_address(address) if isinstance(address, str) else address
         if not where.is_loopback and not token:
@@ -88,7 +94,8 @@ class Listener:
         self._tls = certificate.context() if certificate is not None else None
         self._welcome = Welcome(PROTOCOL, name, limits or Limits())
         self._patience, self._most, self._handshake_s = patience, most_clients, handshake_s
-        self._troubled, self._allocate = troubled, allocate
+        self._share = share and where.is_loopback
+        self._troubled, self._allocate = troubled, allocate or Pool()
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, Link | None] = {}
         self._closed = False
@@ -126,6 +133,7 @@ class Listener:
                 if self._closed or error.errno in (errno.EBADF, errno.EINVAL):
                     return
                 self._troubled(f"a connection could not be taken: {error.strerror or error}")
+                time.sleep(PAUSE_S)  # until some other has ended, if there are too many
                 continue
             with self._lock:
                 is_full = self._closed or len(self._threads) >= self._most + STRANGERS
@@ -148,8 +156,7 @@ class Listener:
 
     def _welcomed(self, sock: socket.socket) -> None:
         if self._tls is not None:
-            sock.settimeout(self._handshake_s)
-            sock = self._tls.wrap_socket(sock, server_side=True)
+            sock = wrapped(self._tls, sock, self._handshake_s)
         link = Link(sock, Hello, limits=SMALL, patience=self._patience, allocate=self._allocate)
         try:
             with self._lock:
@@ -158,7 +165,7 @@ class Listener:
             full = f"it has {self._most} clients already; try again later"
             answer(
                 link, self._welcome, self._requests, self._token, self._handshake_s,
-                full if count > self._most else None,
+                full if count > self._most else None, self._share,
             )  # fmt: skip
             self._serve(link)
         finally:

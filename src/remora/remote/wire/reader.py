@@ -13,7 +13,16 @@ from remora.core.errors import LinkLost, WireDamaged
 from remora.remote.wire.arrived import Arrived
 from remora.remote.wire.assembly import Assembly, Incoming
 from remora.remote.wire.counted import Traffic
-from remora.remote.wire.frames import HEADER_BYTES, NUMBERS, Frame, Kind, unpack
+from remora.remote.wire.frames import (
+    HEADER,
+    HEADER_BYTES,
+    MAGIC,
+    NUMBERS,
+    VERSION,
+    Frame,
+    Kind,
+    unpack,
+)
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.transport import Transport
 
@@ -30,6 +39,7 @@ class Hears:
     cancelled: Callable[[int], object]
     pinged: Callable[[], object]
     released: Callable[[memoryview], object]
+    mapped: Callable[[], object]
 
 
 class Reader:
@@ -71,9 +81,10 @@ class Reader:
             LinkLost: the other end closed the connection.
             WireDamaged: what came is no frame in order.
         """
-        views = self._room()
+        if self._start == self._end:
+            self._start = self._end = 0
         try:
-            count = self._transport.read_into(views)
+            count = self._transport.read_into(self._room())
         except OSError as error:
             raise LinkLost(f"the connection failed: {error.strerror or error}") from error
         if count is None:
@@ -81,31 +92,48 @@ class Reader:
         if not count:
             raise LinkLost("the other end closed the connection")
         self.traffic.bytes += count
-        self._took(count)
-        self._understand()
+        if self._incoming is not None:
+            count -= self._took(self._incoming, count)
+        self._end += count
+        while self._small() or self._step():
+            pass
         return True
 
     def _room(self) -> list[memoryview]:
         """Where the next bytes go: the tensors that wait for them, then the buffer."""
-        if self._start == self._end:
-            self._start = self._end = 0
         if self._incoming is None:
             return [self._buffer[self._end :]]
         direct = self._incoming.rest.front(min(self._body_left, MOST_DIRECT_BYTES))
         covered = sum(view.nbytes for view in direct) == self._body_left
         return [*direct, self._buffer] if covered else direct
 
-    def _took(self, count: int) -> None:
-        if self._incoming is not None:
-            direct = min(count, self._body_left)
-            self._incoming.rest.advance(direct)
-            self._body_left -= direct
-            count -= direct
-        self._end += count
+    def _took(self, incoming: Incoming, count: int) -> int:
+        """Of ``count`` bytes that were read, those that went into tensors."""
+        direct = min(count, self._body_left)
+        incoming.rest.advance(direct)
+        self._body_left -= direct
+        return direct
 
-    def _understand(self) -> None:
-        while self._step():
-            pass
+    def _small(self) -> bool:
+        """Read a message that is there whole in one go: what :meth:`_step` does in its parts."""
+        middle = self._start + HEADER_BYTES
+        if middle > self._end or self._frame is not None:
+            return False
+        magic, version, kind, request, sequence, head_bytes, body_bytes = HEADER.unpack_from(
+            self._buffer, self._start
+        )
+        end = middle + head_bytes + body_bytes
+        if kind != Kind.WHOLE or magic != MAGIC or version != VERSION or end > self._end:
+            return False  # not there, or not right, which is for the other way to say
+        if sequence != self._sequence or not 0 < head_bytes <= self._limits.head_bytes:
+            return False
+        head = self._buffer[middle : middle + head_bytes]
+        arrived = self._assembly.whole(request, head, self._buffer[middle + head_bytes : end])
+        self._sequence = (sequence + 1) % NUMBERS
+        self._start = end
+        self.traffic.frames += 1
+        self._has_arrived(arrived)
+        return True
 
     def _step(self) -> bool:
         """Go one part of a frame on: header, head or body; False when bytes are missing."""
@@ -118,7 +146,7 @@ class Reader:
     def _header(self) -> bool:
         if self._end - self._start < HEADER_BYTES:
             return self._lacks(HEADER_BYTES)
-        frame = unpack(self._buffer[: self._end], self._limits, self._start)
+        frame = unpack(self._buffer, self._limits, self._start)
         if frame.sequence != self._sequence:
             raise WireDamaged(f"frame {frame.sequence} arrived where {self._sequence} was due")
         self._sequence = (self._sequence + 1) % NUMBERS
@@ -126,6 +154,11 @@ class Reader:
         self.traffic.frames += 1
         self._frame = frame
         return True
+
+    def _has_arrived(self, arrived: Arrived) -> None:
+        self.traffic.messages += 1
+        self.traffic.shared_bytes += arrived.shared_bytes
+        self._arrived(arrived)
 
     def _head(self, frame: Frame) -> bool:
         if self._end - self._start < frame.head_bytes:
@@ -150,6 +183,8 @@ class Reader:
             self._hears.pinged()
         elif frame.kind is Kind.RELEASE:
             self._hears.released(head)
+        elif frame.kind is Kind.MAPPED:
+            self._hears.mapped()
 
     def _body(self, incoming: Incoming) -> bool:
         there = min(self._end - self._start, self._body_left)
@@ -162,9 +197,7 @@ class Reader:
         self._frame = self._incoming = None
         arrived = self._assembly.end(incoming)
         if arrived is not None:
-            self.traffic.messages += 1
-            self.traffic.shared_bytes += arrived.shared_bytes
-            self._arrived(arrived)
+            self._has_arrived(arrived)
         return True
 
     def _lacks(self, count: int) -> bool:

@@ -6,12 +6,15 @@ something to read, and every wait has an end.
 
 from __future__ import annotations
 
+import array
+import fcntl
 import select
 import socket
+import termios
 from collections.abc import Sequence
 from typing import Protocol
 
-Views = Sequence[memoryview]
+Views = Sequence[memoryview | bytes]
 UNSENT_BYTES = 256 * 2**10
 """Bytes that the kernel holds unsent; what is urgent waits for no more than these."""
 
@@ -19,7 +22,7 @@ UNSENT_BYTES = 256 * 2**10
 class Transport(Protocol):
     """What a link needs of a socket. ``OSError`` where the connection has failed."""
 
-    def read_into(self, views: Views) -> int | None:
+    def read_into(self, views: Sequence[memoryview]) -> int | None:
         """Bytes read into ``views``, front to back; 0 at the end; None: nothing is there yet."""
         ...
 
@@ -29,6 +32,10 @@ class Transport(Protocol):
 
     def wait(self, timeout_s: float, *, reading: bool, writing: bool) -> bool:
         """Wait until one of what is asked for may go on; False when the time is over."""
+        ...
+
+    def unacknowledged(self) -> int:
+        """Bytes written that the other end's machine has not acknowledged; 0 where not known."""
         ...
 
     def fileno(self) -> int: ...
@@ -48,12 +55,9 @@ class PlainTransport:
         self._socket = sock
         self._to_read = select.poll()  # one thread reads at a time, so it is polled by one
         self._to_read.register(sock, select.POLLIN)
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        keep_little_unsent(sock)
 
-    def read_into(self, views: Views) -> int | None:
+    def read_into(self, views: Sequence[memoryview]) -> int | None:
         try:
             if len(views) == 1:
                 return self._socket.recv_into(views[0])
@@ -63,6 +67,8 @@ class PlainTransport:
 
     def write(self, views: Views) -> int | None:
         try:
+            if len(views) == 1:
+                return self._socket.send(views[0])
             return self._socket.sendmsg(views)
         except (BlockingIOError, InterruptedError):
             return None
@@ -72,6 +78,9 @@ class PlainTransport:
         if reading and not writing:
             return bool(self._to_read.poll(milliseconds))
         return poll(self._socket, milliseconds, reading=reading, writing=writing)
+
+    def unacknowledged(self) -> int:
+        return unacknowledged(self._socket)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -83,11 +92,29 @@ class PlainTransport:
         self._socket.close()
 
 
+def keep_little_unsent(sock: socket.socket) -> None:
+    """Send small messages at once, and hold few bytes that later ones must wait for."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
 def poll(sock: socket.socket, milliseconds: float, *, reading: bool, writing: bool) -> bool:
     """Whether ``sock`` may be read or written, as asked, within the time."""
     poller = select.poll()
     poller.register(sock, select.POLLIN * reading | select.POLLOUT * writing)
     return bool(poller.poll(milliseconds))
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Bytes written to ``sock`` that have not been acknowledged; 0 where not known."""
+    answer = array.array("i", [0])
+    try:
+        fcntl.ioctl(sock, termios.TIOCOUTQ, answer)
+    except OSError:
+        return 0
+    return answer[0]
 
 
 def shut(sock: socket.socket) -> None:

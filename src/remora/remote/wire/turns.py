@@ -2,45 +2,49 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 
 
 class Turns:
     """One writer at a time. A chunk is written when nothing small waits."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
-        self._taken = False
+        self._turn = threading.Lock()
+        self.take_now: Callable[[], bool] = functools.partial(self._turn.acquire, False)
+        """Take the turn if nobody has it."""
+        self._given = threading.Condition()
+        self._waiting = 0
         self._small = 0
-        """Waiting with something small."""
+        """Those of the waiting that have something small."""
 
     def take(self, *, small: bool, timeout_s: float | None = None) -> bool:
         """Wait for a turn; False when the time is over. Each one taken is given back."""
-        with self._changed:
-            if not self._taken and (small or not self._small):
-                self._taken = True
-                return True
+        if (small or not self._small) and self._turn.acquire(blocking=False):
+            return True
+        with self._given:
+            self._waiting += 1
             self._small += small
             try:
-                came = self._changed.wait_for(lambda: self._is_free(small), timeout_s)
-                self._taken = self._taken or came
+                return self._given.wait_for(lambda: self._came(small), timeout_s)
             finally:
+                self._waiting -= 1
                 self._small -= small
                 if small:
-                    self._changed.notify_all()  # a chunk may have waited for this one only
-            return came
+                    self._given.notify_all()  # a chunk may have waited for this one only
 
-    def _is_free(self, small: bool) -> bool:
-        return not self._taken and (small or not self._small)
+    def _came(self, small: bool) -> bool:
+        return (small or not self._small) and self._turn.acquire(blocking=False)
 
-    def take_now(self) -> bool:
-        """Take the turn if nobody has it."""
-        with self._changed:
-            taken, self._taken = self._taken, True
-            return not taken
+    @property
+    def are_taken(self) -> bool:
+        """Whether somebody writes just now."""
+        return self._turn.locked()
 
     def give(self) -> None:
         """The turn is over."""
-        with self._changed:
-            self._taken = False
-            self._changed.notify_all()
+        self._turn.release()
+        if self._waiting:  # who began to wait after the release has found the turn free
+            with self._given:
+                self._given.notify_all()

@@ -14,21 +14,25 @@ from typing import Any
 import msgspec
 import torch
 
-from remora.core.clock import Clock
+from remora.core.clock import Clock, now_of
 from remora.core.errors import BadValue, DeadlineExceeded, LinkLost
+from remora.core.units import format_bytes
 from remora.remote.wire.arrived import Sent
 from remora.remote.wire.counted import Traffic
 from remora.remote.wire.frames import HEADER_BYTES, NUMBERS, Kind, pack
 from remora.remote.wire.limits import Limits
-from remora.remote.wire.span import MOST_PIECES, Span
-from remora.remote.wire.tensors import Spec, describe, view_of
-from remora.remote.wire.transport import Transport
+from remora.remote.wire.shared import LEAST_SHARED_BYTES, Arena, Placed
+from remora.remote.wire.span import Span
+from remora.remote.wire.tensors import Spec, copy_of, describe, view_of
+from remora.remote.wire.transport import Transport, Views
 from remora.remote.wire.turns import Turns
 
 SMALL_BYTES = 64 * 2**10
 """Tensors up to this travel with their message in one frame, ahead of every chunk."""
 LEAST_CHUNK_BYTES = 32 * 2**10
 MOST_CHUNK_BYTES = 512 * 2**10
+MOST_SIGNALS = 65_536
+"""That wait to be written: more there are only for an end that does not read."""
 CHUNK_NS = 4_000_000
 """Chunks shrink until one is written in about this time: so long may something small wait."""
 
@@ -60,10 +64,13 @@ class Writer:
         clock: Clock,
         blocked: Callable[[float, int], object],
     ) -> None:
-        self._transport, self.limits, self._clock, self._blocked = transport, limits, clock, blocked
+        self._transport, self.limits, self._blocked = transport, limits, blocked
+        self._now = now_of(clock)
         self.traffic = Traffic()
-        self.progress_ns = clock.wall_ns()
+        self.progress_ns = self._now()
         """When the socket last took something that it had not taken at once: it is being read."""
+        self.arena: Arena | None = None
+        """Shared memory for large tensors, once the other end has mapped it."""
         self._encoder = msgspec.msgpack.Encoder()
         self._turns = Turns()
         self._sequence = 0
@@ -81,42 +88,44 @@ class Writer:
         request: int,
         message: Any,
         tensors: Sequence[torch.Tensor],
-        *,
         urgent: bool,
         until_ns: int | None,
     ) -> Sent:
         """Write one message. See :meth:`Link.send`."""
-        begun_ns = self._clock.wall_ns()
-        specs = [describe(tensor, self.limits) for tensor in tensors]
-        sizes = [spec.bytes for spec in specs]
-        refusal = self.limits.refuses_sizes(sizes)
-        if refusal is not None:
-            raise BadValue(f"{refusal}; send it in parts")
-        head = self._encoded(message, specs)
-        views = [view_of(tensor) for tensor in tensors]
-        encoded_ns = self._clock.wall_ns()
-        total = sum(sizes)
-        if total <= SMALL_BYTES:
-            views = [view for view in views if view.nbytes]
-            if len(views) > MOST_PIECES:
-                views = [memoryview(b"".join(views))]
-            if request in self._open:
-                self._open_when_free(request, 0, until_ns, keep=False)
-            self._turn(small=True, until_ns=until_ns)
-            try:
-                written = self._frame(Kind.WHOLE, request, head, views, total, until_ns)
-            finally:
-                self._give_turn()
-            whole = True
-        else:
-            whole, written = self._bulk(request, head, views, total, urgent, until_ns)
-        self.traffic.messages += whole
-        return Sent(whole, begun_ns, encoded_ns, self._clock.wall_ns(), written, 0)
+        begun_ns = self._now()
+        specs, total = describe(tensors, self.limits)
+        placed = None
+        if self.arena is not None and total >= LEAST_SHARED_BYTES:
+            placed = Placed(self.arena, tensors, specs)
+            tensors, specs, total = placed.inline, placed.specs, total - placed.bytes
+        try:
+            head = self._encoded(message, specs)
+            if total <= SMALL_BYTES:
+                body = b"".join([copy_of(tensor) for tensor in tensors])
+                encoded_ns = self._now()
+                whole, written = True, self._small(request, head, body, until_ns, placed)
+            else:
+                views = [view_of(tensor) for tensor in tensors]
+                encoded_ns = self._now()
+                whole, written = self._bulk(request, head, views, total, urgent, until_ns, placed)
+        finally:
+            if placed is not None:
+                placed.take_back_unless_announced()
+        shared_bytes = placed.bytes if placed is not None else 0
+        return Sent(whole, begun_ns, encoded_ns, self._now(), written, shared_bytes)
 
     def signal(self, kind: Kind, request: int = 0, head: bytes = b"") -> None:
         """Have a frame without a body written soon, without waiting for the socket."""
-        self._signals.append((kind, request, head))
+        if kind is not Kind.PONG or not self._signals:  # one sign of life is as good as many
+            self._signals.append((kind, request, head))
         self.flush()
+
+    def released(self, place: int) -> None:
+        """Tell of a place in the other end's arena with whatever is written next.
+
+        Called by finalisers, at any point of any thread: it takes no lock.
+        """
+        self._signals.append((Kind.RELEASE, 0, place.to_bytes(8, "little")))
 
     def stop(self, request: int, *, told: bool) -> None:
         """Write no more of ``request``; ``told``: the caller sends a cancel frame for it."""
@@ -126,16 +135,23 @@ class Writer:
             outgoing.stopped = True
 
     @property
+    def is_free(self) -> bool:
+        """Whether it is nobody's turn just now."""
+        return not self._turns.are_taken
+
+    @property
     def waiting(self) -> bool:
         """Whether signals, or the rest of a frame, wait for a turn."""
         return bool(self._signals or self._unwritten)
 
     def flush(self) -> None:
         """Write what waits, as far as the socket takes it, if it is nobody else's turn."""
+        if len(self._signals) > MOST_SIGNALS:
+            raise LinkLost("the other end sends on and reads nothing")
         while self.waiting and self._turns.take_now():
             try:
-                due = self._due()
-                taken = self._take([memoryview(due)]) or 0
+                due = self._unwritten or self._due()
+                taken = self._take([due]) or 0
                 self._unwritten = due[taken:]
             finally:
                 self._turns.give()
@@ -159,6 +175,26 @@ class Writer:
             )
         return head
 
+    def _small(
+        self, request: int, head: bytes, body: bytes, until_ns: int | None, placed: Placed | None
+    ) -> int:
+        if request in self._open:
+            self._open_when_free(request, 0, until_ns, keep=False)
+        if not self._turns.take_now():
+            self._turn(small=True, until_ns=until_ns)
+        try:
+            due = self._due() if self._signals or self._unwritten else b""
+            if placed is not None:
+                self._announces(placed)
+            frame = self._header(Kind.WHOLE, request, len(head), len(body)) + head + body
+            self._write([due + frame], len(due) + len(frame), until_ns)
+            self.traffic.messages += 1
+            return len(frame)
+        finally:
+            self._turns.give()
+            if self._signals or self._unwritten:
+                self.flush()
+
     def _bulk(
         self,
         request: int,
@@ -167,6 +203,7 @@ class Writer:
         total: int,
         urgent: bool,
         until_ns: int | None,
+        placed: Placed | None,
     ) -> tuple[bool, int]:
         outgoing = self._open_when_free(request, total, until_ns)
         rest, written, kind = Span(views), 0, Kind.BEGIN
@@ -176,7 +213,10 @@ class Writer:
                 try:
                     if outgoing.stopped:
                         break
+                    if kind is Kind.BEGIN and placed is not None:
+                        self._announces(placed)
                     written += self._chunk(kind, request, head, rest, until_ns)
+                    self.traffic.messages += not rest.left
                 finally:
                     self._give_turn()
                 kind, head = Kind.DATA, b""
@@ -191,6 +231,11 @@ class Writer:
         finally:
             self._close(request, outgoing)
 
+    def _announces(self, placed: Placed) -> None:
+        """The next frame tells of what is in shared memory."""
+        placed.announced = True
+        self.traffic.shared_bytes += placed.bytes
+
     def _chunk(
         self, kind: Kind, request: int, head: bytes, rest: Span, until_ns: int | None
     ) -> int:
@@ -199,9 +244,9 @@ class Writer:
         size = sum(view.nbytes for view in views)
         if kind is Kind.BEGIN and size == rest.left:
             kind = Kind.WHOLE
-        began_ns = self._clock.wall_ns()
+        began_ns = self._now()
         written = self._frame(kind, request, head, views, size, until_ns)
-        took_ns = self._clock.wall_ns() - began_ns
+        took_ns = self._now() - began_ns
         if took_ns > 2 * CHUNK_NS:
             self._chunk_bytes = max(LEAST_CHUNK_BYTES, self._chunk_bytes // 2)
         elif took_ns < CHUNK_NS // 2:
@@ -218,9 +263,9 @@ class Writer:
         size: int,
         until_ns: int | None,
     ) -> int:
-        due = self._due() if self.waiting else b""
-        prefix = due + self._header(kind, request, len(head), size) + head
-        self._write([memoryview(prefix), *views], len(prefix) + size, until_ns)
+        prefix = self._due() if self.waiting else b""
+        prefix += self._header(kind, request, len(head), size) + head
+        self._write([prefix, *views], len(prefix) + size, until_ns)
         return HEADER_BYTES + len(head) + size
 
     def _due(self) -> bytes:
@@ -237,11 +282,11 @@ class Writer:
         self.traffic.frames += 1
         return pack(kind, request, sequence, head_bytes, body_bytes)
 
-    def _write(self, views: list[memoryview], size: int, until_ns: int | None) -> None:
+    def _write(self, views: Views, size: int, until_ns: int | None) -> None:
         taken = self._take(views) or 0
         if taken == size:
             return
-        rest = Span(views)
+        rest = Span(map(memoryview, views))
         rest.advance(taken)
         try:
             self._write_rest(rest, until_ns)
@@ -250,18 +295,18 @@ class Writer:
             raise
 
     def _write_rest(self, rest: Span, until_ns: int | None) -> None:
-        since_ns = self._clock.wall_ns()
+        since_ns = self._now()
         while rest.left:
             count = self._take(rest.front(rest.left))
             if count:
                 rest.advance(count)
-                since_ns = self.progress_ns = self._clock.wall_ns()
-            elif until_ns is not None and self._clock.wall_ns() >= until_ns:
+                since_ns = self.progress_ns = self._now()
+            elif until_ns is not None and self._now() >= until_ns:
                 raise DeadlineExceeded("the connection took no more bytes within the time given")
             else:
                 self._blocked(self._left_s(until_ns), since_ns)
 
-    def _take(self, views: list[memoryview]) -> int | None:
+    def _take(self, views: Views) -> int | None:
         try:
             count = self._transport.write(views)
         except OSError as error:
@@ -270,7 +315,7 @@ class Writer:
         return count
 
     def _left_s(self, until_ns: int | None) -> float:
-        return 3600.0 if until_ns is None else max(0.0, (until_ns - self._clock.wall_ns()) / 1e9)
+        return 3600.0 if until_ns is None else max(0.0, (until_ns - self._now()) / 1e9)
 
     def _turn(self, *, small: bool, until_ns: int | None) -> None:
         limit_s = None if until_ns is None else self._left_s(until_ns)
@@ -286,11 +331,17 @@ class Writer:
         self, request: int, size: int, until_ns: int | None, *, keep: bool = True
     ) -> Outgoing:
         """Wait until no message of ``request`` is open and what is in flight leaves room."""
-        outgoing = Outgoing(size)
+        outgoing, limits = Outgoing(size), self.limits
+        if size > limits.in_flight_bytes:
+            raise BadValue(
+                f"a message has {format_bytes(size)} of tensors; at most "
+                f"{format_bytes(limits.in_flight_bytes)} may be on their way: send it in parts"
+            )
 
         def is_free() -> bool:
             held = sum(each.bytes for each in self._open.values())
-            return request not in self._open and held + size <= self.limits.in_flight_bytes
+            has_room = held + size <= limits.in_flight_bytes and len(self._open) < limits.open
+            return request not in self._open and has_room
 
         limit_s = None if until_ns is None else self._left_s(until_ns)
         with self._closed:

@@ -1,0 +1,156 @@
+"""A program's models run on a server, and the program gets what it would have got."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from tests.remote.conftest import VOCABULARY, prompt
+
+from remora.core.errors import CannotCapture
+from remora.remote.client.model import RemoteModel
+from remora.remote.client.placed import Placed
+from remora.remote.client.server import RemoteServer, connect
+from remora.remote.riding.service import Remote
+from remora.remote.server.server import Server
+from remora.tap.job import Job
+
+
+@pytest.fixture
+def riding(server: Server) -> Iterator[Remote]:
+    service = Remote(connect(server.address))
+    job = Job(strict=True)
+    job.attach(service)
+    yield service
+    job.detach_all()
+
+
+@pytest.fixture
+def language(riding: Remote, language_model: torch.nn.Module, decoder: Placed) -> Any:
+    """The language model, whose step was captured before."""
+    model: Any = riding.model(language_model)
+    model._decoder = Placed(decoder.captured, decoder=True)
+    return language_model
+
+
+def layers() -> Any:
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+
+
+def loads(riding: Remote) -> int:
+    """How many graphs the server has."""
+    return riding.server.counts()["models"]
+
+
+def test_a_module_runs_there_and_gives_the_same(riding: Remote) -> None:
+    model = layers().eval()
+    for batch in (1, 2, 5):
+        inputs = torch.randn(batch, 4)
+        there = model(inputs)
+        with torch.no_grad():
+            assert torch.equal(there, model[2](model[1](model[0](inputs))))
+    assert loads(riding) == 3  # the whole, and both layers that have weights, by themselves
+
+
+def test_training_stays_here(riding: Remote) -> None:
+    model = layers()
+    loss = model(torch.randn(3, 4)).sum()
+    loss.backward()
+
+    assert loads(riding) == 0
+
+
+def test_what_has_no_weights_stays_here(riding: Remote) -> None:
+    loss = torch.nn.CrossEntropyLoss().eval()
+    loss(torch.randn(2, 3), torch.tensor([0, 1]))
+
+    assert loads(riding) == 0
+
+
+def test_changed_weights_are_not_answered_by_the_old(riding: Remote) -> None:
+    model, inputs = layers().eval(), torch.randn(3, 4)
+    before = model(inputs)
+    with torch.no_grad():
+        model[2].bias.add_(1.0)
+
+    assert torch.allclose(model(inputs), before + 1)
+
+
+def test_a_model_that_cannot_be_captured_says_why(riding: Remote) -> None:
+    class Draws(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(2))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs * self.weight + torch.rand(2)
+
+    with pytest.raises(CannotCapture, match=r"aten.rand.*test_service.py"):
+        Draws().eval()(torch.ones(3, 2))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_generate_is_a_session_there(language: Any, riding: Remote, padded: bool) -> None:
+    ids, mask = torch.cat([prompt(9), prompt(9, seed=1)]), torch.ones(2, 9, dtype=torch.int64)
+    if padded:
+        mask[1, :4] = ids[1, :4] = 0
+    options = {"attention_mask": mask, "max_new_tokens": 12, "pad_token_id": 0}
+    language.generate(ids, **options)
+    received = riding.server.counted.bytes_received
+    there = language.generate(ids, **options)
+    received = riding.server.counted.bytes_received - received
+
+    with riding.inside():
+        here = language.generate(ids, **options)
+    assert there.tolist() == here.tolist()
+    assert received < 2 * 12 * 50 < 2 * 12 * 4 * VOCABULARY  # token ids, not logits
+
+
+def test_generate_ends_where_it_would_have_ended(language: Any, riding: Remote) -> None:
+    with riding.inside():
+        free = language.generate(prompt(9), max_new_tokens=12, pad_token_id=0)
+    options = {"max_new_tokens": 12, "pad_token_id": 0, "eos_token_id": int(free[0, 14])}
+    there = language.generate(prompt(9), **options)
+
+    with riding.inside():
+        assert there.tolist() == language.generate(prompt(9), **options).tolist()
+
+
+def test_a_drawn_generate_draws_here_and_keeps_its_cache_there(
+    language: Any, riding: Remote
+) -> None:
+    options = {"max_new_tokens": 8, "do_sample": True, "top_k": 5, "pad_token_id": 0}
+    torch.manual_seed(1)
+    there = language.generate(prompt(9), **options)
+
+    torch.manual_seed(1)
+    with riding.inside():
+        assert there.tolist() == language.generate(prompt(9), **options).tolist()
+
+
+def test_beams_are_refused_in_words(language: Any) -> None:
+    with pytest.raises(CannotCapture, match="num_beams=1"):
+        language.generate(prompt(5), max_new_tokens=4, num_beams=2, pad_token_id=0)
+
+
+def test_nothing_is_left_behind(server: Server) -> None:
+    here = torch.nn.Module.__call__
+    job = Job(strict=True)
+    service = Remote(connect(server.address))
+    job.attach(service)
+    assert torch.nn.Module.__call__ is not here
+    job.detach_all()
+
+    assert torch.nn.Module.__call__ is here
+
+
+def test_a_model_may_be_loaded_by_hand(remote: RemoteServer) -> None:
+    model = layers().eval()
+    there: RemoteModel = remote.load(model)
+    inputs = torch.randn(3, 4)
+
+    with torch.no_grad():
+        assert torch.equal(there(inputs), model(inputs))
