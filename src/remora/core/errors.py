@@ -25,6 +25,9 @@
         │   ├── SessionLost       a session that the server no longer holds
         │   ├── DeadlineExceeded  no answer within the time that was given
         │   └── Refused           the server says no: its token, its version, its limits
+        │       ├── NotAllowed    an operator that no server runs
+        │       ├── NodeFailed    an operator that does not take what it is given
+        │       └── CallFailed    the same, as its client hears of it
         └── JobEnded              a service cannot let the program it rides with go on
             ├── ReplayDiverged    a resumed script that does not do what it did the first time
             └── InvariantViolated an invariant did not hold, and the user asked to stop then: exit 1

@@ -47,6 +47,8 @@ class Load(Message, frozen=True, tag=3):
 
     decoder: bool = False
     """Whether it is the step of a language model, so that it may have sessions."""
+    positions: int = 0
+    """The most tokens that a session may have; 0 for any number."""
 
 
 class Run(Message, frozen=True, tag=4):
@@ -59,7 +61,9 @@ class Run(Message, frozen=True, tag=4):
 
 
 class Open(Message, frozen=True, tag=5):
-    """Begin a session with a decoder. → :class:`Opened`."""
+    """Begin a session with a decoder. The tensors are its context, where the model has inputs that
+    stay as they are from token to token: what an encoder gave. → :class:`Opened`.
+    """
 
     model: str
 

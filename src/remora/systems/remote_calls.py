@@ -19,7 +19,8 @@ from remora.remote.client.placed import Placed
 from remora.remote.client.server import RemoteServer
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured, capture
-from remora.remote.graph.decoder import capture_decoder, mask_of, no_state
+from remora.remote.graph.decoder import capture_decoder, no_state, state_in
+from remora.remote.graph.masks import mask_for
 from remora.remote.graph.variants import weights_as_inputs
 from remora.remote.messages import Run, Unload, Wanted
 
@@ -112,7 +113,7 @@ class Reader:
         self._server, self._keeps = server, keeps
         self._decoder = capture_decoder(model).captured
         self._graph = RemoteGraph(server, self._decoder, keeps)
-        self._states = self._decoder.graph.inputs[3:]
+        self._states = state_in(self._decoder.graph)
         self._tokens = torch.empty(1, 0, dtype=torch.int64)
         self._state = self._no_state()
 
@@ -130,7 +131,11 @@ class Reader:
             state = self._state
         held = state[0].shape[2]
         positions = torch.arange(held, held + tokens.shape[1])[None]
-        inputs = [tokens, positions, mask_of(tokens.shape[1], held, state[0].dtype), *state]
+        no_pads = torch.zeros(1, dtype=torch.int64)
+        mask = mask_for(
+            self._decoder.graph.inputs[2], tokens.shape[1], held, no_pads, no_pads.device
+        )
+        inputs = [tokens, positions, mask, *state]
         chosen = wanted if self._keeps.selected else Wanted()
         back = Wanted() if self._keeps.state == "returned" else Wanted("nothing")
         output, *state = self._graph.run(inputs, chosen, *[back for _ in self._states])
@@ -139,7 +144,7 @@ class Reader:
         return output if self._keeps.selected else _selected(output, wanted)
 
     def _no_state(self) -> list[torch.Tensor]:
-        return no_state([(value.dtype, value.dims) for value in self._states])
+        return no_state(self._states)
 
 
 def _selected(logits: torch.Tensor, wanted: Wanted) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from remora.core.errors import Refused, ServerLost
+from remora.core.errors import BadValue, Refused, ServerLost
 from remora.remote.client.errors import CallFailed
 from remora.remote.client.placed import Placed
 from remora.remote.client.session import RemoteSession
@@ -36,6 +36,8 @@ class RemoteModel:
         self.server, self.module, self.deadline_s = server, model, deadline_s
         self._graphs: dict[object, Placed] = {}
         self._decoder: Placed | None = None
+        self._listening: Placed | None = None
+        """What makes a decoder's context out of sound, where it has one."""
         self._stamp: object = None
         """Which weights they are, and how often each has been changed."""
         self._guard = threading.Lock()
@@ -68,13 +70,30 @@ class RemoteModel:
         whole = pytree.tree_unflatten(_returned(graph, arrived.tensors), graph.captured.outputs)
         return whole, arrived.message.profile
 
-    def session(self) -> RemoteSession:
+    def session(self, heard: torch.Tensor | None = None) -> RemoteSession:
         """A session with a language model: what it has read stays on the server.
 
+        Args:
+            heard: sound (1, bands, frames), for a model that writes down what it hears.
+
         Raises:
-            CannotCapture: the model is no causal language model that keeps keys and values.
+            CannotCapture: the model is no language model that keeps keys and values.
+            BadValue: it hears and is given nothing, or the other way round.
         """
-        return RemoteSession(self.server, self._decoding(), deadline_s=self.deadline_s)
+        decoding = self._decoding()
+        return RemoteSession(
+            self.server, decoding, context=self._context(heard), deadline_s=self.deadline_s
+        )
+
+    def _context(self, heard: torch.Tensor | None) -> Sequence[torch.Tensor]:
+        name = type(self.module).__name__
+        if self._listening is None:
+            if heard is not None:
+                raise BadValue(f"{name} has no encoder that hears; call session() without sound")
+            return ()
+        if heard is None:
+            raise BadValue(f"{name} writes down what it hears; call session(input_features)")
+        return self._run(self._listening, [heard], ())
 
     # ------------------------------------------------- graphs
 
@@ -93,7 +112,10 @@ class RemoteModel:
         with self._guard:
             self._forget_what_changed()
             if self._decoder is None:
-                self._decoder = Placed(capture_decoder(self.module).captured, decoder=True)
+                decoder = capture_decoder(self.module)
+                self._decoder = Placed(decoder.captured, decoder=True, positions=decoder.positions)
+                if decoder.listening is not None:
+                    self._listening = Placed(decoder.listening)
             return self._decoder
 
     def _forget_what_changed(self) -> None:

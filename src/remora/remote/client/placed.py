@@ -23,8 +23,9 @@ class Placed:
     that the server still holds are not sent again.
     """
 
-    def __init__(self, captured: Captured, *, decoder: bool = False) -> None:
-        self.captured, self._decoder = captured, decoder
+    def __init__(self, captured: Captured, *, decoder: bool = False, positions: int = 0) -> None:
+        self.captured = captured
+        self._load = Load(decoder, positions)
         self._channel: Channel | None = None
         self._name = ""
         self._guard = threading.Lock()
@@ -38,18 +39,18 @@ class Placed:
         """
         with self._guard:
             if self._channel is not channel:
-                self._name = _load(channel, self.captured, self._decoder)
+                self._name = _load(channel, self.captured, self._load)
                 self._channel = channel
             return self._name
 
 
-def _load(channel: Channel, captured: Captured, decoder: bool) -> str:
+def _load(channel: Channel, captured: Captured, load: Load) -> str:
     lacking = channel.call(Offer(tuple(captured.tensors))).message.digests
     for digests in _pieces(lacking, captured.tensors):
         tensors = [captured.tensors[digest].to("cpu") for digest in digests]
         channel.call(Upload(tuple(digests)), tensors)
     graph = bytearray(msgspec.msgpack.encode(captured.graph))
-    loaded = channel.call(Load(decoder), [torch.frombuffer(graph, dtype=torch.uint8)])
+    loaded = channel.call(load, [torch.frombuffer(graph, dtype=torch.uint8)])
     name: str = loaded.message.model
     return name
 

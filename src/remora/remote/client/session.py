@@ -30,8 +30,16 @@ class RemoteSession:
     longer, another session reads them again, and the tokens go on as if nothing had been.
     """
 
-    def __init__(self, server: RemoteServer, model: Placed, *, deadline_s: float | None) -> None:
+    def __init__(
+        self,
+        server: RemoteServer,
+        model: Placed,
+        *,
+        context: Sequence[torch.Tensor] = (),
+        deadline_s: float | None,
+    ) -> None:
         self._server, self._model, self._deadline_s = server, model, deadline_s
+        self._context = context
         self._tokens: list[int] = []
         self._channel, self._name = server.channel, ""
         self._closed = self._is_ahead = False
@@ -153,7 +161,7 @@ class RemoteSession:
 
     def _open(self) -> None:
         name = self._model.name_over(self._channel)
-        opened = self._channel.call(Open(name), deadline_s=self._deadline_s).message
+        opened = self._channel.call(Open(name), self._context, deadline_s=self._deadline_s).message
         self._name, self.lease_s = opened.session, opened.lease_s
 
     def _prefill(self, tokens: torch.Tensor, wanted: Wanted = _NOTHING) -> list[torch.Tensor]:

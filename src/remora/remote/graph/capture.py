@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch._dynamo.config
+import torch.export
 from torch.utils import _pytree as pytree
 
 from remora.core.errors import CannotCapture
@@ -75,7 +78,7 @@ def capture(
     call, tensors = Call.of(args, kwargs or {})
     returned: list[pytree.TreeSpec] = []
     shapes = [varying(tensor) for tensor in tensors] if dims is None else dims
-    translation = Translation(_export(Bare(module, call, returned), tensors, shapes))
+    translation = _translated(_export(Bare(module, call, returned), tensors, shapes), module)
     kept: dict[str, torch.Tensor] = {}
     graph = translation.graph(lambda tensor: _kept(tensor, kept))
     return Captured(graph, kept, translation.lines, returned[-1])
@@ -93,17 +96,46 @@ def varying(tensor: torch.Tensor) -> Dims:
 def _export(
     module: Bare, tensors: Sequence[torch.Tensor], shapes: Sequence[Dims]
 ) -> torch.export.ExportedProgram:
+    # What torch remembers of one operator's shapes for the next is of no use with sizes that vary:
+    # looking it up is a fifth of the time.
+    remembering_nothing = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about itself: nothing a user can mend
-            exported: torch.export.ExportedProgram = torch.export.export(
+        with torch.no_grad(), remembering_nothing, _without_warnings():
+            return torch.export.export(
                 module, tuple(tensors), dynamic_shapes=(tuple(shapes),), strict=False
-            ).run_decompositions({})
-            return exported
+            )
     except Exception as error:  # of any kind: it runs the model's own code
-        raise CannotCapture(
-            f"{type(module.module).__name__} cannot be captured: {_reason(error)}"
-        ) from error
+        raise _cannot(module.module, error) from error
+
+
+def _translated(exported: torch.export.ExportedProgram, module: torch.nn.Module) -> Translation:
+    """As it was traced, where nothing in it changes anything; else traced again without that.
+
+    The second trace takes as long as the first, and most models write nothing in place.
+    """
+    try:
+        return Translation(exported)
+    except CannotCapture:
+        pass
+    try:
+        with torch.no_grad(), _without_warnings():
+            functional = exported.run_decompositions({})
+    except Exception as error:  # of any kind: torch cannot tell what the model changes
+        raise _cannot(module, error) from error
+    return Translation(functional)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """What torch says of its own deprecated parts while it traces is nothing to a user."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        yield
+
+
+def _cannot(module: torch.nn.Module, error: Exception) -> CannotCapture:
+    return CannotCapture(f"{type(module).__name__} cannot be captured: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 Listed are ATen operators that compute outputs from inputs and do nothing else: none draws random
 numbers, writes to a file, reads a device's memory by address, or changes what it is given. An
-overload that does change something (``add_``, ``add.out``) is refused by its schema.
+overload that does change something (``add_``, ``add.out``) is refused by its schema, and so is one
+that gives no tensor (``mul.left_t`` repeats a list, ``split.str`` cuts a text).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _ELEMENTWISE = """
     lift_fresh_copy
 """
 _SHAPE = """
-    _unsafe_view as_strided_copy broadcast_tensors cat chunk constant_pad_nd diagonal expand
+    _unsafe_view broadcast_tensors cat chunk constant_pad_nd diagonal expand
     expand_as flatten flip index_select masked_select_backward movedim narrow pad permute
     pixel_shuffle pixel_unshuffle reflection_pad1d reflection_pad2d repeat repeat_interleave
     replication_pad1d replication_pad2d reshape roll rot90 select slice split split_with_sizes
@@ -64,16 +65,17 @@ _CREATION = """
     ones_like scalar_tensor zeros zeros_like eye
 """
 _SIZES = "sym_size sym_numel sym_stride"
+_OF_SIZES = frozenset(_SIZES.split())
 
 ATEN = frozenset(
     " ".join([_ELEMENTWISE, _SHAPE, _LOOKUP, _REDUCTION, _NETWORK, _CREATION, _SIZES]).split()
 )
 """Names of operators, of which every overload that changes nothing is allowed."""
 
-CREATION = frozenset(_CREATION.split())
-"""Operators whose outputs are as large as their arguments say, whatever goes in."""
+UNFILLED = frozenset({"empty", "empty_like", "new_empty"})
+"""Operators that give memory as it is found. Where they are run it is filled with zeros."""
 
-NUMBERS: dict[str, Callable[..., Any]] = {
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod", "neg")},
     **{name: getattr(operator, name) for name in ("truediv", "eq", "ne", "lt", "le", "gt", "ge")},
     **{name: getattr(operator, name) for name in ("and_", "or_", "not_")},
@@ -87,7 +89,31 @@ NUMBERS: dict[str, Callable[..., Any]] = {
     "float": float,
     "bool": bool,
 }
-"""Arithmetic on sizes. Powers and shifts are not among it: they can grow without bound."""
+
+
+class _OfNumbers:
+    """Arithmetic that takes numbers and gives numbers of 64 bits.
+
+    Python's own would repeat lists, format texts, and square whole numbers until memory is full.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *numbers: int | float) -> int | float:
+        for number in numbers:
+            if not isinstance(number, int | float):
+                raise TypeError(f"{type(number).__name__} is no number")
+        result: int | float = self._function(*numbers)
+        if not -(2**63) <= result < 2**63:
+            raise OverflowError("a size is beyond 64 bits")
+        return result
+
+
+NUMBERS: dict[str, Callable[..., Any]] = {
+    name: _OfNumbers(function) for name, function in _ARITHMETIC.items()
+}
+"""Arithmetic on sizes. Powers and shifts are not among it."""
 
 NAMED: dict[str, dict[str, Any]] = {
     "dtype": {
@@ -144,7 +170,12 @@ def _overload(base: str, overload: str) -> Any:
     if packet is None or overload not in packet.overloads():
         return None
     found = getattr(packet, overload)
-    return None if found._schema.is_mutable else found
+    fits = not found._schema.is_mutable and (base in _OF_SIZES or _gives_tensors(found._schema))
+    return found if fits else None
+
+
+def _gives_tensors(known: torch.FunctionSchema) -> bool:
+    return all(str(value.type) in ("Tensor", "List[Tensor]") for value in known.returns)
 
 
 def object_of(kind: str, name: str, device: torch.device) -> Any:

@@ -9,17 +9,14 @@ from typing import Any
 import torch
 
 from remora.core.errors import Refused
-from remora.remote.graph.live import Live
+from remora.remote.graph.bindings import function_of
 from remora.remote.graph.nodes import Argument, Graph, Many, Named, Node, Slot, slots_in, slots_read
-from remora.remote.graph.operators import object_of, resolve
+from remora.remote.graph.operators import UNFILLED, object_of, schema
+from remora.remote.graph.pieces import counted
 
 Values = list[Any]
 """What lies in the slots, and behind them the constants that nodes are given."""
 Step = Callable[[Values], None]
-
-
-_REFUSALS = (RuntimeError, TypeError, IndexError, ValueError, ArithmeticError)
-"""What an operator raises that does not take what it is given."""
 
 
 class NodeFailed(Refused):
@@ -40,20 +37,26 @@ class Program:
         graph: one that :func:`~remora.remote.graph.validation.validate` has passed.
         weights: tensors by digest, on ``device``.
         device: where new tensors are made.
+        freed: for each node the slots to empty behind it; those that no later node reads by
+            default, none for one who empties them.
     """
 
     def __init__(
-        self, graph: Graph, weights: Mapping[str, torch.Tensor], device: torch.device
+        self,
+        graph: Graph,
+        weights: Mapping[str, torch.Tensor],
+        device: torch.device,
+        *,
+        freed: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.graph, self.device = graph, device
         self._values: Values = [None] * graph.slots
         for weight in graph.weights:
             self._values[weight.slot] = weights[weight.digest]
         self._inputs = [value.slot for value in graph.inputs]
-        self._freed = _last_uses(graph)
-        self._steps = [
-            _step(self, node, tuple(freed))
-            for node, freed in zip(graph.nodes, self._freed, strict=True)
+        freed = last_uses(graph) if freed is None else freed
+        self.steps = [
+            _step(self, node, tuple(slots)) for node, slots in zip(graph.nodes, freed, strict=True)
         ]
         self._outputs = [self.getter(output) for output in graph.outputs]
 
@@ -64,39 +67,25 @@ class Program:
         Raises:
             NodeFailed: an operator refuses what it is given, shapes that do not fit for one.
         """
-        values = self._begin(inputs)
+        values = self.begin(inputs)
         reached = 0
         try:
-            for reached, step in enumerate(self._steps):  # noqa: B007  read where one fails
+            for reached, step in enumerate(self.steps):  # noqa: B007  read where one fails
                 step(values)
-        except _REFUSALS as error:
-            operator = self.graph.nodes[reached].operator
-            raise NodeFailed(reached, operator, _first_line(error)) from error
+        except Exception as error:  # of any kind: torch has many ways to say no
+            raise self.failed(reached, error) from error
+        return self.outputs_of(values)
+
+    def outputs_of(self, values: Values) -> list[Any]:
+        """The graph's outputs, from the values behind the last step."""
         return [output(values) for output in self._outputs]
 
-    @torch.inference_mode()
-    def peak_bytes(self, inputs: Sequence[torch.Tensor], limit_bytes: int) -> int:
-        """The most bytes that all values of a run take at a time, weights apart.
+    def failed(self, node: int, error: Exception) -> NodeFailed:
+        """What to raise where ``node`` raised ``error``."""
+        return NodeFailed(node, self.graph.nodes[node].operator, _first_line(error))
 
-        Stops where it is beyond ``limit_bytes``. On the meta device this takes no memory at all.
-
-        Raises:
-            NodeFailed: as :meth:`run`.
-        """
-        values, live, peak = self._begin(inputs), Live(), 0
-        for index, (node, step) in enumerate(zip(self.graph.nodes, self._steps, strict=True)):
-            try:
-                step(values)
-            except _REFUSALS as error:
-                raise NodeFailed(index, node.operator, _first_line(error)) from error
-            made = {slot: values[slot] for slot in node.outputs if slot is not None}
-            peak = max(peak, live.add(made))
-            live.drop(self._freed[index])
-            if peak > limit_bytes:
-                break
-        return peak
-
-    def _begin(self, inputs: Sequence[torch.Tensor]) -> Values:
+    def begin(self, inputs: Sequence[torch.Tensor]) -> Values:
+        """The values before the first step."""
         values = self._values.copy()
         for slot, tensor in zip(self._inputs, inputs, strict=True):
             values[slot] = tensor
@@ -104,22 +93,22 @@ class Program:
 
     def getter(self, argument: Argument) -> Callable[[Values], Any]:
         """What reads ``argument`` from the values of a run."""
-        if isinstance(argument, Many) and slots_in(argument):
+        if isinstance(argument, Many) and _is_made_anew(argument):
             items = self.gathered(argument.items)
             return lambda values: list(items(values))
-        return itemgetter(self._place(argument))
+        return itemgetter(self.place(argument))
 
     def gathered(self, arguments: Sequence[Argument]) -> Callable[[Values], tuple[Any, ...]]:
         """What reads all ``arguments``, by one call of C where none of them is made anew."""
-        if any(isinstance(one, Many) and slots_in(one) for one in arguments):
+        if any(map(_is_made_anew, arguments)):
             getters = [self.getter(one) for one in arguments]
             return lambda values: tuple([getter(values) for getter in getters])
-        places = [self._place(argument) for argument in arguments]
+        places = [self.place(argument) for argument in arguments]
         if len(places) > 1:
             return itemgetter(*places)
         return lambda values: tuple([values[place] for place in places])
 
-    def _place(self, argument: Argument) -> int:
+    def place(self, argument: Argument) -> int:
         """Where ``argument`` lies: its slot, or a place behind all slots for a constant."""
         if isinstance(argument, Slot):
             return argument.index
@@ -135,17 +124,53 @@ class Program:
 
 
 def _step(program: Program, node: Node, freed: tuple[int, ...]) -> Step:
-    function, arguments = _function(node.operator), program.gathered(node.arguments)
-    keywords = {name: program.getter(value) for name, value in node.keywords.items()}
+    function, arguments = _function(node), program.gathered(node.arguments)
+    keywords = {name: program.getter(value) for name, value in _keywords(node).items()}
     if node.unpacks or keywords:
         return _any_step(function, arguments, keywords, node, freed)
     output: Any = node.outputs[0]
+    if len(freed) < 2 and not any(map(_is_made_anew, node.arguments)):
+        places = [program.place(one) for one in node.arguments]
+        # Where nothing is freed, what is written over is a constant that nobody reads.
+        short = _short_step(function, places, output, *(freed or [program.place(None)]))
+        if short is not None:
+            return short
 
     def step(values: Values) -> None:
         values[output] = function(*arguments(values))
         for slot in freed:
             values[slot] = None
 
+    return step
+
+
+def _short_step(
+    function: Callable[..., Any], places: Sequence[int], output: int, freed: int
+) -> Step | None:
+    """One of few arguments, as most are: a sixth of what a small operator takes is saved."""
+    if len(places) == 1:
+        (one,) = places
+
+        def step(values: Values) -> None:
+            values[output] = function(values[one])
+            values[freed] = None
+
+    elif len(places) == 2:
+        first, second = places
+
+        def step(values: Values) -> None:
+            values[output] = function(values[first], values[second])
+            values[freed] = None
+
+    elif len(places) == 3:
+        first, second, third = places
+
+        def step(values: Values) -> None:
+            values[output] = function(values[first], values[second], values[third])
+            values[freed] = None
+
+    else:
+        return None
     return step
 
 
@@ -161,7 +186,7 @@ def _any_step(
     def step(values: Values) -> None:
         named = {name: getter(values) for name, getter in keywords.items()}
         made = function(*arguments(values), **named)
-        for output, value in zip(node.outputs, made if node.unpacks else (made,), strict=False):
+        for output, value in zip(node.outputs, made if node.unpacks else (made,), strict=True):
             if output is not None:
                 values[output] = value
         for slot in freed:
@@ -170,13 +195,33 @@ def _any_step(
     return step
 
 
-def _function(operator: str) -> Callable[..., Any]:
+def _is_made_anew(argument: Argument) -> bool:
+    """Whether it is a list with values of the run in it."""
+    return isinstance(argument, Many) and bool(slots_in(argument))
+
+
+def _function(node: Node) -> Callable[..., Any]:
     """As little as there can be between us and the operator."""
-    found = resolve(operator)
-    return getattr(found, "_op", found)
+    function = function_of(node.operator)
+    if node.unpacks:
+        return counted(node.operator, function, len(node.outputs))
+    if node.operator.split(".")[1] in UNFILLED:
+        # What lies in memory that nobody has filled is somebody else's.
+        return lambda *arguments, **keywords: function(*arguments, **keywords).zero_()
+    return function
 
 
-def _last_uses(graph: Graph) -> list[list[int]]:
+def _keywords(node: Node) -> Mapping[str, Argument]:
+    """Its keywords; what makes a tensor out of numbers makes it here unless it says so itself."""
+    known = schema(node.operator)
+    names = [argument.name for argument in known.arguments] if known is not None else []
+    takes_tensor = known is not None and any("Tensor" in str(a.type) for a in known.arguments)
+    if "device" not in names or takes_tensor or node.keywords.get("device") is not None:
+        return node.keywords
+    return {**node.keywords, "device": Named("device", "here")}
+
+
+def last_uses(graph: Graph) -> list[list[int]]:
     """For each node the slots that nothing behind it reads. Weights and outputs are kept."""
     kept = {slot for output in graph.outputs for slot in slots_in(output)}
     kept |= {weight.slot for weight in graph.weights}

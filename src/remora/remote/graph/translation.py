@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import torch
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 from torch.fx import Node as FxNode
 
 from remora.core.errors import CannotCapture
+from remora.remote.graph.in_place import without_writing
 from remora.remote.graph.nodes import (
     Argument,
     Graph,
@@ -38,8 +40,27 @@ _CHECKS = frozenset(
     }
 )
 """Checks of what held while tracing. Nothing that is computed depends on them."""
-_SAME = frozenset({"aten.clone.default", "aten.alias.default", "aten.detach.default"})
-"""What gives what it is given: nothing is changed in a graph, so a copy is as good."""
+_SAME = frozenset(
+    {
+        "aten.alias.default",
+        "aten.clone.default",
+        "aten.contiguous.default",
+        "aten.detach.default",
+        "aten.detach_.default",
+        "aten.lift_fresh.default",
+        "aten.lift_fresh_copy.default",
+        "aten.to.device",
+        "aten.to.dtype",
+        "aten.to.dtype_layout",
+        "aten._to_copy.default",
+    }
+)
+"""What gives what it is given, where dtype and strides are the same: nothing is changed in a graph,
+so the original is as good as a copy."""
+_DROPOUT = frozenset(
+    f"aten.{name}.default"
+    for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+)
 _RESHAPED = frozenset({"aten.view.default", "aten._unsafe_view.default"})
 """A kernel may lay out its output otherwise than the trace supposed: then a view needs a copy."""
 _NUMBERS = {
@@ -51,7 +72,9 @@ _NUMBERS = {
     torch.sym_int: "int",
     torch.sym_float: "float",
 }
+_TO_THE_END = 2**63 - 1
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+_TORCH = re.compile(r"(^|/)torch/")
 _WEIGHTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
@@ -138,9 +161,12 @@ class Translation:
         name = _operator(node)
         if name in _CHECKS or node in self._slots:
             return
-        if name in _SAME and not node.kwargs and len(node.args) == 1:
+        if _gives_its_argument(name, node):
             self._slots[node] = self._argument(node.args[0], node)
             return
+        self._add(name, node)
+
+    def _add(self, name: str, node: FxNode) -> None:
         if node.target is operator.getitem:
             raise CannotCapture(f"an item of {node.args[0]} is taken by a number that is computed")
         outputs, unpacks = self._outputs_of(node)
@@ -185,9 +211,14 @@ class Translation:
         for node, line in zip(reversed(self._nodes), reversed(self._lines), strict=True):
             if any(slot in read for slot in node.outputs):
                 read.update(slots_read(node))
-                kept.append((node, line))
+                kept.append((_with_outputs_in(node, read), line))
         self._nodes = [node for node, _ in reversed(kept)]
         self._lines = [line for _, line in reversed(kept)]
+
+
+def _with_outputs_in(node: Node, read: set[int]) -> Node:
+    outputs = tuple(slot if slot in read else None for slot in node.outputs)
+    return node if outputs == node.outputs else msgspec.structs.replace(node, outputs=outputs)
 
 
 def _operator(node: FxNode) -> str:
@@ -195,15 +226,33 @@ def _operator(node: FxNode) -> str:
     target = node.target
     if isinstance(target, torch._ops.OpOverload):
         name = str(target)
+        if name not in _SAME:
+            name = without_writing(node) or name
     else:
         name = f"number.{_NUMBERS[target]}" if target in _NUMBERS else str(target)
-    if name in _CHECKS or target is operator.getitem:
+    if name in _CHECKS or target is operator.getitem or _gives_its_argument(name, node):
         return name
     try:
         resolve(name)
     except NotAllowed as error:
         raise CannotCapture(_at(node, f"operator {name} cannot be sent")) from error
     return "aten.reshape.default" if name in _RESHAPED else name
+
+
+def _gives_its_argument(name: str, node: FxNode) -> bool:
+    if name in _DROPOUT:
+        return len(node.args) > 2 and node.args[2] is False
+    if name == "aten.slice.Tensor":
+        return node.args[2:] == (0, _TO_THE_END)
+    # A copy of what is expanded or cut out lies differently, and may be viewed as it may not.
+    return name in _SAME and _laid_out(node) == _laid_out(node.args[0])
+
+
+def _laid_out(node: Any) -> tuple[object, ...]:
+    value = node.meta["val"] if isinstance(node, FxNode) else None
+    if not isinstance(value, torch.Tensor):
+        return (node,)
+    return value.dtype, str(tuple(value.shape)), str(value.stride())
 
 
 def _refuse_changes(exported: torch.export.ExportedProgram) -> None:
@@ -227,7 +276,7 @@ def _at(node: FxNode, what: str) -> str:
 def _line(node: FxNode) -> str:
     """The innermost line outside torch's own code that ``node`` comes from."""
     frames: Iterable[tuple[str, str, str]] = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [(file, line, name) for file, line, name in frames if "/torch/" not in file]
+    own = [(file, line, name) for file, line, name in frames if not _TORCH.search(file)]
     return f"{own[-1][0]}:{own[-1][1]} in {own[-1][2]}" if own else ""
 
 

@@ -49,7 +49,7 @@ def decode(encoded: bytes | memoryview, limits: GraphLimits) -> Graph:
         raise Refused(f"a graph of {len(encoded)} bytes; at most {limits.encoded_bytes} are taken")
     try:
         graph = msgspec.msgpack.decode(encoded, type=Graph)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refused(f"this is no graph: {error}") from error
     validate(graph, limits)
     return graph
@@ -142,7 +142,10 @@ def _check_signature(index: int, node: Node) -> None:
     unknown = [name for name in node.keywords if name not in names]
     if len(node.arguments) > len(names) or unknown:
         raise Refused(f"node {index}: {node.operator} takes no such arguments {unknown[:3]}")
-    if node.unpacks != _returns_several(known):
+    several = len(known.returns) != 1
+    if node.unpacks != _returns_several(known) or (
+        several and len(node.outputs) != len(known.returns)
+    ):
         raise Refused(f"node {index}: {node.operator} returns another number of values")
 
 

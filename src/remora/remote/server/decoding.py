@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 
-from remora.remote.graph.decoder import mask_of
 from remora.remote.server.models import Model
 from remora.remote.server.sessions import Session
 
@@ -18,8 +17,10 @@ def read(session: Session, tokens: torch.Tensor) -> torch.Tensor:
     """
     model, count = session.model, tokens.shape[1]
     positions = torch.arange(session.length, session.length + count, device=tokens.device)[None]
-    mask = mask_of(count, session.length, model.state_dtype).to(tokens.device)
-    logits, *state = model.program.run([tokens, positions, mask, *session.state])
+    mask = model.mask_for(count, session.length, torch.zeros_like(tokens[:, 0]))
+    model.plan_step(1, count, session.length)
+    inputs = [tokens, positions, mask, *session.context, *session.state]
+    logits, *state = model.program.run(inputs)
     session.state = state
     session.length += count
     behind: torch.Tensor = logits
@@ -38,6 +39,7 @@ class Batch:
         self.model = model
         self._sessions: list[Session] = []
         self._state: list[torch.Tensor] = []
+        self._context: list[torch.Tensor] = []
         self._pads: torch.Tensor = torch.empty(0)
 
     def step(self, sessions: Sequence[Session]) -> list[int]:
@@ -61,7 +63,7 @@ class Batch:
                     tensor[index : index + 1, :, tensor.shape[2] - session.length :].clone()
                     for tensor in self._state
                 ]
-        self._sessions, self._state = [], []
+        self._sessions, self._state, self._context = [], [], []
 
     def _join(self, sessions: Sequence[Session]) -> None:
         longest = max(session.length for session in sessions)
@@ -70,6 +72,9 @@ class Batch:
             torch.cat([_padded(session.state[index], longest) for session in sessions])
             for index in range(len(sessions[0].state))
         ]
+        self._context = [
+            torch.cat(each) for each in zip(*(s.context for s in sessions), strict=True)
+        ]
         device = self._state[0].device
         self._pads = torch.tensor([longest - s.length for s in sessions], device=device)
         for session in sessions:
@@ -77,13 +82,13 @@ class Batch:
 
     def _decode_all(self) -> list[int]:
         sessions, held = self._sessions, self._state[0].shape[2]
-        device, dtype = self._pads.device, self.model.state_dtype
+        device = self._pads.device
         tokens = torch.tensor([[session.unread] for session in sessions], device=device)
         positions = torch.tensor([[session.length] for session in sessions], device=device)
-        masked = torch.arange(held + 1, device=device) < self._pads[:, None]
-        mask = torch.zeros(len(sessions), 1, 1, held + 1, dtype=dtype, device=device)
-        mask.masked_fill_(masked[:, None, None], torch.finfo(dtype).min)
-        logits, *self._state = self.model.program.run([tokens, positions, mask, *self._state])
+        mask = self.model.mask_for(1, held, self._pads)
+        self.model.plan_step(len(sessions), 1, held)
+        inputs = [tokens, positions, mask, *self._context, *self._state]
+        logits, *self._state = self.model.program.run(inputs)
         for session in sessions:
             session.length += 1
         tokens_after: list[int] = logits[:, -1].argmax(-1).tolist()

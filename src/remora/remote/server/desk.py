@@ -112,7 +112,9 @@ class Desk:
     @_handle.register
     def _(self, message: Load, arrived: Arrived) -> Reply | None:
         (graph,) = _tensors(arrived, 1)
-        model = self._house.models.load(bytes(tensor_bytes(graph)), decoder=message.decoder)
+        model = self._house.models.load(
+            bytes(tensor_bytes(graph)), decoder=message.decoder, positions=message.positions
+        )
         self._models.setdefault(model.name, []).append(model)
         return Loaded(model.name)
 
@@ -137,7 +139,7 @@ class Desk:
 
     @_handle.register
     def _(self, message: Open, arrived: Arrived) -> Reply | None:
-        session = self._house.sessions.open(self, self._model(message.model))
+        session = self._house.sessions.open(self, self._model(message.model), arrived.tensors)
         return Opened(session.name, self._house.sessions.lease_s)
 
     @_handle.register

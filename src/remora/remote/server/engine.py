@@ -172,7 +172,8 @@ class Engine:
         session, begun_ns = work.session, self._clock.wall_ns()
         chunk = work.tokens[:, work.begun : work.begun + self._chunk].to(self._device)
         self._apart(session)
-        self._sessions.room_for(session, chunk.shape[1])
+        # For all of it: what cannot be read to its end is refused before its first token.
+        self._sessions.room_for(session, work.tokens.shape[1] - work.begun)
         logits = read(session, chunk)
         work.begun += chunk.shape[1]
         work.execute_ns += self._clock.wall_ns() - begun_ns
@@ -190,12 +191,10 @@ class Engine:
         given = [work for work in works if work.session.ready is not None]
         for work in given:
             self._give(work, work.session.ready or 0, Profile())
-        works = [work for work in works if work not in given]
+        works = [work for work in works if work not in given and self._has_room(work)]
         if not works:
             return
         begun_ns = self._clock.wall_ns()
-        for work in works:
-            self._sessions.room_for(work.session, 1)
         tokens = self._step(self._batches.setdefault(model, Batch(model)), works)
         execute_ns = self._clock.wall_ns() - begun_ns
         for work, token in zip(works, tokens, strict=True):
@@ -205,6 +204,15 @@ class Engine:
             work.session.served += 1
             queue_ns = begun_ns - work.asked_ns
             self._give(work, token, Profile(0, queue_ns, execute_ns=execute_ns, batch=len(works)))
+
+    def _has_room(self, work: GenerateWork) -> bool:
+        """Whether one more token fits; where not, it is refused, and those beside it go on."""
+        try:
+            self._sessions.room_for(work.session, 1)
+        except Refused as error:
+            self._fail(work, error)
+            return False
+        return True
 
     def _step(self, batch: Batch, works: list[GenerateWork]) -> Sequence[int | Exception]:
         """The next token of each; where they fail together, each alone, to find which does."""

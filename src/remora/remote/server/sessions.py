@@ -11,6 +11,8 @@ import torch
 from remora.core.clock import Clock
 from remora.core.errors import BadValue, Refused, SessionLost
 from remora.core.units import format_bytes
+from remora.remote.graph.decoder import context_in
+from remora.remote.graph.plan import check_inputs
 from remora.remote.server.models import Model
 
 
@@ -21,8 +23,17 @@ class Session:
     when the one after it is wanted, or before more of the client's.
     """
 
-    def __init__(self, name: str, owner: object, model: Model, state: list[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        name: str,
+        owner: object,
+        model: Model,
+        state: list[torch.Tensor],
+        context: Sequence[torch.Tensor] = (),
+    ) -> None:
         self.name, self.owner, self.model, self.state = name, owner, model, state
+        self.context = context
+        """What the model is given beside the state at every token, and does not change."""
         self.length = 0
         """Tokens that the state holds."""
         self.ready: int | None = None
@@ -50,8 +61,9 @@ class Session:
 
     @property
     def state_bytes(self) -> int:
-        """What its state takes."""
-        return self.length * self.model.token_bytes
+        """What its state and context take."""
+        context_bytes = sum(tensor.nbytes for tensor in self.context)
+        return self.length * self.model.token_bytes + context_bytes
 
 
 class Sessions:
@@ -80,17 +92,26 @@ class Sessions:
         with self._guard:
             return sum(session.state_bytes for session in self._sessions.values())
 
-    def open(self, owner: object, model: Model) -> Session:
+    def open(self, owner: object, model: Model, context: Sequence[torch.Tensor] = ()) -> Session:
         """A new session, empty. Its name cannot be guessed.
 
+        Args:
+            context: one sequence each of what the model is given beside tokens and state.
+
         Raises:
-            Refused: there are as many as there may be, or the model has no sessions.
+            Refused: there are as many as there may be, the model has no sessions, or the context
+                is not what it takes or does not fit.
         """
         if not model.decoder:
             raise Refused("this model was loaded without sessions; load it as a decoder")
+        check_inputs(context_in(model.graph), context)
+        if any(tensor.shape[0] != 1 for tensor in context):
+            raise Refused("a session is one sequence: its context has a batch of 1")
         self.drop_expired()
+        self._check_room(sum(tensor.nbytes for tensor in context), "this context")
         state = [tensor.to(self._device) for tensor in model.no_state()]
-        session = Session(secrets.token_urlsafe(12), owner, model, state)
+        held = [tensor.to(self._device) for tensor in context]
+        session = Session(secrets.token_urlsafe(12), owner, model, state, held)
         session.used_ns = self._clock.wall_ns()
         with self._guard:
             if len(self._sessions) >= self._most:
@@ -134,10 +155,18 @@ class Sessions:
         Raises:
             Refused: they do not.
         """
-        needed = tokens * session.model.token_bytes
+        most = session.model.positions
+        if most and session.length + tokens > most:
+            raise Refused(
+                f"this model reads {most} tokens at most: the session has {session.length}, and "
+                f"{tokens} more are to come; begin another session with the latest part of the text"
+            )
+        self._check_room(tokens * session.model.token_bytes, f"{tokens} tokens more")
+
+    def _check_room(self, needed: int, what: str) -> None:
         if self.held_bytes + needed > self._limit:
             raise Refused(
-                f"no room for {tokens} tokens more ({format_bytes(needed)}): all sessions may take "
+                f"no room for {what} ({format_bytes(needed)}): all sessions may take "
                 f"{format_bytes(self._limit)}; close one, or start the server with more"
             )
 
