@@ -64,7 +64,8 @@ def is_mention(command: str) -> bool:
     """``remora bench``, ``remora checkpoint verify``: a command by its name alone."""
     return (
         re.fullmatch(
-            r"run|serve|learn|check|bench|report|compare|(checkpoint|invariants)( [a-z]+( --[a-z]+)?)?",
+            r"run|serve|learn|check|bench|report|compare|"
+            r"(checkpoint|invariants)( [a-z]+( --[a-z]+)?)?",
             command,
         )
         is not None

@@ -200,9 +200,14 @@ def _conduct(folder: Folder, request: Request, only: list[str]) -> None:
 
 def _report(folder: Folder) -> None:
     from remora.cli.report import write_report
+    from remora.experiments import registry
 
     analysis = write_report(folder)
+    broken = registry.broken_promises(analysis.plan.experiment, analysis)
+    for sentence in broken:
+        print(f"remora: this run cannot be believed: {sentence}", file=sys.stderr)
     nothing = [cell.arm.name for cell in analysis.cells if not cell.trials]
     if nothing:
         print(f"remora: nothing was measured of {', '.join(nothing)}", file=sys.stderr)
+    if nothing or broken:
         raise typer.Exit(1)

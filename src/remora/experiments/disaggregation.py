@@ -40,6 +40,8 @@ _SYSTEMS: tuple[Chosen, ...] = (
     ("remote", STATE_STAYS),
     ("remote", SELECTED),
     ("remote", {}),
+    ("captured", {}),
+    ("torch-rpc", {}),
 )
 
 DESIGN = Design(

@@ -18,6 +18,7 @@ from remora.lab.design import Design
 
 if TYPE_CHECKING:
     from remora.lab.report.figures import Figure
+    from remora.lab.results import Analysis
 
 _ALL = (
     quick.DESIGN,
@@ -54,3 +55,12 @@ def figures(name: str) -> tuple[Figure, ...]:
 
         return (check_overhead_report.figure(),)
     return ()
+
+
+def broken_promises(name: str, analysis: Analysis) -> list[str]:
+    """What a run of the experiment ``name`` must hold to and does not, in sentences."""
+    if name == disaggregation.DESIGN.name:
+        from remora.experiments import honesty
+
+        return honesty.broken(analysis)
+    return []

@@ -100,7 +100,7 @@ class Count(Message, frozen=True, tag=9):
 
 
 class Echo(Message, frozen=True, tag=10):
-    """The tensors come back as they are. → :class:`Done`."""
+    """The tensors come back as they are. → :class:`Done`, with when the request came."""
 
 
 class Unload(Message, frozen=True, tag=11):
@@ -126,8 +126,10 @@ class Rewind(Message, frozen=True, tag=12):
 class Profile(msgspec.Struct, frozen=True, array_like=True):
     """Where a request spent its time on the server, in nanoseconds."""
 
+    received_ns: int = 0
+    """When its last byte had come, on the server's clock."""
     receive_ns: int = 0
-    """From its first byte to its last."""
+    """From its first byte to that."""
     queue_ns: int = 0
     plan_ns: int = 0
     """Finding the model and checking shapes and sizes."""
@@ -137,6 +139,8 @@ class Profile(msgspec.Struct, frozen=True, array_like=True):
     output_ns: int = 0
     """Selecting what is wanted and bringing it to the host."""
     cleanup_ns: int = 0
+    answered_ns: int = 0
+    """When the answer was handed to who sends it, on the server's clock."""
     batch: int = 1
     """How many sequences shared the execution."""
 

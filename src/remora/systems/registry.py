@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from remora.core.errors import BadValue, UnknownName
 from remora.core.plugins import Registry
+from remora.systems.captured import Captured
 from remora.systems.checkfreq_like import CheckfreqLike
 from remora.systems.contract import Option, System
 from remora.systems.dcp_async import DcpAsync, DcpAsyncProcess
@@ -42,7 +43,8 @@ _BUILTIN = (
     *(RemoraRecord, RemoraCheck, Traincheck),
     *(TorchSaveNoSync, TorchSave, SafetensorsSave, DcpSave, DcpAsync, DcpAsyncProcess),
     *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
-    *(RemoraCheckpoint, RemoraRemote, TorchRpc),
+    RemoraCheckpoint,
+    *(Captured, RemoraRemote, TorchRpc),
 )
 _REGISTRY: Registry[type[System]] = Registry(
     "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept

@@ -13,10 +13,9 @@ import torch
 from remora.core.errors import BadValue
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.server import RemoteServer, connect
-from remora.remote.client.session import RemoteSession
-from remora.remote.messages import Wanted
 from remora.systems.contract import Moved, Ride, System
-from remora.systems.remote_calls import Keeps, Reader, RemoteModule
+from remora.systems.remote_calls import CalledModule, Keeps, Reader, RemoteGraph
+from remora.systems.remote_decoding import Decoding, DecodingHere, DecodingThere
 from remora.systems.remote_process import ServerProcess
 from remora.workloads.contract import Outcome, Session
 from remora.workloads.language.decoding import DecodeSession
@@ -68,7 +67,12 @@ class _CallRide(RemoteRide):
     ) -> None:
         super().__init__(session, server, remote)
         self._module = session.model
-        session.model = RemoteModule(remote, session.model, keeps)  # type: ignore[assignment]
+        session.model = CalledModule(  # type: ignore[assignment]
+            session.model,
+            lambda captured: RemoteGraph(remote, captured, keeps),
+            keeps,
+            RemoteModel(remote, session.model),
+        )
 
     def close(self) -> None:
         self.session.model = self._module
@@ -76,7 +80,7 @@ class _CallRide(RemoteRide):
 
 
 class _DecodeRide(RemoteRide):
-    """Greedy decoding behind a prompt, and back to the prompt, as the session does it."""
+    """Greedy decoding, in a session there or with a graph there."""
 
     session: DecodeSession
 
@@ -84,48 +88,19 @@ class _DecodeRide(RemoteRide):
         self, session: DecodeSession, server: ServerProcess, remote: RemoteServer, keeps: Keeps
     ) -> None:
         super().__init__(session, server, remote)
-        self._keeps = keeps
-        self._prompt = session.prompt.cpu()
-        self._length = self._prompt.shape[1]
-        self._held: RemoteSession | None = None
-        self._reader: Reader | None = None
+        self._decoding: Decoding
         if keeps.state == "kept":
-            self._held = RemoteModel(remote, session.model).session()
-            self._held.prefill(self._prompt)
-            self._first = next(self._held.generate(1))
+            held = RemoteModel(remote, session.model).session()
+            self._decoding = DecodingThere(held, session.prompt, keeps)
         else:
-            self._reader = Reader(remote, session.model, keeps)
-            token = self._reader.read(self._prompt, Wanted("token"))
-            self._first = int(token)
+            reader = Reader(
+                session.model, lambda captured: RemoteGraph(remote, captured, keeps), keeps
+            )
+            self._decoding = DecodingHere(reader, session.prompt)
         self.ready()
 
     def step(self) -> Outcome:
-        if self._held is not None:
-            return Outcome(torch.tensor([self._decoded_there(self._held)]))
-        return Outcome(torch.tensor([self._decoded_here()]))
-
-    def _decoded_there(self, held: RemoteSession) -> list[int]:
-        held.rewind(self._length + 1)
-        count = self.session.new_tokens
-        if self._keeps.selected and self._keeps.streamed:
-            return list(held.generate(count))
-        if self._keeps.selected:
-            return [next(held.generate(1)) for _ in range(count)]
-        tokens: list[int] = []
-        for _ in range(count):
-            (logits,) = held.read(tokens[-1:] or None, Wanted())
-            tokens.append(int(logits.argmax()))
-        return tokens
-
-    def _decoded_here(self) -> list[int]:
-        reader = self._reader
-        if reader is None:
-            raise BadValue("this way of decoding keeps no state on the server")
-        reader.forget(self._length)
-        tokens = [self._first]
-        for _ in range(self.session.new_tokens):
-            tokens.append(int(reader.read(torch.tensor([tokens[-1:]]), Wanted("token"))))
-        return tokens[1:]
+        return Outcome(torch.tensor([self._decoding.decode(self.session.new_tokens)]))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ program, so that only the difference is measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.utils import _pytree as pytree
@@ -21,8 +21,10 @@ from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured, capture
 from remora.remote.graph.decoder import capture_decoder, no_state, state_in
 from remora.remote.graph.masks import mask_for
+from remora.remote.graph.program import Program
 from remora.remote.graph.variants import weights_as_inputs
 from remora.remote.messages import Run, Unload, Wanted
+from remora.remote.server.outputs import select
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,30 @@ class Keeps:
     """Whether only what is wanted of an output comes back."""
     streamed: bool = True
     """Whether tokens come one after another without being asked for each."""
+
+
+class Runs(Protocol):
+    """A captured graph that can be run, wherever that is."""
+
+    captured: Captured
+
+    def run(self, inputs: Sequence[torch.Tensor], *wanted: Wanted) -> list[torch.Tensor]:
+        """The outputs for ``inputs``, or what is wanted of each."""
+        ...
+
+
+GraphOf = Callable[[Captured], Runs]
+
+
+class GraphHere:
+    """A captured graph run in this process: what running it elsewhere is to be compared with."""
+
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+        self._program = Program(captured.graph, captured.tensors, torch.device("cpu"))
+
+    def run(self, inputs: Sequence[torch.Tensor], *wanted: Wanted) -> list[torch.Tensor]:
+        return select(self._program.run(inputs), wanted)
 
 
 class RemoteGraph:
@@ -64,14 +90,23 @@ class RemoteGraph:
         return arrived.tensors
 
 
-class RemoteModule:
-    """A module whose calls go to a server, each as a whole."""
+class CalledModule:
+    """Stands where a session's model was: each call is a run of its graph.
 
-    def __init__(self, server: RemoteServer, module: torch.nn.Module, keeps: Keeps) -> None:
-        self._server, self._module, self._keeps = server, module, keeps
-        self._graph: RemoteGraph | None = None
+    Args:
+        there: the model on a server, where it keeps what a prompt has left behind.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        graph_of: GraphOf,
+        keeps: Keeps,
+        there: RemoteModel | None = None,
+    ) -> None:
+        self._module, self._graph_of, self._keeps, self._there = module, graph_of, keeps, there
+        self._graph: Runs | None = None
         self._reader: Reader | None = None
-        self._model: RemoteModel | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("use_cache"):
@@ -79,22 +114,20 @@ class RemoteModule:
         call, tensors = Call.of(args, kwargs)
         if self._graph is None:
             captured = capture(self._module, *call.made_of(tensors), dims=[{} for _ in tensors])
-            self._graph = RemoteGraph(self._server, captured, self._keeps)
+            self._graph = self._graph_of(captured)
         outputs = self._graph.run(tensors)
         return pytree.tree_unflatten(outputs, self._graph.captured.outputs)
 
     def _prompt_read(self, ids: torch.Tensor) -> torch.Tensor:
         """The logits behind the last of ``ids`` (1, tokens); what was read stays or comes back."""
-        if self._keeps.state != "kept":
-            if self._reader is None:
-                self._reader = Reader(self._server, self._module, self._keeps)
-            self._reader.forget(0)
-            return self._reader.read(ids, Wanted("last"))
-        if self._model is None:
-            self._model = RemoteModel(self._server, self._module)
-        with self._model.session() as session:
-            (logits,) = session.read(ids, Wanted("last"))
-            return logits
+        if self._there is not None and self._keeps.state == "kept":
+            with self._there.session() as session:
+                (logits,) = session.read(ids, Wanted("last"))
+                return logits
+        if self._reader is None:
+            self._reader = Reader(self._module, self._graph_of, self._keeps)
+        self._reader.forget(0)
+        return self._reader.read(ids, Wanted("last"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
@@ -107,12 +140,12 @@ class Read(NamedTuple):
 
 
 class Reader:
-    """A language model on a server: reads tokens, gives the token or the logits behind them."""
+    """A language model's graph: reads tokens, gives the token or the logits behind them."""
 
-    def __init__(self, server: RemoteServer, model: torch.nn.Module, keeps: Keeps) -> None:
-        self._server, self._keeps = server, keeps
+    def __init__(self, model: torch.nn.Module, graph_of: GraphOf, keeps: Keeps) -> None:
+        self._keeps = keeps
         self._decoder = capture_decoder(model).captured
-        self._graph = RemoteGraph(server, self._decoder, keeps)
+        self._graph = graph_of(self._decoder)
         self._states = state_in(self._decoder.graph)
         self._tokens = torch.empty(1, 0, dtype=torch.int64)
         self._state = self._no_state()

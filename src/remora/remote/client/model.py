@@ -12,12 +12,13 @@ from torch.utils import _pytree as pytree
 from remora.core.errors import BadValue, Refused, ServerLost
 from remora.remote.client.errors import CallFailed
 from remora.remote.client.placed import Placed
+from remora.remote.client.profile import CallProfile, call_profile
 from remora.remote.client.session import RemoteSession
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured, capture, varying
 from remora.remote.graph.decoder import capture_decoder
-from remora.remote.messages import Profile, Run, Wanted
-from remora.remote.wire.arrived import Arrived
+from remora.remote.messages import Run, Wanted
+from remora.remote.wire.arrived import Arrived, Sent
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
@@ -62,13 +63,16 @@ class RemoteModel:
         call, tensors = Call.of(args, kwargs or {})
         return self._run(self._graph(call, tensors), tensors, wanted)
 
-    def profiled(self, *args: Any, **kwargs: Any) -> tuple[Any, Profile]:
-        """As calling it, with where the server spent its time."""
+    def profiled(self, *args: Any, **kwargs: Any) -> tuple[Any, CallProfile]:
+        """As calling it, with where the call spent its time."""
+        ahead_ns, wall_ns = self.server.clock_ahead_ns(), self.server.channel.link.clock.wall_ns
+        sent: list[Sent] = []
+        begun_ns = wall_ns()
         call, tensors = Call.of(args, kwargs)
         graph = self._graph(call, tensors)
-        arrived = self._call(graph, tensors, profiled=True)
+        arrived = self._call(graph, tensors, on_sent=sent.append, profiled=True)
         whole = pytree.tree_unflatten(_returned(graph, arrived.tensors), graph.captured.outputs)
-        return whole, arrived.message.profile
+        return whole, call_profile(begun_ns, sent[-1], arrived, wall_ns(), ahead_ns)
 
     def session(self, heard: torch.Tensor | None = None) -> RemoteSession:
         """A session with a language model: what it has read stays on the server.
@@ -132,13 +136,20 @@ class RemoteModel:
         arrived = self._call(graph, tensors, wanted=wanted)
         return arrived.tensors if wanted else _returned(graph, arrived.tensors)
 
-    def _call(self, graph: Placed, tensors: Sequence[torch.Tensor], **options: Any) -> Arrived:
+    def _call(
+        self,
+        graph: Placed,
+        tensors: Sequence[torch.Tensor],
+        *,
+        on_sent: Callable[[Sent], object] | None = None,
+        **options: Any,
+    ) -> Arrived:
         """Run it; a call changes nothing, so it may be made again over another connection."""
         channel = self.server.channel
         while True:
             try:
                 request = Run(graph.name_over(channel), **options)
-                return channel.call(request, tensors, deadline_s=self.deadline_s)
+                return channel.call(request, tensors, deadline_s=self.deadline_s, on_sent=on_sent)
             except ServerLost as error:
                 channel = self.server.renewed(channel, error)
             except CallFailed as error:

@@ -15,12 +15,14 @@ from remora.core.errors import BadValue, ServerLost
 from remora.core.token import read_token
 from remora.remote.client.errors import as_error
 from remora.remote.client.model import RemoteModel
+from remora.remote.client.profile import ahead_of
 from remora.remote.messages import Count, Echo, Reply, is_last
 from remora.remote.wire.channel import Channel
 from remora.remote.wire.connect import connect as connect_link
 from remora.remote.wire.counted import Counted
 from remora.remote.wire.limits import Limits
 
+_ECHOES = 5
 _FIRST_PAUSE_S = 0.05
 """Between two attempts to connect again; doubled each time, up to a second."""
 
@@ -78,6 +80,16 @@ class RemoteServer:
     def echo(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """``tensors``, back from the server."""
         return self.channel.call(Echo(), tensors).tensors
+
+    def clock_ahead_ns(self) -> int:
+        """How far the server's clock is ahead of the one here, by the quickest of a few echoes."""
+        clock = self.channel.link.clock
+        echoes = []
+        for _ in range(_ECHOES):
+            asked_ns = clock.wall_ns()
+            arrived = self.channel.call(Echo())
+            echoes.append(ahead_of(asked_ns, arrived.message.profile, arrived.ended_ns))
+        return min(echoes)[1]
 
     def counts(self) -> Mapping[str, int]:
         """What the server holds, and the bytes that crossed this connection as it counted them."""

@@ -24,6 +24,7 @@ from remora.remote.messages import (
     Open,
     Opened,
     Prefill,
+    Profile,
     Reply,
     Rewind,
     Run,
@@ -90,7 +91,7 @@ class Desk:
 
     @_handle.register
     def _(self, message: Echo, arrived: Arrived) -> Reply | None:
-        return Done()
+        return Done(Profile(received_ns=arrived.ended_ns, answered_ns=self._house.clock.wall_ns()))
 
     @_handle.register
     def _(self, message: Count, arrived: Arrived) -> Reply | None:
@@ -230,7 +231,7 @@ class Desk:
                 self._works.pop(request, None)
             self._outbox.put(request, reply, tensors)
 
-        work = made(answer, self._house.clock.wall_ns(), arrived.ended_ns - arrived.begun_ns)
+        work = made(answer, arrived.ended_ns, arrived.ended_ns - arrived.begun_ns)
         self._works[request] = work
         self._house.engine.submit(work)
 

@@ -27,6 +27,9 @@ from remora.remote.server.outputs import select
 from remora.remote.server.sessions import Session, Sessions
 from remora.remote.server.work import AnyWork, CallWork, GenerateWork, PrefillWork, RewindWork, Work
 
+IDLE_S = 1.0
+"""How often an idle server looks for sessions whose lease has run out."""
+
 
 class Engine:
     """Computes what is submitted, in a thread of its own, until it is closed.
@@ -101,7 +104,8 @@ class Engine:
         while True:
             with self._changed:
                 while not self.waiting and not self._closed:
-                    self._changed.wait()
+                    self._changed.wait(IDLE_S)
+                    self._sessions.drop_expired()
                 if self._closed:
                     return
             self._turn()
@@ -157,14 +161,17 @@ class Engine:
         selected_ns = self._clock.wall_ns()
         del inputs, outputs
         work.tensors = []
+        done_ns = self._clock.wall_ns()
         profile = Profile(
+            received_ns=work.asked_ns,
             receive_ns=work.receive_ns,
             queue_ns=begun_ns - work.asked_ns,
             plan_ns=planned_ns - begun_ns,
             placement_ns=placed_ns - planned_ns,
             execute_ns=executed_ns - placed_ns,
             output_ns=selected_ns - executed_ns,
-            cleanup_ns=self._clock.wall_ns() - selected_ns,
+            cleanup_ns=done_ns - selected_ns,
+            answered_ns=done_ns,
         )
         work.answer(Ran(profile if work.profiled else None), selected)
 
@@ -183,9 +190,18 @@ class Engine:
         session.ready, session.unread = likeliest(logits), None
         self._prompts.remove(work)
         self._sessions.rest(session)
-        waited_ns = self._clock.wall_ns() - work.asked_ns - work.execute_ns
-        profile = Profile(work.receive_ns, waited_ns, execute_ns=work.execute_ns)
+        profile = self._read_profile(work)
         work.answer(Done(profile if work.profiled else None), select([logits], [work.wanted]))
+
+    def _read_profile(self, work: PrefillWork) -> Profile:
+        done_ns = self._clock.wall_ns()
+        return Profile(
+            received_ns=work.asked_ns,
+            receive_ns=work.receive_ns,
+            queue_ns=done_ns - work.asked_ns - work.execute_ns,
+            execute_ns=work.execute_ns,
+            answered_ns=done_ns,
+        )
 
     def _decode(self, model: Model, works: list[GenerateWork]) -> None:
         given = [work for work in works if work.session.ready is not None]
@@ -202,8 +218,10 @@ class Engine:
                 self._fail(work, token)
                 continue
             work.session.served += 1
-            queue_ns = begun_ns - work.asked_ns
-            self._give(work, token, Profile(0, queue_ns, execute_ns=execute_ns, batch=len(works)))
+            profile = Profile(
+                queue_ns=begun_ns - work.asked_ns, execute_ns=execute_ns, batch=len(works)
+            )
+            self._give(work, token, profile)
 
     def _has_room(self, work: GenerateWork) -> bool:
         """Whether one more token fits; where not, it is refused, and those beside it go on."""

@@ -21,8 +21,9 @@ class Work:
 
     answer: Answer
     asked_ns: int
-    """When it was put in the queue."""
+    """When it had come; of a later token, when the one before it was given."""
     receive_ns: int
+    """From its first byte to its last."""
     profiled: bool
     cancelled: bool = field(default=False, kw_only=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from remora.core.errors import DeadlineExceeded, LinkLost, RemoteError, ServerLost
-from remora.remote.wire.arrived import Arrived, Cancelled
+from remora.remote.wire.arrived import Arrived, Cancelled, Sent
 from remora.remote.wire.frames import NUMBERS
 from remora.remote.wire.link import Link
 
@@ -76,8 +76,9 @@ class Channel:
         tensors: Sequence[torch.Tensor] = (),
         *,
         deadline_s: float | None = None,
+        on_sent: Callable[[Sent], object] | None = None,
     ) -> Arrived:
-        """Send one message and wait for its one answer.
+        """Send one message and wait for its one answer; ``on_sent`` is told when it has gone.
 
         Raises:
             ServerLost: the connection ended, or the server has been silent for too long.
@@ -86,7 +87,7 @@ class Channel:
         """
         waiter = self._waiter()
         try:
-            until_ns = self._send(waiter, message, tensors, deadline_s)
+            until_ns = self._send(waiter, message, tensors, deadline_s, on_sent)
             return self._answer(waiter, until_ns)
         except (DeadlineExceeded, KeyboardInterrupt):
             self.link.cancel(waiter.request)
@@ -163,14 +164,17 @@ class Channel:
         message: Any,
         tensors: Sequence[torch.Tensor],
         deadline_s: float | None,
+        on_sent: Callable[[Sent], object] | None = None,
     ) -> int | None:
         until_ns = None
         if deadline_s is not None:
             until_ns = self.link.clock.wall_ns() + round(deadline_s * 1e9)
         try:
-            self.link.send(waiter.request, message, tensors, until_ns=until_ns)
+            sent = self.link.send(waiter.request, message, tensors, until_ns=until_ns)
         except LinkLost as error:
             raise self._server_lost(self._lose(str(error))) from error
+        if on_sent is not None:
+            on_sent(sent)
         return until_ns
 
     def _answer(self, waiter: Waiter, until_ns: int | None) -> Arrived:

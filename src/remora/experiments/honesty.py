@@ -1,0 +1,88 @@
+"""What a comparison of remote systems must hold to, or its run has failed: the honesty gates.
+
+Published comparisons of this kind have credited a row with work that it did not do, shown numbers
+for rows that never ran, and had rows that were to be remote move nothing. Each of these is looked
+for here, and a run in which one is found ends with exit code 1, whatever its report says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from remora.lab.results import Analysis, Cell, Comparison
+
+REMOTE = frozenset({"remote", "torch-rpc"})
+"""Systems whose model is in another process."""
+LOCAL_GRAPH = "captured"
+"""The system that explains a remote row that is faster than native: its graph, run here."""
+_OURS = "remote"
+
+
+def broken(analysis: Analysis) -> list[str]:
+    """What does not hold, in sentences; nothing where all does."""
+    return [
+        *_different_work(analysis),
+        *_moved_nothing(analysis),
+        *_miscounted(analysis),
+        *_faster_without_reason(analysis),
+    ]
+
+
+def _different_work(analysis: Analysis) -> Iterator[str]:
+    for one in analysis.comparisons:
+        if one.verdict == "void":
+            yield f"{one.workload}/{one.label} did other work than native: {one.equal_work}"
+
+
+def _moved_nothing(analysis: Analysis) -> Iterator[str]:
+    for cell in _measured(analysis):
+        wire = cell.costs.get("wire_mib")
+        if cell.arm.system in REMOTE and (wire is None or wire.min <= 0):
+            yield f"{cell.arm.name} is to be remote, and no byte crossed the wire in some trial"
+
+
+def _miscounted(analysis: Analysis) -> Iterator[str]:
+    """Both ends of our own wire count the same bytes; the client asks last, so it may be ahead."""
+    for cell in _measured(analysis):
+        if cell.arm.system != _OURS:
+            continue
+        sent, arrived = cell.counts.get("sent_bytes"), cell.counts.get("server_received_bytes")
+        if sent is not None and arrived is not None and abs(sent.mean - arrived.mean) > _ASKING:
+            yield (
+                f"{cell.arm.name}: this end sent {sent.mean:.0f} bytes and the server received "
+                f"{arrived.mean:.0f}"
+            )
+
+
+_ASKING = 1024
+"""Bytes that asking the server for its count takes itself."""
+
+
+def _faster_without_reason(analysis: Analysis) -> Iterator[str]:
+    for one in analysis.comparisons:
+        if one.verdict != "gains" or _system(analysis, one) not in REMOTE or one.ratio is None:
+            continue
+        graph = _of(analysis, one.workload, LOCAL_GRAPH)
+        if graph is None or graph.ratio is None or graph.ratio > one.ratio * _SLACK:
+            yield (
+                f"{one.workload}/{one.label} is faster than native ({one.ratio:.2f} ×) on the same "
+                "hardware, and its graph run here is not: nothing explains it"
+            )
+
+
+_SLACK = 1.1
+"""How much slower than the remote row its graph here may seem and still explain it."""
+
+
+def _measured(analysis: Analysis) -> Iterator[Cell]:
+    return (cell for cell in analysis.cells if cell.trials)
+
+
+def _of(analysis: Analysis, workload: str, label: str) -> Comparison | None:
+    found = (c for c in analysis.comparisons if (c.workload, c.label) == (workload, label))
+    return next(found, None)
+
+
+def _system(analysis: Analysis, comparison: Comparison) -> str:
+    key = (comparison.workload, comparison.label)
+    return next((c.arm.system for c in analysis.cells if (c.arm.workload, c.arm.label) == key), "")
