@@ -13,6 +13,7 @@ import torch
 from remora.core.errors import BadValue
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.server import RemoteServer, connect
+from remora.remote.wire.relay import Relay
 from remora.systems.contract import Moved, Ride, System
 from remora.systems.remote_calls import CalledModule, Keeps, Reader, RemoteGraph
 from remora.systems.remote_decoding import Decoding, DecodingHere, DecodingThere
@@ -23,12 +24,20 @@ from remora.workloads.language.decoding import DecodeSession
 STATES = ("kept", "returned", "recomputed")
 
 
+@dataclass(frozen=True)
+class Place:
+    """A server that is connected to, and what ends with it."""
+
+    remote: RemoteServer
+    stack: ExitStack
+
+
 class RemoteRide(Ride):
     """A session whose model is called on a server in another process of this machine."""
 
-    def __init__(self, session: Session, server: ServerProcess, remote: RemoteServer) -> None:
+    def __init__(self, session: Session, place: Place) -> None:
         super().__init__(session)
-        self._server, self.remote = server, remote
+        self.remote, self._stack = place.remote, place.stack
         self._before = self._wire_bytes()
 
     def moved(self) -> Moved:
@@ -48,8 +57,7 @@ class RemoteRide(Ride):
         }
 
     def close(self) -> None:
-        self.remote.close()
-        self._server.close()
+        self._stack.close()
 
     def ready(self) -> None:
         """The model is there: what crosses from here on is counted."""
@@ -62,11 +70,9 @@ class RemoteRide(Ride):
 class _CallRide(RemoteRide):
     """Every call of the model as a whole."""
 
-    def __init__(
-        self, session: Session, server: ServerProcess, remote: RemoteServer, keeps: Keeps
-    ) -> None:
-        super().__init__(session, server, remote)
-        self._module = session.model
+    def __init__(self, session: Session, place: Place, keeps: Keeps) -> None:
+        super().__init__(session, place)
+        self._module, remote = session.model, place.remote
         session.model = CalledModule(  # type: ignore[assignment]
             session.model,
             lambda captured: RemoteGraph(remote, captured, keeps),
@@ -84,10 +90,9 @@ class _DecodeRide(RemoteRide):
 
     session: DecodeSession
 
-    def __init__(
-        self, session: DecodeSession, server: ServerProcess, remote: RemoteServer, keeps: Keeps
-    ) -> None:
-        super().__init__(session, server, remote)
+    def __init__(self, session: DecodeSession, place: Place, keeps: Keeps) -> None:
+        super().__init__(session, place)
+        remote = place.remote
         self._decoding: Decoding
         if keeps.state == "kept":
             held = RemoteModel(remote, session.model).session()
@@ -122,19 +127,35 @@ class RemoraRemote(System):
     streamed: bool = True
     """Off: each token is asked for."""
 
+    mbit_s: float = 0.0
+    """The network between the two, in Mbit/s each way; 0: loopback as it is."""
+    delay_ms: float = 0.0
+    """How long everything takes one way; a round trip twice as long."""
+    shared: bool = False
+    """On: large tensors go through shared memory, and cross no wire."""
+
     def ride(self, session: Session, directory: Path) -> Ride:
         if self.state not in STATES:
             raise BadValue(f"state={self.state!r} is none of {', '.join(STATES)}")
+        if self.mbit_s < 0 or self.delay_ms < 0:
+            raise BadValue(f"a network of {self.mbit_s} Mbit/s and {self.delay_ms} ms; not below 0")
         keeps = Keeps(self.graph, self.weights, self.state, self.selected, self.streamed)
+        with ExitStack() as stack:
+            remote = self._connected(session, stack)
+            place = Place(remote, stack.pop_all())
+            try:
+                if isinstance(session, DecodeSession):
+                    return _DecodeRide(session, place, keeps)
+                return _CallRide(session, place, keeps)
+            except BaseException:
+                place.stack.close()
+                raise
+
+    def _connected(self, session: Session, stack: ExitStack) -> RemoteServer:
         server = ServerProcess(str(session.device), torch.get_num_threads())
-        with ExitStack() as undo:
-            undo.callback(server.close)
-            remote = connect(server.address, reconnect_s=0)
-            undo.callback(remote.close)
-            ride: Ride = (
-                _DecodeRide(session, server, remote, keeps)
-                if isinstance(session, DecodeSession)
-                else _CallRide(session, server, remote, keeps)
-            )
-            undo.pop_all()
-            return ride
+        stack.callback(server.close)
+        address = server.address
+        if self.mbit_s or self.delay_ms:
+            bits_per_s = self.mbit_s * 1e6 or None
+            address = str(stack.enter_context(Relay(address, bits_per_s, self.delay_ms)).address)
+        return stack.enter_context(connect(address, reconnect_s=0, share=self.shared))

@@ -121,6 +121,7 @@ def connect(
     certificate: Path | str | None = None,
     timeout_s: float = 5.0,
     reconnect_s: float = 10.0,
+    share: bool = True,
     limits: Limits | None = None,
 ) -> RemoteServer:
     """Connect to the server at ``address``.
@@ -133,6 +134,9 @@ def connect(
         reconnect_s: how long to try again when the connection is lost later. Calls are then made
             again, and sessions read their tokens again, so the program does not notice; 0 makes it
             an error at once.
+        share: whether large tensors may go through shared memory where the server is on this
+            machine.
+        limits: the most that one message from the server may hold.
 
     Raises:
         BadValue: an address that is none, or a file that cannot be read.
@@ -143,7 +147,9 @@ def connect(
     secret, tls = token or _token_in(token_file), _tls(certificate)
 
     def dial() -> Channel:
-        link = connect_link(where, Reply, token=secret, timeout_s=timeout_s, limits=limits, tls=tls)
+        link = connect_link(
+            where, Reply, token=secret, timeout_s=timeout_s, limits=limits, tls=tls, share=share
+        )
         return Channel(link, is_last=is_last, as_error=as_error, name=f"the server at {where}")
 
     return RemoteServer(dial, where, reconnect_s)
