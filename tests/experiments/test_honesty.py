@@ -63,10 +63,9 @@ def analysis(*cells: Cell, comparisons: tuple[Comparison, ...] = ()) -> Analysis
 
 
 def test_an_honest_run_is_believed() -> None:
-    counts = {"sent_bytes": 1000.0, "server_received_bytes": 990.0}
     assert not broken(
         analysis(
-            cell("remote", **counts),
+            cell("remote", sent_bytes=1000.0, server_received_bytes=990.0),
             cell("captured", wire=0),
             comparisons=(
                 compared("remote", 0.8, "gains"),

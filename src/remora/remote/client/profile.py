@@ -35,7 +35,8 @@ class CallProfile:
     @property
     def sum_ns(self) -> int:
         """All parts together."""
-        return sum(getattr(self, field.name) for field in fields(self)) - self.total_ns
+        parts = [int(getattr(self, field.name)) for field in fields(self)]
+        return sum(parts) - self.total_ns
 
 
 def call_profile(
