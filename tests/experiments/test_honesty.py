@@ -70,7 +70,7 @@ def test_an_honest_run_is_believed() -> None:
             comparisons=(
                 compared("remote", 0.8, "gains"),
                 compared("captured", 0.75, "gains"),
-                compared("torch-rpc", 2.0, "costs"),
+                compared("remote, weights sent", 2.0, "costs"),
             ),
         )
     )
@@ -83,7 +83,7 @@ def test_an_honest_run_is_believed() -> None:
             analysis(cell("remote"), comparisons=(compared("remote", 1.0, "void"),)),
             r"did other work than native: step 3 differs by 0\.5",
         ),
-        (analysis(cell("torch-rpc", wire=0)), "no byte crossed the wire"),
+        (analysis(cell("remote", wire=0)), "no byte crossed the wire"),
         (
             analysis(cell("remote", sent_bytes=9e6, server_received_bytes=1e6)),
             "this end sent 9000000 bytes and the server received 1000000",

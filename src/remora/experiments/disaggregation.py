@@ -41,7 +41,6 @@ _SYSTEMS: tuple[Chosen, ...] = (
     ("remote", SELECTED),
     ("remote", {}),
     ("captured", {}),
-    ("torch-rpc", {}),
 )
 
 DESIGN = Design(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from remora.lab.results import Analysis, Cell, Comparison
 
-REMOTE = frozenset({"remote", "torch-rpc"})
+REMOTE = frozenset({"remote"})
 """Systems whose model is in another process."""
 LOCAL_GRAPH = "captured"
 """The system that explains a remote row that is faster than native: its graph, run here."""

@@ -24,7 +24,6 @@ from remora.systems.remora_record import RemoraRecord
 from remora.systems.remora_remote import RemoraRemote
 from remora.systems.safetensors_save import SafetensorsSave
 from remora.systems.torch_checkpointing import TorchCheckpointing
-from remora.systems.torch_rpc import TorchRpc
 from remora.systems.torch_save import TorchSave, TorchSaveNoSync
 from remora.systems.torchsnapshot import Torchsnapshot
 from remora.systems.tracing import DispatchMode, Settrace
@@ -44,7 +43,7 @@ _BUILTIN = (
     *(TorchSaveNoSync, TorchSave, SafetensorsSave, DcpSave, DcpAsync, DcpAsyncProcess),
     *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
     RemoraCheckpoint,
-    *(Captured, RemoraRemote, TorchRpc),
+    *(Captured, RemoraRemote),
 )
 _REGISTRY: Registry[type[System]] = Registry(
     "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept
