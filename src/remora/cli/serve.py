@@ -67,11 +67,12 @@ def serve(
 
     from remora.core.token import read_token
     from remora.remote.server.server import Server
+    from remora.remote.wire.address import with_scheme
 
     if threads:
         torch.set_num_threads(threads)
     server = Server(
-        listen if "://" in listen else f"tcp://{listen}",
+        with_scheme(listen),
         _device(device),
         token=read_token(token_file).decode(errors="replace") if token_file else "",
         certificate=_certificate(cert, key),

@@ -24,20 +24,14 @@ from remora.workloads.language.decoding import DecodeSession
 STATES = ("kept", "returned", "recomputed")
 
 
-@dataclass(frozen=True)
-class Place:
-    """A server that is connected to, and what ends with it."""
-
-    remote: RemoteServer
-    stack: ExitStack
-
-
 class RemoteRide(Ride):
     """A session whose model is called on a server in another process of this machine."""
 
-    def __init__(self, session: Session, place: Place) -> None:
+    def __init__(self, session: Session, remote: RemoteServer) -> None:
         super().__init__(session)
-        self.remote, self._stack = place.remote, place.stack
+        self.remote = remote
+        self.held = ExitStack()
+        """What ends with it: the connection, the network, the server."""
         self._before = self._wire_bytes()
 
     def moved(self) -> Moved:
@@ -57,7 +51,7 @@ class RemoteRide(Ride):
         }
 
     def close(self) -> None:
-        self._stack.close()
+        self.held.close()
 
     def ready(self) -> None:
         """The model is there: what crosses from here on is counted."""
@@ -70,9 +64,9 @@ class RemoteRide(Ride):
 class _CallRide(RemoteRide):
     """Every call of the model as a whole."""
 
-    def __init__(self, session: Session, place: Place, keeps: Keeps) -> None:
-        super().__init__(session, place)
-        self._module, remote = session.model, place.remote
+    def __init__(self, session: Session, remote: RemoteServer, keeps: Keeps) -> None:
+        super().__init__(session, remote)
+        self._module = session.model
         session.model = CalledModule(  # type: ignore[assignment]
             session.model,
             lambda captured: RemoteGraph(remote, captured, keeps),
@@ -90,9 +84,8 @@ class _DecodeRide(RemoteRide):
 
     session: DecodeSession
 
-    def __init__(self, session: DecodeSession, place: Place, keeps: Keeps) -> None:
-        super().__init__(session, place)
-        remote = place.remote
+    def __init__(self, session: DecodeSession, remote: RemoteServer, keeps: Keeps) -> None:
+        super().__init__(session, remote)
         self._decoding: Decoding
         if keeps.state == "kept":
             held = RemoteModel(remote, session.model).session()
@@ -142,14 +135,13 @@ class RemoraRemote(System):
         keeps = Keeps(self.graph, self.weights, self.state, self.selected, self.streamed)
         with ExitStack() as stack:
             remote = self._connected(session, stack)
-            place = Place(remote, stack.pop_all())
-            try:
-                if isinstance(session, DecodeSession):
-                    return _DecodeRide(session, place, keeps)
-                return _CallRide(session, place, keeps)
-            except BaseException:
-                place.stack.close()
-                raise
+            ride: RemoteRide = (
+                _DecodeRide(session, remote, keeps)
+                if isinstance(session, DecodeSession)
+                else _CallRide(session, remote, keeps)
+            )
+            ride.held = stack.pop_all()
+            return ride
 
     def _connected(self, session: Session, stack: ExitStack) -> RemoteServer:
         server = ServerProcess(str(session.device), torch.get_num_threads())

@@ -18,7 +18,6 @@ class ServerProcess:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.pid = self._process.pid
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             self.close()

@@ -55,9 +55,6 @@ class Memory:
     def unacknowledged(self) -> int:
         return 0
 
-    def fileno(self) -> int:
-        return -1
-
     def shut(self) -> None: ...
 
     def close(self) -> None: ...

@@ -39,8 +39,7 @@ class RemoteModel:
         self._decoder: Placed | None = None
         self._listening: Placed | None = None
         """What makes a decoder's context out of sound, where it has one."""
-        self._stamp: object = None
-        """Which weights they are, and how often each has been changed."""
+        self._stamp = self._stamp_now()
         self._guard = threading.Lock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -124,11 +123,15 @@ class RemoteModel:
 
     def _forget_what_changed(self) -> None:
         """Graphs hold the weights as they were captured; changed ones are captured again."""
-        weights = (*self.module.parameters(), *self.module.buffers())
-        stamp = tuple([(id(weight), weight._version) for weight in weights])
+        stamp = self._stamp_now()
         if stamp != self._stamp:
-            self._stamp, self._decoder = stamp, self._decoder if self._stamp is None else None
+            self._stamp, self._decoder = stamp, None
             self._graphs.clear()
+
+    def _stamp_now(self) -> tuple[tuple[int, int], ...]:
+        """Which weights they are, and how often each has been changed."""
+        weights = (*self.module.parameters(), *self.module.buffers())
+        return tuple([(id(weight), weight._version) for weight in weights])
 
     def _run(
         self, graph: Placed, tensors: Sequence[torch.Tensor], wanted: tuple[Wanted, ...]

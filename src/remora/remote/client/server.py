@@ -17,6 +17,7 @@ from remora.remote.client.errors import as_error
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.profile import ahead_of
 from remora.remote.messages import Count, Echo, Reply, is_last
+from remora.remote.wire.address import with_scheme
 from remora.remote.wire.channel import Channel
 from remora.remote.wire.connect import connect as connect_link
 from remora.remote.wire.counted import Counted
@@ -143,7 +144,7 @@ def connect(
         ServerLost: nobody answers there.
         Refused: the server does not take this client: its token, its version.
     """
-    where = address if "://" in address else f"tcp://{address}"
+    where = with_scheme(address)
     secret, tls = token or _token_in(token_file), _tls(certificate)
 
     def dial() -> Channel:

@@ -67,7 +67,7 @@ class RemoteSession:
 
         None reads nothing but the newest token that was generated.
         """
-        self._check_open()
+        self._begin()
         tokens = torch.empty(1, 0, dtype=torch.int64) if ids is None else _as_tensor(ids)
         read: list[torch.Tensor] = self._again(lambda: self._prefill(tokens, wanted))
         self._tokens += tokens[0].tolist()
@@ -84,7 +84,7 @@ class RemoteSession:
             SessionLost: this session was closed.
             ServerLost, DeadlineExceeded: no more came.
         """
-        self._check_open()
+        self._begin()
         if count < 1:
             raise BadValue(f"generate({count}) asks for no token; ask for 1 or more")
         self.profiles = []
@@ -96,7 +96,7 @@ class RemoteSession:
         Raises:
             BadValue: there are not so many, or none would be left.
         """
-        self._check_open()
+        self._begin()
         if not 1 <= count <= len(self._tokens):
             raise BadValue(
                 f"this session has {len(self._tokens)} tokens; it cannot go back to {count}"
@@ -174,7 +174,7 @@ class RemoteSession:
             self.profiles.append(tokens.profile)
         return tokens.ids
 
-    def _check_open(self) -> None:
+    def _begin(self) -> None:
         if self._closed:
             raise SessionLost("this session is closed; open another with model.session()")
         if self._is_ahead and self._tokens:

@@ -37,7 +37,6 @@ from remora.remote.server.models import Model
 from remora.remote.server.outbox import Outbox
 from remora.remote.server.sessions import Session
 from remora.remote.server.work import (
-    Answer,
     AnyWork,
     CallWork,
     GenerateWork,
@@ -129,13 +128,7 @@ class Desk:
     @_handle.register
     def _(self, message: Run, arrived: Arrived) -> Reply | None:
         model = self._model(message.model)
-        self._submit(
-            arrived,
-            lambda answer, asked_ns, receive_ns: CallWork(
-                answer, asked_ns, receive_ns, message.profiled,
-                model, arrived.tensors, message.wanted,
-            ),
-        )  # fmt: skip
+        self._submit(arrived, CallWork, message.profiled, model, arrived.tensors, message.wanted)
         return None
 
     @_handle.register
@@ -156,13 +149,7 @@ class Desk:
         if not tokens.shape[1]:
             self._house.sessions.rest(session)
             raise BadValue("there are no tokens to read; give at least one")
-        self._submit_for(
-            session,
-            arrived,
-            lambda answer, asked_ns, receive_ns: PrefillWork(
-                answer, asked_ns, receive_ns, message.profiled, session, tokens, message.wanted
-            ),
-        )
+        self._submit_for(session, arrived, PrefillWork, message.profiled, tokens, message.wanted)
         return None
 
     @_handle.register
@@ -173,14 +160,8 @@ class Desk:
         if session.ready is None and session.unread is None:
             self._house.sessions.rest(session)
             raise BadValue("this session has read nothing yet; call prefill() first")
-        self._submit_for(
-            session,
-            arrived,
-            lambda answer, asked_ns, receive_ns: GenerateWork(
-                answer, asked_ns, receive_ns, message.profiled,
-                session, message.count, frozenset(message.stop),
-            ),
-        )  # fmt: skip
+        stop = frozenset(message.stop)
+        self._submit_for(session, arrived, GenerateWork, message.profiled, message.count, stop)
         return None
 
     @_handle.register
@@ -189,12 +170,7 @@ class Desk:
         for work in list(self._works.values()):
             if isinstance(work, PrefillWork | GenerateWork) and work.session is session:
                 self._house.engine.cancel(work)
-        self._submit(
-            arrived,
-            lambda answer, asked_ns, receive_ns: RewindWork(
-                answer, asked_ns, receive_ns, False, session, message.length, message.unread
-            ),
-        )
+        self._submit(arrived, RewindWork, False, session, message.length, message.unread)
         return None
 
     @_handle.register
@@ -223,7 +199,10 @@ class Desk:
             raise Refused("no such model was loaded over this connection; load it first")
         return models[0]
 
-    def _submit(self, arrived: Arrived, made: Callable[[Answer, int, int], AnyWork]) -> None:
+    def _submit(
+        self, arrived: Arrived, kind: Callable[..., AnyWork], profiled: bool, *what: object
+    ) -> None:
+        """Have the engine do ``kind`` of work; ``what`` is what that kind has beside the common."""
         request = arrived.request
 
         def answer(reply: Reply, tensors: Sequence[torch.Tensor]) -> None:
@@ -231,15 +210,22 @@ class Desk:
                 self._works.pop(request, None)
             self._outbox.put(request, reply, tensors)
 
-        work = made(answer, arrived.ended_ns, arrived.ended_ns - arrived.begun_ns)
+        received_ns, receive_ns = arrived.ended_ns, arrived.ended_ns - arrived.begun_ns
+        work = kind(answer, received_ns, receive_ns, profiled, *what)
         self._works[request] = work
         self._house.engine.submit(work)
 
     def _submit_for(
-        self, session: Session, arrived: Arrived, made: Callable[[Answer, int, int], AnyWork]
+        self,
+        session: Session,
+        arrived: Arrived,
+        kind: Callable[..., AnyWork],
+        profiled: bool,
+        *what: object,
     ) -> None:
+        """As :meth:`_submit`, for a session that is at work from here on."""
         try:
-            self._submit(arrived, made)
+            self._submit(arrived, kind, profiled, session, *what)
         except BaseException:
             self._house.sessions.rest(session)
             raise

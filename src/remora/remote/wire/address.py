@@ -75,6 +75,11 @@ def parse_address(text: str) -> Address:
     raise BadValue(f"{text!r} is not an address; write {EXAMPLES}")
 
 
+def with_scheme(text: str) -> str:
+    """``text``, which may leave out ``tcp://``."""
+    return text if "://" in text else f"tcp://{text}"
+
+
 def _unix(text: str, path: str) -> UnixAddress:
     if not path.startswith("/") or path == "/":
         raise BadValue(f"{text!r} names no absolute path; write 'unix:///tmp/remora.sock'")

@@ -81,8 +81,6 @@ class Link:
         self.peer = ""
         """What the other end calls itself, after a handshake."""
         self._tick_s = min(TICK_S, self.patience.heartbeat_s / 2)
-        self.reads_while_sending = True
-        """Off where whoever reads waits on :meth:`fileno`, and would not hear of what was read."""
         self.own_end, self.other_end = _ends(sock)
         """Of the connection, as this machine names them; empty for Unix sockets."""
         self._now = now_of(self.clock)
@@ -213,14 +211,6 @@ class Link:
             received.messages, sent.shared_bytes, received.shared_bytes,
         )  # fmt: skip
 
-    def can_send_now(self) -> bool:
-        """Whether something small would be sent without waiting, as far as can be told."""
-        return self._writer.is_free and self._transport.wait(0.0, reading=False, writing=True)
-
-    def fileno(self) -> int:
-        """For an event loop that waits until :meth:`receive_within` has something to read."""
-        return self._transport.fileno()
-
     def close(self) -> None:
         """End the connection; who sends or receives gets ``LinkLost``. May be called again."""
         self._fail(LinkLost("the connection was closed here"))
@@ -298,8 +288,7 @@ class Link:
 
     def _blocked(self, limit_s: float, since_ns: int) -> None:
         """A sender's bytes are not taken: read meanwhile, unless another thread does."""
-        may_read = self.reads_while_sending and self._kept_bytes < KEPT_BYTES
-        reads = may_read and self._reads.acquire(blocking=False)
+        reads = self._kept_bytes < KEPT_BYTES and self._reads.acquire(blocking=False)
         try:
             self._transport.wait(min(limit_s, self._tick_s), reading=reads, writing=True)
             if reads:

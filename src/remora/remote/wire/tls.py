@@ -110,9 +110,6 @@ class TlsTransport:
     def unacknowledged(self) -> int:
         return unacknowledged(self._socket)
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
     def shut(self) -> None:
         shut(self._socket)
 

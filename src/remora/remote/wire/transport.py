@@ -38,8 +38,6 @@ class Transport(Protocol):
         """Bytes written that the other end's machine has not acknowledged; 0 where not known."""
         ...
 
-    def fileno(self) -> int: ...
-
     def shut(self) -> None:
         """End both directions; who waits is woken."""
         ...
@@ -81,9 +79,6 @@ class PlainTransport:
 
     def unacknowledged(self) -> int:
         return unacknowledged(self._socket)
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
 
     def shut(self) -> None:
         shut(self._socket)

@@ -37,11 +37,6 @@ class Turns:
     def _came(self, small: bool) -> bool:
         return (small or not self._small) and self._turn.acquire(blocking=False)
 
-    @property
-    def are_taken(self) -> bool:
-        """Whether somebody writes just now."""
-        return self._turn.locked()
-
     def give(self) -> None:
         """The turn is over."""
         self._turn.release()

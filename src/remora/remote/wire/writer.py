@@ -135,11 +135,6 @@ class Writer:
             outgoing.stopped = True
 
     @property
-    def is_free(self) -> bool:
-        """Whether it is nobody's turn just now."""
-        return not self._turns.are_taken
-
-    @property
     def waiting(self) -> bool:
         """Whether signals, or the rest of a frame, wait for a turn."""
         return bool(self._signals or self._unwritten)
