@@ -65,7 +65,7 @@ def serve(
     """
     import torch
 
-    from remora.core.token import read_token
+    from remora.core.token import read_token_text
     from remora.remote.server.server import Server
     from remora.remote.wire.address import with_scheme
 
@@ -74,7 +74,7 @@ def serve(
     server = Server(
         with_scheme(listen),
         _device(device),
-        token=read_token(token_file).decode(errors="replace") if token_file else "",
+        token=read_token_text(token_file),
         certificate=_certificate(cert, key),
         quotas=_quotas(weights, sessions, calls, lease),
         troubled=lambda words: print(words, flush=True),

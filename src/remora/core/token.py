@@ -26,3 +26,20 @@ def read_token(file: Path) -> bytes:
             f"random ones, such as {secrets.token_hex(8)}… from `openssl rand -hex 32`"
         )
     return token
+
+
+def read_token_text(file: Path | None) -> str:
+    """As :func:`read_token`, as text; empty where there is no file.
+
+    Raises:
+        BadValue: as there, or the token is no text.
+    """
+    if file is None:
+        return ""
+    try:
+        return read_token(file).decode()
+    except UnicodeDecodeError:
+        raise BadValue(
+            f"the token in {str(file)!r} is no text in UTF-8; write printable characters, such as "
+            "those of `openssl rand -hex 32`"
+        ) from None

@@ -13,7 +13,7 @@ from remora.core.errors import BadValue, Refused, ServerLost
 from remora.remote.client.errors import CallFailed
 from remora.remote.client.placed import Placed
 from remora.remote.client.profile import CallProfile, call_profile
-from remora.remote.client.session import RemoteSession
+from remora.remote.client.session import ATTEMPTS, RemoteSession
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured, capture, varying
 from remora.remote.graph.decoder import capture_decoder
@@ -148,12 +148,15 @@ class RemoteModel:
         **options: Any,
     ) -> Arrived:
         """Run it; a call changes nothing, so it may be made again over another connection."""
-        channel = self.server.channel
+        channel, attempts = self.server.channel, ATTEMPTS
         while True:
             try:
                 request = Run(graph.name_over(channel), **options)
                 return channel.call(request, tensors, deadline_s=self.deadline_s, on_sent=on_sent)
             except ServerLost as error:
+                attempts -= 1
+                if not attempts:  # it may be this very call that ends the server
+                    raise
                 channel = self.server.renewed(channel, error)
             except CallFailed as error:
                 raise Refused(_where(error, graph.captured)) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from remora.core.errors import BadValue, ServerLost
-from remora.core.token import read_token
+from remora.core.token import read_token_text
 from remora.remote.client.errors import as_error
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.profile import ahead_of
@@ -145,7 +145,8 @@ def connect(
         Refused: the server does not take this client: its token, its version.
     """
     where = with_scheme(address)
-    secret, tls = token or _token_in(token_file), _tls(certificate)
+    secret = token or read_token_text(Path(token_file) if token_file is not None else None)
+    tls = _tls(certificate)
 
     def dial() -> Channel:
         link = connect_link(
@@ -154,12 +155,6 @@ def connect(
         return Channel(link, is_last=is_last, as_error=as_error, name=f"the server at {where}")
 
     return RemoteServer(dial, where, reconnect_s)
-
-
-def _token_in(file: Path | str | None) -> str:
-    if file is None:
-        return ""
-    return read_token(Path(file)).decode(errors="replace")
 
 
 def _tls(certificate: Path | str | None) -> ssl.SSLContext | None:

@@ -15,8 +15,8 @@ from remora.remote.messages import Close, Generate, Open, Prefill, Profile, Rewi
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
 
-_ATTEMPTS = 5
-"""How often in a row a session is made again before its loss is an error."""
+ATTEMPTS = 5
+"""How often in a row what was lost with its server is made again before that is an error."""
 
 _NOTHING = Wanted("nothing")
 
@@ -134,7 +134,7 @@ class RemoteSession:
 
     def _again(self, action: Callable[[], Any]) -> Any:
         """Do it, if need be on another session that has read the same."""
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 return action()
             except (ServerLost, SessionLost) as error:
@@ -147,7 +147,7 @@ class RemoteSession:
         if self._closed:
             raise error
         self.recoveries += 1
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
                 if isinstance(error, ServerLost):
                     self._channel = self._server.renewed(self._channel, error)
