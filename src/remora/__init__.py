@@ -6,6 +6,7 @@ torch alone:
     run_script, Job, Service, Observe       ride along with a program; watch it
     Checkpointer                            save a training's whole state, and resume from it
     connect, RemoteServer, RemoteModel, RemoteSession   run a model on a server
+    Draw, Wanted                            how tokens are drawn, what is sent back of an output
     Step, Forward, Subscription             what the taps hand to a subscriber
     Workload, Session, Outcome, Work, Footprint     the contract of a workload
     System, Ride, Moved, Requirement                the contract of a system
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from remora.remote.client.model import RemoteModel
     from remora.remote.client.server import RemoteServer, connect
     from remora.remote.client.session import RemoteSession
+    from remora.remote.messages import Draw, Wanted
     from remora.systems.contract import Moved, Requirement, Ride, System
     from remora.tap.forwards import Forward
     from remora.tap.job import Job
@@ -42,6 +44,7 @@ __all__ = [
     "BadValue",
     "Checkpointer",
     "Design",
+    "Draw",
     "Effort",
     "Footprint",
     "Forward",
@@ -63,6 +66,7 @@ __all__ = [
     "Unavailable",
     "UnknownName",
     "UserError",
+    "Wanted",
     "Work",
     "Workload",
     "__version__",
@@ -78,6 +82,7 @@ _MODULES = {
     "remote.client.model": ("RemoteModel",),
     "remote.client.server": ("RemoteServer", "connect"),
     "remote.client.session": ("RemoteSession",),
+    "remote.messages": ("Draw", "Wanted"),
     "systems.contract": ("Moved", "Requirement", "Ride", "System"),
     "tap.forwards": ("Forward",),
     "tap.job": ("Job",),

@@ -27,6 +27,18 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
     count: int = 0
 
 
+class Draw(msgspec.Struct, frozen=True, array_like=True):
+    """How the next token is drawn: among the ``top_k`` likeliest (0: all), and of those among the
+    fewest that together have a share of ``top_p``.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    """The same seed draws the same tokens behind the same text."""
+
+
 # ------------------------------------------------- what a program asks
 
 
@@ -87,6 +99,8 @@ class Generate(Message, frozen=True, tag=7):
     count: int
     stop: tuple[int, ...] = ()
     profiled: bool = False
+    draw: Draw | None = None
+    """None: the likeliest token each time."""
 
 
 class Close(Message, frozen=True, tag=8):

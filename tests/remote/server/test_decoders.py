@@ -17,7 +17,7 @@ from remora.remote.client.session import RemoteSession
 from remora.remote.graph.decoder import Decoder
 from remora.remote.graph.plan import Planner
 from remora.remote.graph.program import Program
-from remora.remote.server.decoding import Batch, likeliest, read
+from remora.remote.server.decoding import Batch, read
 from remora.remote.server.models import Model
 from remora.remote.server.sessions import Session
 
@@ -36,14 +36,14 @@ class Together:
 
     def read(self, text: Sequence[int]) -> Session:
         session = Session("", self, self.model, self.model.no_state(), self.context(text))
-        session.unread = likeliest(read(session, torch.tensor([list(text)])))
+        session.unread = int(read(session, torch.tensor([list(text)])).argmax())
         return session
 
     def decode(self, count: int) -> list[list[int]]:
         batch, tokens = Batch(self.model), [[session.unread or 0] for session in self.sessions]
         while len(tokens[0]) < count:
             for given, session, token in zip(
-                tokens, self.sessions, batch.step(self.sessions), strict=True
+                tokens, self.sessions, batch.step(self.sessions).argmax(-1).tolist(), strict=True
             ):
                 session.unread = token
                 given.append(token)

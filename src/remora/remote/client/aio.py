@@ -15,6 +15,7 @@ from remora.remote.client.model import RemoteModel
 from remora.remote.client.server import RemoteServer
 from remora.remote.client.server import connect as connect_and_wait
 from remora.remote.client.session import Ids, RemoteSession
+from remora.remote.messages import Draw
 
 _END = object()
 
@@ -73,9 +74,11 @@ class AsyncSession:
         """As :meth:`RemoteSession.prefill`."""
         await asyncio.to_thread(self._opened.prefill, ids)
 
-    async def generate(self, count: int, *, stop: Sequence[int] = ()) -> AsyncIterator[int]:
+    async def generate(
+        self, count: int, *, stop: Sequence[int] = (), draw: Draw | None = None
+    ) -> AsyncIterator[int]:
         """As :meth:`RemoteSession.generate`: ``async for token in session.generate(64)``."""
-        tokens = self._opened.generate(count, stop=stop)
+        tokens = self._opened.generate(count, stop=stop, draw=draw)
         try:
             while (token := await asyncio.to_thread(next, tokens, _END)) is not _END:
                 yield token  # type: ignore[misc]

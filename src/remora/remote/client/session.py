@@ -6,11 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
 
 from remora.core.errors import BadValue, RemoteError, ServerLost, SessionLost
 from remora.remote.client.placed import Placed
-from remora.remote.messages import Close, Generate, Open, Prefill, Profile, Rewind, Tokens, Wanted
+from remora.remote.messages import (
+    Close,
+    Draw,
+    Generate,
+    Open,
+    Prefill,
+    Profile,
+    Rewind,
+    Tokens,
+    Wanted,
+)
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
@@ -74,13 +85,23 @@ class RemoteSession:
         return read
 
     def generate(
-        self, count: int, *, stop: Sequence[int] = (), profiled: bool = False
+        self,
+        count: int,
+        *,
+        stop: Sequence[int] = (),
+        draw: Draw | None = None,
+        profiled: bool = False,
     ) -> Iterator[int]:
-        """The next ``count`` tokens, the likeliest each, as they are decoded; fewer where one of
-        ``stop`` comes, which is the last then. Leaving early ends the decoding.
+        """The next ``count`` tokens as they are decoded, fewer where one of ``stop`` comes, which
+        is the last then. Leaving early ends the decoding.
+
+        Args:
+            draw: how each is drawn; None takes the likeliest. With the same seed the same tokens
+                come, also from another server after the first was lost.
 
         Raises:
-            BadValue: nothing was read yet, or ``count`` is no number of tokens.
+            BadValue: nothing was read yet, ``count`` is no number of tokens, or ``draw`` cannot be
+                done.
             SessionLost: this session was closed.
             ServerLost, DeadlineExceeded: no more came.
         """
@@ -88,7 +109,7 @@ class RemoteSession:
         if count < 1:
             raise BadValue(f"generate({count}) asks for no token; ask for 1 or more")
         self.profiles = []
-        return self._generated(count, tuple(stop), profiled)
+        return self._generated(Generate("", count, tuple(stop), profiled, draw))
 
     def rewind(self, count: int) -> None:
         """Forget all but the first ``count`` tokens that were read or generated.
@@ -117,10 +138,10 @@ class RemoteSession:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _generated(self, count: int, stop: tuple[int, ...], profiled: bool) -> Iterator[int]:
-        self._is_ahead = True
+    def _generated(self, asked: Generate) -> Iterator[int]:
+        self._is_ahead, count = True, asked.count
         while count > 0:
-            request = Generate(self._name, count, stop, profiled)
+            request = msgspec.structs.replace(asked, session=self._name, count=count)
             try:
                 for arrived in self._channel.stream(request, deadline_s=self._deadline_s):
                     count -= len(arrived.message.ids)

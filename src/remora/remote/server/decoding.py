@@ -42,12 +42,12 @@ class Batch:
         self._context: list[torch.Tensor] = []
         self._pads: torch.Tensor = torch.empty(0)
 
-    def step(self, sessions: Sequence[Session]) -> list[int]:
-        """Read the ``unread`` token of each; returns the tokens that come after them."""
+    def step(self, sessions: Sequence[Session]) -> torch.Tensor:
+        """Read the ``unread`` token of each; gives the logits behind them (batch, vocabulary)."""
         if list(sessions) != self._sessions:
             self.part()
             if len(sessions) == 1:
-                return [_decode_alone(sessions[0])]
+                return _decode_alone(sessions[0])
             self._join(sessions)
         return self._decode_all()
 
@@ -80,7 +80,7 @@ class Batch:
         for session in sessions:
             session.state = []
 
-    def _decode_all(self) -> list[int]:
+    def _decode_all(self) -> torch.Tensor:
         sessions, held = self._sessions, self._state[0].shape[2]
         device = self._pads.device
         tokens = torch.tensor([[session.unread] for session in sessions], device=device)
@@ -91,18 +91,13 @@ class Batch:
         logits, *self._state = self.model.program.run(inputs)
         for session in sessions:
             session.length += 1
-        tokens_after: list[int] = logits[:, -1].argmax(-1).tolist()
-        return tokens_after
+        behind: torch.Tensor = logits[:, -1]
+        return behind
 
 
-def _decode_alone(session: Session) -> int:
+def _decode_alone(session: Session) -> torch.Tensor:
     unread = torch.tensor([[session.unread]], device=session.state[0].device)
-    return likeliest(read(session, unread))
-
-
-def likeliest(logits: torch.Tensor) -> int:
-    """The token that has the largest of ``logits`` (1, 1, vocabulary)."""
-    return int(logits[0, -1].argmax())
+    return read(session, unread)[:, -1]
 
 
 def _padded(state: torch.Tensor, length: int) -> torch.Tensor:

@@ -32,6 +32,7 @@ from remora.remote.messages import (
     Upload,
     is_last,
 )
+from remora.remote.server import drawing
 from remora.remote.server.house import House
 from remora.remote.server.models import Model
 from remora.remote.server.outbox import Outbox
@@ -156,12 +157,14 @@ class Desk:
     def _(self, message: Generate, arrived: Arrived) -> Reply | None:
         if message.count < 1:
             raise BadValue(f"{message.count} tokens are wanted; ask for 1 or more")
+        drawing.check(message.draw)
         session = self._house.sessions.get(message.session, self)
         if session.ready is None and session.unread is None:
             self._house.sessions.rest(session)
             raise BadValue("this session has read nothing yet; call prefill() first")
         stop = frozenset(message.stop)
-        self._submit_for(session, arrived, GenerateWork, message.profiled, message.count, stop)
+        what = (message.count, stop, message.draw)
+        self._submit_for(session, arrived, GenerateWork, message.profiled, *what)
         return None
 
     @_handle.register

@@ -21,7 +21,8 @@ from remora.core.errors import Refused, RemoraError
 from remora.remote.graph.plan import check_inputs
 from remora.remote.graph.program import NodeFailed
 from remora.remote.messages import Done, Failed, Profile, Ran, Tokens
-from remora.remote.server.decoding import Batch, likeliest, read
+from remora.remote.server.decoding import Batch, read
+from remora.remote.server.drawing import chosen
 from remora.remote.server.models import Model
 from remora.remote.server.outputs import select
 from remora.remote.server.sessions import Session, Sessions
@@ -187,7 +188,7 @@ class Engine:
         session.served += chunk.shape[1]
         if work.begun < work.tokens.shape[1]:
             return
-        session.ready, session.unread = likeliest(logits), None
+        session.ready, session.unread = logits[0, -1].clone(), None
         self._prompts.remove(work)
         self._sessions.rest(session)
         profile = self._read_profile(work)
@@ -206,7 +207,7 @@ class Engine:
     def _decode(self, model: Model, works: list[GenerateWork]) -> None:
         given = [work for work in works if work.session.ready is not None]
         for work in given:
-            self._give(work, work.session.ready or 0, Profile())
+            self._give_ready(work)
         works = [work for work in works if work not in given and self._has_room(work)]
         if not works:
             return
@@ -223,6 +224,12 @@ class Engine:
             )
             self._give(work, token, profile)
 
+    def _give_ready(self, work: GenerateWork) -> None:
+        """The token behind what was read, of whose logits are there already."""
+        if work.session.ready is not None:
+            token = chosen(work.session.ready, work.draw, work.session.length)
+            self._give(work, token, Profile())
+
     def _has_room(self, work: GenerateWork) -> bool:
         """Whether one more token fits; where not, it is refused, and those beside it go on."""
         try:
@@ -236,7 +243,7 @@ class Engine:
         """The next token of each; where they fail together, each alone, to find which does."""
         sessions = [work.session for work in works]
         try:
-            return batch.step(sessions)
+            return _chosen(batch.step(sessions), works)
         except Exception as error:  # of any kind: the graph is a stranger's
             if len(sessions) == 1:
                 return [error]
@@ -295,3 +302,12 @@ class Engine:
         node = error.node if isinstance(error, NodeFailed) else -1
         kind = type(error).__name__ if isinstance(error, RemoraError) else "Refused"
         work.answer(Failed(kind, str(error)[:1000], node), [])
+
+
+def _chosen(logits: torch.Tensor, works: Sequence[GenerateWork]) -> list[int]:
+    """The next token of each, by ``logits`` (batch, vocabulary)."""
+    tokens: list[int] = logits.argmax(-1).tolist()
+    return [
+        token if work.draw is None else chosen(row, work.draw, work.session.length)
+        for token, row, work in zip(tokens, logits, works, strict=True)
+    ]

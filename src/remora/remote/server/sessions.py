@@ -36,8 +36,8 @@ class Session:
         """What the model is given beside the state at every token, and does not change."""
         self.length = 0
         """Tokens that the state holds."""
-        self.ready: int | None = None
-        """The token that the model gives after those, computed and not yet given to anybody."""
+        self.ready: torch.Tensor | None = None
+        """Logits (vocabulary) behind those, of which the next token has yet to be chosen."""
         self.unread: int | None = None
         """The newest token that was given, while the state does not hold it."""
         self.served = 0.0
@@ -63,7 +63,8 @@ class Session:
     def state_bytes(self) -> int:
         """What its state and context take."""
         context_bytes = sum(tensor.nbytes for tensor in self.context)
-        return self.length * self.model.token_bytes + context_bytes
+        ready_bytes = 0 if self.ready is None else self.ready.nbytes
+        return self.length * self.model.token_bytes + context_bytes + ready_bytes
 
 
 class Sessions:

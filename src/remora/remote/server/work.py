@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from remora.remote.messages import Reply, Wanted
+from remora.remote.messages import Draw, Reply, Wanted
 from remora.remote.server.models import Model
 from remora.remote.server.sessions import Session
 
@@ -58,6 +58,7 @@ class GenerateWork(Work):
     count: int
     """Tokens that are still to come."""
     stop: frozenset[int]
+    draw: Draw | None
 
 
 @dataclass(eq=False)
