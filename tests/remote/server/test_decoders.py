@@ -19,7 +19,7 @@ from remora.remote.graph.plan import Planner
 from remora.remote.graph.program import Program
 from remora.remote.server.decoding import Batch, read
 from remora.remote.server.models import Model
-from remora.remote.server.sessions import Session
+from remora.remote.server.session import Session
 
 
 class Together:

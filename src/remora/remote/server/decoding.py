@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from remora.remote.server.models import Model
-from remora.remote.server.sessions import Session
+from remora.remote.server.session import Session
 
 
 def read(session: Session, tokens: torch.Tensor) -> torch.Tensor:

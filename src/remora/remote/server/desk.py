@@ -36,7 +36,7 @@ from remora.remote.server import drawing
 from remora.remote.server.house import House
 from remora.remote.server.models import Model
 from remora.remote.server.outbox import Outbox
-from remora.remote.server.sessions import Session
+from remora.remote.server.session import Session
 from remora.remote.server.work import (
     AnyWork,
     CallWork,

@@ -25,7 +25,8 @@ from remora.remote.server.decoding import Batch, read
 from remora.remote.server.drawing import chosen
 from remora.remote.server.models import Model
 from remora.remote.server.outputs import select
-from remora.remote.server.sessions import Session, Sessions
+from remora.remote.server.session import Session
+from remora.remote.server.sessions import Sessions
 from remora.remote.server.work import AnyWork, CallWork, GenerateWork, PrefillWork, RewindWork, Work
 
 IDLE_S = 1.0
@@ -146,7 +147,7 @@ class Engine:
 
     def _rewind(self, work: RewindWork) -> None:
         self._apart(work.session)
-        work.session.rewind(work.length, work.unread)
+        self._sessions.rewind(work.session, work.length, work.unread)
         work.answer(Done(), [])
 
     def _call(self, work: CallWork) -> None:

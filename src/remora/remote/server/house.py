@@ -10,6 +10,7 @@ import torch
 
 from remora.core.clock import Clock, SystemClock
 from remora.remote.server.engine import Engine
+from remora.remote.server.eviction import HOST, Eviction
 from remora.remote.server.models import Models
 from remora.remote.server.sessions import Sessions
 from remora.remote.server.weights import WeightStore
@@ -24,9 +25,14 @@ class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sessions_bytes: int = 0
     call_bytes: int = 0
     """All values of one call at a time."""
+    host_bytes: int = 0
+    """Sessions that a device other than the host itself has no room for. 0 takes a quarter of the
+    host's memory."""
     sessions: int = 4096
     lease_s: float = 600.0
     """A session that is not used for so long is dropped."""
+    idle_s: float = 1.0
+    """One that was used within that time is not dropped because another needs its room."""
     chunk_tokens: int = 128
     """How much of a prompt is read before others have their turn."""
     together: int = 16
@@ -49,13 +55,9 @@ class House:
         self.device, self.quotas, self.clock = device, quotas, clock or SystemClock()
         self.weights = WeightStore(device, quotas.weights_bytes)
         self.models = Models(self.weights, call_bytes=quotas.call_bytes)
-        self.sessions = Sessions(
-            device,
-            self.clock,
-            limit_bytes=quotas.sessions_bytes,
-            lease_s=quotas.lease_s,
-            most=quotas.sessions,
-        )
+        idle_ns = round(quotas.idle_s * 1e9)
+        eviction = Eviction(device, quotas.sessions_bytes, quotas.host_bytes, idle_ns)
+        self.sessions = Sessions(eviction, self.clock, lease_s=quotas.lease_s, most=quotas.sessions)
         self.engine = Engine(
             self.sessions,
             device,
@@ -73,6 +75,8 @@ class House:
             "models": len(self.models),
             "sessions": len(self.sessions),
             "sessions_bytes": self.sessions.held_bytes,
+            "sessions_host_bytes": self.sessions.host_bytes,
+            "sessions_dropped": self.sessions.dropped,
             "waiting": self.engine.waiting,
         }
 
@@ -88,7 +92,12 @@ def _filled(quotas: Quotas, device: torch.device) -> Quotas:
         weights_bytes=quotas.weights_bytes or memory // 2,
         sessions_bytes=quotas.sessions_bytes or memory // 4,
         call_bytes=quotas.call_bytes or memory // 4,
+        host_bytes=quotas.host_bytes or _host_bytes(device),
     )
+
+
+def _host_bytes(device: torch.device) -> int:
+    return 0 if device.type == "cpu" else memory_bytes(HOST) // 4
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Sessions: what a language model has read so far, kept where it runs."""
+"""All sessions of a server: who owns which, how long it may stay unused, and room for it."""
 
 from __future__ import annotations
 
@@ -9,78 +9,30 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from remora.core.clock import Clock
-from remora.core.errors import BadValue, Refused, SessionLost
-from remora.core.units import format_bytes
+from remora.core.errors import Refused, SessionLost
 from remora.remote.graph.decoder import context_in
 from remora.remote.graph.plan import check_inputs
+from remora.remote.server.eviction import Eviction, held_bytes
 from remora.remote.server.models import Model
-
-
-class Session:
-    """One sequence: its state on the device, how long it is, and the token that comes next.
-
-    A token that has been given to the client may not have been read by the model yet: it is read
-    when the one after it is wanted, or before more of the client's.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        owner: object,
-        model: Model,
-        state: list[torch.Tensor],
-        context: Sequence[torch.Tensor] = (),
-    ) -> None:
-        self.name, self.owner, self.model, self.state = name, owner, model, state
-        self.context = context
-        """What the model is given beside the state at every token, and does not change."""
-        self.length = 0
-        """Tokens that the state holds."""
-        self.ready: torch.Tensor | None = None
-        """Logits (vocabulary) behind those, of which the next token has yet to be chosen."""
-        self.unread: int | None = None
-        """The newest token that was given, while the state does not hold it."""
-        self.served = 0.0
-        """How much it has been given so far, in tokens, for a fair share."""
-        self.used_ns = 0
-        """When a request for it last came or ended."""
-        self.working = False
-        """Whether a request for it waits or runs. One at a time."""
-        self.closed = False
-
-    def rewind(self, length: int, unread: int) -> None:
-        """Forget all behind the first ``length`` tokens; ``unread`` comes next.
-
-        Raises:
-            BadValue: it holds fewer.
-        """
-        if not 0 <= length <= self.length:
-            raise BadValue(f"this session holds {self.length} tokens; it cannot keep {length}")
-        self.state = [tensor[:, :, :length] for tensor in self.state]
-        self.length, self.ready, self.unread = length, None, unread
-
-    @property
-    def state_bytes(self) -> int:
-        """What its state and context take."""
-        context_bytes = sum(tensor.nbytes for tensor in self.context)
-        ready_bytes = 0 if self.ready is None else self.ready.nbytes
-        return self.length * self.model.token_bytes + context_bytes + ready_bytes
+from remora.remote.server.session import Session
 
 
 class Sessions:
     """All sessions of a server. Thread-safe.
 
     Args:
-        limit_bytes: the most that all their states may take.
+        eviction: how much their states may take, and who makes room.
         lease_s: a session that has not been used for so long is dropped.
         most: sessions at a time.
     """
 
-    def __init__(
-        self, device: torch.device, clock: Clock, *, limit_bytes: int, lease_s: float, most: int
-    ) -> None:
-        self.lease_s, self._limit, self._most = lease_s, limit_bytes, most
-        self._device, self._clock = device, clock
+    def __init__(self, eviction: Eviction, clock: Clock, *, lease_s: float, most: int) -> None:
+        self.lease_s, self._most = lease_s, most
+        self._eviction, self._clock = eviction, clock
+        self.dropped = 0
+        """How many had to go because others needed the room."""
+        self._spare = 0
+        """Bytes that are free for certain: counting anew for every token would take too long."""
         self._sessions: dict[str, Session] = {}
         self._guard = threading.Lock()
 
@@ -89,9 +41,15 @@ class Sessions:
 
     @property
     def held_bytes(self) -> int:
-        """What the states of all sessions take."""
+        """What the states of all sessions take on the device."""
         with self._guard:
-            return sum(session.state_bytes for session in self._sessions.values())
+            return held_bytes(self._sessions.values())
+
+    @property
+    def host_bytes(self) -> int:
+        """What those take that were moved to the host."""
+        with self._guard:
+            return held_bytes(self._sessions.values(), on_host=True)
 
     def open(self, owner: object, model: Model, context: Sequence[torch.Tensor] = ()) -> Session:
         """A new session, empty. Its name cannot be guessed.
@@ -109,9 +67,9 @@ class Sessions:
         if any(tensor.shape[0] != 1 for tensor in context):
             raise Refused("a session is one sequence: its context has a batch of 1")
         self.drop_expired()
-        self._check_room(sum(tensor.nbytes for tensor in context), "this context")
-        state = [tensor.to(self._device) for tensor in model.no_state()]
-        held = [tensor.to(self._device) for tensor in context]
+        self._make_room(sum(tensor.nbytes for tensor in context), "this context")
+        state = [tensor.to(self._eviction.device) for tensor in model.no_state()]
+        held = [tensor.to(self._eviction.device) for tensor in context]
         session = Session(secrets.token_urlsafe(12), owner, model, state, held)
         session.used_ns = self._clock.wall_ns()
         with self._guard:
@@ -127,10 +85,7 @@ class Sessions:
             SessionLost: there is none, or it belongs to somebody else: both look the same.
         """
         with self._guard:
-            session = self._sessions.get(name)
-            if session is None or session.owner is not owner:
-                raise SessionLost("the server holds no such session (any more); open another")
-            return session
+            return self._found(name, owner)
 
     def get(self, name: str, owner: object) -> Session:
         """As :meth:`find`; it is in use from now on.
@@ -138,12 +93,30 @@ class Sessions:
         Raises:
             Refused: a request for it is under way.
         """
-        session = self.find(name, owner)
         with self._guard:
+            session = self._found(name, owner)
             if session.working:
                 raise Refused("this session is at work on another request; wait for that first")
             session.working = True
             return session
+
+    def _found(self, name: str, owner: object) -> Session:
+        session = self._sessions.get(name)
+        if session is None or session.owner is not owner:
+            raise _lost()
+        return session
+
+    def rewind(self, session: Session, length: int, unread: int) -> None:
+        """As :meth:`Session.rewind`.
+
+        Raises:
+            BadValue: it holds fewer.
+            SessionLost: it has been dropped meanwhile.
+        """
+        with self._guard:
+            if session.closed:
+                raise _lost()
+            session.rewind(length, unread)
 
     def rest(self, session: Session) -> None:
         """The request for it is done."""
@@ -162,21 +135,32 @@ class Sessions:
                 f"this model reads {most} tokens at most: the session has {session.length}, and "
                 f"{tokens} more are to come; begin another session with the latest part of the text"
             )
-        self._check_room(tokens * session.model.token_bytes, f"{tokens} tokens more")
+        needed = tokens * session.model.token_bytes
+        if session.on_host:
+            needed += session.state_bytes
+        self._make_room(needed, f"{tokens} tokens more")
+        if session.on_host:
+            self._eviction.bring_back(session)
 
-    def _check_room(self, needed: int, what: str) -> None:
-        if self.held_bytes + needed > self._limit:
-            raise Refused(
-                f"no room for {what} ({format_bytes(needed)}): all sessions may take "
-                f"{format_bytes(self._limit)}; close one, or start the server with more"
-            )
+    def _make_room(self, needed: int, what: str) -> None:
+        with self._guard:
+            if needed > self._spare:
+                sessions, now_ns = self._sessions.values(), self._clock.wall_ns()
+                dropped = self._eviction.make_room(sessions, needed, what, now_ns)
+                self.dropped += len(dropped)
+                self._close(dropped)
+                self._spare = self._eviction.device_bytes - held_bytes(self._sessions.values())
+            self._spare -= needed
 
     def close(self, sessions: Iterable[Session]) -> None:
         """They are needed no longer."""
         with self._guard:
-            for session in sessions:
-                self._sessions.pop(session.name, None)
-                session.closed, session.state = True, []
+            self._close(sessions)
+
+    def _close(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            self._sessions.pop(session.name, None)
+            session.closed, session.state, session.ready = True, [], None
 
     def of(self, owner: object) -> Sequence[Session]:
         """All that belong to ``owner``."""
@@ -191,3 +175,7 @@ class Sessions:
                 s for s in self._sessions.values() if s.used_ns < oldest_ns and not s.working
             ]
         self.close(expired)
+
+
+def _lost() -> SessionLost:
+    return SessionLost("the server holds no such session (any more); open another")

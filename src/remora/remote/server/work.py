@@ -9,7 +9,7 @@ import torch
 
 from remora.remote.messages import Draw, Reply, Wanted
 from remora.remote.server.models import Model
-from remora.remote.server.sessions import Session
+from remora.remote.server.session import Session
 
 Answer = Callable[[Reply, Sequence[torch.Tensor]], None]
 """Hands an answer to whoever sends it. Never blocks."""
