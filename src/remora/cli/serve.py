@@ -41,6 +41,12 @@ def serve(
     weights: Annotated[
         str, typer.Option("--weights", metavar="SIZE", help="Memory for weights; else half.")
     ] = "",
+    weights_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights-folder", metavar="FOLDER", help="Keep weights there for the next server too."
+        ),
+    ] = None,
     sessions: Annotated[
         str,
         typer.Option(
@@ -77,6 +83,7 @@ def serve(
         token=read_token_text(token_file),
         certificate=_certificate(cert, key),
         quotas=_quotas(weights, sessions, calls, lease),
+        weights_folder=weights_folder,
         troubled=lambda words: print(words, flush=True),
     )
     with server:

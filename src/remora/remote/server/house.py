@@ -14,6 +14,7 @@ from remora.remote.server.eviction import HOST, Eviction
 from remora.remote.server.models import Models
 from remora.remote.server.sessions import Sessions
 from remora.remote.server.weights import WeightStore
+from remora.remote.server.weights_on_disk import WeightFolder
 
 
 class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,11 +50,15 @@ class House:
     """
 
     def __init__(
-        self, device: torch.device, quotas: Quotas | None = None, clock: Clock | None = None
+        self,
+        device: torch.device,
+        quotas: Quotas | None = None,
+        clock: Clock | None = None,
+        folder: WeightFolder | None = None,
     ) -> None:
         quotas = _filled(quotas or Quotas(), device)
         self.device, self.quotas, self.clock = device, quotas, clock or SystemClock()
-        self.weights = WeightStore(device, quotas.weights_bytes)
+        self.weights = WeightStore(device, quotas.weights_bytes, folder)
         self.models = Models(self.weights, call_bytes=quotas.call_bytes)
         idle_ns = round(quotas.idle_s * 1e9)
         eviction = Eviction(device, quotas.sessions_bytes, quotas.host_bytes, idle_ns)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from remora.remote.messages import Request
 from remora.remote.server.desk import Desk
 from remora.remote.server.house import House, Quotas
+from remora.remote.server.weights_on_disk import WeightFolder
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link
 from remora.remote.wire.listener import DEFAULT_ADDRESS, Certificate, Listener
@@ -22,11 +24,13 @@ class Server:
         token: what clients must know; off loopback there must be one.
         certificate: clients come by TLS.
         quotas: the most that is given away.
+        weights_folder: where weights are kept for the next server.
         limits: the most that one message may hold.
         troubled: told, in words, of connections that end badly.
 
     Raises:
-        BadValue: an address that is none, in use, or open to others without a token.
+        BadValue: an address that is none, in use, or open to others without a token; a folder
+            that cannot be written to.
     """
 
     def __init__(
@@ -37,10 +41,12 @@ class Server:
         token: str = "",
         certificate: Certificate | None = None,
         quotas: Quotas | None = None,
+        weights_folder: Path | None = None,
         limits: Limits | None = None,
         troubled: Callable[[str], object] = lambda words: None,
     ) -> None:
-        self.house = House(torch.device(device), quotas)
+        folder = None if weights_folder is None else WeightFolder(weights_folder, troubled=troubled)
+        self.house = House(torch.device(device), quotas, folder=folder)
         try:
             self._listener = Listener(
                 address,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import torch
 
 from remora.core.errors import Refused
 from remora.core.units import format_bytes
 from remora.remote.graph.digest import digest_of
+from remora.remote.server.weights_on_disk import WeightFolder
 
 
 class WeightStore:
@@ -21,10 +23,13 @@ class WeightStore:
     Args:
         device: where the tensors are kept.
         limit_bytes: the most that all of them may take.
+        folder: where they are kept as well, so that what had to go need not be sent again.
     """
 
-    def __init__(self, device: torch.device, limit_bytes: int) -> None:
-        self.device, self.limit_bytes = device, limit_bytes
+    def __init__(
+        self, device: torch.device, limit_bytes: int, folder: WeightFolder | None = None
+    ) -> None:
+        self.device, self.limit_bytes, self._folder = device, limit_bytes, folder
         self._tensors: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._holders: Counter[str] = Counter()
         self._bytes = 0
@@ -45,22 +50,22 @@ class WeightStore:
             for digest in wanted:
                 if digest in self._tensors:
                     self._tensors.move_to_end(digest)
-            return tuple(digest for digest in wanted if digest not in self._tensors)
+            return tuple(digest for digest in wanted if not self._is_fetched(digest))
 
     def put(self, digest: str, tensor: torch.Tensor) -> None:
         """Keep ``tensor``, if its contents are what ``digest`` says.
 
         Raises:
-            Refused: they are not, or there is no room and everything here is in use.
+            Refused: they are not, or there is no room and everything here is in use, or the disk
+                is full.
         """
         if digest_of(tensor) != digest:
             raise Refused(f"the contents of weight {digest[:12]}… are not those of its digest")
+        if self._folder is not None and digest not in self._folder:
+            self._folder.put(digest, tensor)
         with self._guard:
-            if digest in self._tensors:
-                return
-            self._make_room(tensor.nbytes)
-            self._tensors[digest] = tensor.to(self.device)
-            self._bytes += tensor.nbytes
+            if digest not in self._tensors:
+                self._keep(digest, tensor)
 
     def hold(self, digests: Iterable[str]) -> Mapping[str, torch.Tensor]:
         """Those tensors, which stay until :meth:`release`.
@@ -70,7 +75,8 @@ class WeightStore:
         """
         with self._guard:
             wanted = set(digests)
-            missing = wanted - self._tensors.keys()
+            missing = {digest for digest in wanted if not self._is_fetched(digest)}
+            missing |= wanted - self._tensors.keys()  # one may have made room for another
             if missing:
                 raise Refused(
                     f"{len(missing)} weights are not here ({min(missing)[:12]}…); upload them first"
@@ -82,6 +88,22 @@ class WeightStore:
         """Who held them needs them no longer."""
         with self._guard:
             self._holders.subtract(set(digests))
+
+    def _is_fetched(self, digest: str) -> bool:
+        """Whether it is in memory, from the folder if need be."""
+        if digest in self._tensors:
+            return True
+        tensor = None if self._folder is None else self._folder.get(digest)
+        if tensor is None:
+            return False
+        with suppress(Refused):  # who uploads it is told that there is no room
+            self._keep(digest, tensor)
+        return digest in self._tensors
+
+    def _keep(self, digest: str, tensor: torch.Tensor) -> None:
+        self._make_room(tensor.nbytes)
+        self._tensors[digest] = tensor.to(self.device)
+        self._bytes += tensor.nbytes
 
     def _make_room(self, needed: int) -> None:
         free = [digest for digest in self._tensors if self._holders[digest] <= 0]
