@@ -11,7 +11,6 @@ from typing import ClassVar
 import torch
 
 from remora.core.errors import BadValue
-from remora.remote.client.model import RemoteModel
 from remora.remote.client.server import RemoteServer, connect
 from remora.remote.wire.relay import Relay
 from remora.systems.contract import Moved, Ride, System
@@ -71,7 +70,7 @@ class _CallRide(RemoteRide):
             session.model,
             lambda captured: RemoteGraph(remote, captured, keeps),
             keeps,
-            RemoteModel(remote, session.model),
+            remote.load(session.model),
         )
 
     def close(self) -> None:
@@ -88,7 +87,7 @@ class _DecodeRide(RemoteRide):
         super().__init__(session, remote)
         self._decoding: Decoding
         if keeps.state == "kept":
-            held = RemoteModel(remote, session.model).session()
+            held = remote.load(session.model).session()
             self._decoding = DecodingThere(held, session.prompt, keeps)
         else:
             reader = Reader(

@@ -9,9 +9,16 @@ import torch
 from tests.remote.conftest import decoded_here, prompt
 
 from remora.core.errors import ServerLost
-from remora.remote.client.aio import AsyncServer, connect
+from remora.remote.client.aio import AsyncModel, AsyncServer, connect
+from remora.remote.client.graphs import CapturedHere
 from remora.remote.client.placed import Placed
 from remora.remote.server.server import Server
+
+
+def _knows(model: AsyncModel, decoder: Placed) -> None:
+    """It need not be captured once more."""
+    assert isinstance(model.model.graphs, CapturedHere)
+    model.model.graphs.decoder = Placed(decoder.captured, decoder=True)
 
 
 def test_sessions_decode_side_by_side(
@@ -19,7 +26,7 @@ def test_sessions_decode_side_by_side(
 ) -> None:
     async def decoded(there: AsyncServer, seed: int) -> list[int]:
         model = there.load(language_model)
-        model.model._decoder = Placed(decoder.captured, decoder=True)
+        _knows(model, decoder)
         async with model.session() as session:
             await session.prefill(prompt(4 + seed, seed))
             return [token async for token in session.generate(10)]
@@ -39,7 +46,7 @@ def test_leaving_early_ends_it(
     async def first() -> tuple[int, list[int]]:
         async with await connect(server.address) as there:
             model = there.load(language_model)
-            model.model._decoder = Placed(decoder.captured, decoder=True)
+            _knows(model, decoder)
             async with model.session() as session:
                 await session.prefill(prompt(4))
                 tokens = session.generate(200)

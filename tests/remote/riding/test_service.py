@@ -31,7 +31,7 @@ def riding(server: Server) -> Iterator[Remote]:
 def language(riding: Remote, language_model: torch.nn.Module, decoder: Placed) -> Any:
     """The language model, whose step was captured before."""
     model: Any = riding.model(language_model)
-    model._decoder = Placed(decoder.captured, decoder=True)
+    model.graphs.decoder = Placed(decoder.captured, decoder=True)
     return language_model
 
 

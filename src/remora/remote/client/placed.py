@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import torch
+from torch.utils import _pytree as pytree
 
 from remora.remote.graph.capture import Captured
 from remora.remote.messages import Load, Offer, Upload
@@ -43,12 +45,31 @@ class Placed:
                 self._channel = channel
             return self._name
 
+    def whole(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """What the model returns: ``tensors`` that came, and the constants of its graph."""
+        given = iter(tensors)
+        leaves = [
+            output
+            if output is None or isinstance(output, bool | int | float | str)
+            else next(given)
+            for output in self.captured.graph.outputs
+        ]
+        return pytree.tree_unflatten(leaves, self.captured.outputs)
+
+    def line(self, node: int) -> str:
+        """The line of the model's code that a node comes from."""
+        return self.captured.lines[node] if node < len(self.captured.lines) else ""
+
+
+def upload(channel: Channel, weights: Mapping[str, torch.Tensor]) -> None:
+    """Send the ``weights``, by digest, that the server lacks."""
+    lacking = channel.call(Offer(tuple(weights))).message.digests
+    for digests in _pieces(lacking, weights):
+        channel.call(Upload(tuple(digests)), [weights[digest].to("cpu") for digest in digests])
+
 
 def _load(channel: Channel, captured: Captured, load: Load) -> str:
-    lacking = channel.call(Offer(tuple(captured.tensors))).message.digests
-    for digests in _pieces(lacking, captured.tensors):
-        tensors = [captured.tensors[digest].to("cpu") for digest in digests]
-        channel.call(Upload(tuple(digests)), tensors)
+    upload(channel, captured.tensors)
     graph = bytearray(msgspec.msgpack.encode(captured.graph))
     loaded = channel.call(load, [torch.frombuffer(graph, dtype=torch.uint8)])
     name: str = loaded.message.model

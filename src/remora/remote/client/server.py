@@ -14,6 +14,7 @@ import torch
 from remora.core.errors import BadValue, ServerLost
 from remora.core.token import read_token_text
 from remora.remote.client.errors import as_error
+from remora.remote.client.graphs import CapturedHere
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.profile import ahead_of
 from remora.remote.messages import Count, Echo, Reply, is_last
@@ -76,7 +77,7 @@ class RemoteServer:
         """
         if not isinstance(model, torch.nn.Module):
             raise BadValue(f"load() takes a torch.nn.Module, not a {type(model).__name__}")
-        return RemoteModel(self, model, deadline_s=deadline_s)
+        return RemoteModel(self, CapturedHere(model), deadline_s=deadline_s)
 
     def echo(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """``tensors``, back from the server."""

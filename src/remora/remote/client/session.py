@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from remora.core.errors import BadValue, RemoteError, ServerLost, SessionLost
-from remora.remote.client.placed import Placed
+from remora.remote.client.graphs import OnServer
 from remora.remote.messages import (
     Close,
     Draw,
@@ -44,7 +44,7 @@ class RemoteSession:
     def __init__(
         self,
         server: RemoteServer,
-        model: Placed,
+        model: OnServer,
         *,
         context: Sequence[torch.Tensor] = (),
         deadline_s: float | None,

@@ -30,15 +30,20 @@ def runs_there(module: torch.nn.Module) -> bool:
     return is_inference and next(_tensors(module), None) is not None
 
 
-def called(model: RemoteModel, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What the call gives: by a session where the model keeps keys and values, else at once.
+def called(
+    model: RemoteModel, module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """What the call of ``module`` gives, which is ``model`` there.
+
+    By a session where the model keeps keys and values, else at once.
 
     Raises:
         CannotCapture: the model cannot become a graph.
     """
-    given = _by_name(model.module, args, kwargs)
-    if given is None or not _keeps_cache(model.module, given):
+    given = _by_name(module, args, kwargs)
+    if given is None or not _keeps_cache(module, given):
         return model(*args, **kwargs)
+    _refuse_what_sessions_cannot(module, given)
     return _continued(model, given)
 
 
@@ -70,7 +75,6 @@ def _keeps_cache(module: torch.nn.Module, given: Mapping[str, Any]) -> bool:
 
 def _continued(model: RemoteModel, given: dict[str, Any]) -> Any:
     """A call that reads tokens behind those that its cache has read."""
-    _refuse_what_sessions_cannot(model.module, given)
     ids, mask = given["input_ids"], given.get("attention_mask")
     cache = _cache_of(model, given.get("past_key_values"), ids.shape[0])
     keep = given.get("logits_to_keep", 0)

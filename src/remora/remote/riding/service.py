@@ -78,7 +78,7 @@ class Remote(Service):
                 with service.inside():
                     return here(module, *args, **kwargs)
             with service.inside():
-                return called(service.model(module), args, kwargs)
+                return called(service.model(module), module, args, kwargs)
 
         Module.__call__ = __call__  # type: ignore[method-assign]
         self._undo.append(partial(setattr, Module, "__call__", here))

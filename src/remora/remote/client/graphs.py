@@ -1,0 +1,119 @@
+"""Where a model's graphs come from: here, captured from the module that the program holds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from remora.remote.client.placed import Placed
+from remora.remote.graph.call import Call
+from remora.remote.graph.capture import capture, varying
+from remora.remote.graph.decoder import capture_decoder
+from remora.remote.wire.channel import Channel
+
+
+class OnServer(Protocol):
+    """A graph that any connection can be asked to run."""
+
+    def name_over(self, channel: Channel) -> str:
+        """Its name for requests over ``channel``, there from here on."""
+        ...
+
+    def whole(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """What the model returns, made of the ``tensors`` that came back."""
+        ...
+
+    def line(self, node: int) -> str:
+        """The line of the model's code that a node comes from; empty where nobody knows."""
+        ...
+
+
+class Graphs(Protocol):
+    """The graphs of one model."""
+
+    name: str
+    """Of the model, for messages."""
+
+    def graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> OnServer:
+        """The one that answers this kind of call."""
+        ...
+
+    def decoding(self, channel: Channel) -> OnServer:
+        """The step of a language model."""
+        ...
+
+    def listening(self) -> OnServer | None:
+        """What makes a decoder's context out of sound, where it has one; after that."""
+        ...
+
+
+class CapturedHere:
+    """Each kind of call (its constants, dtypes and fixed sizes) is captured once. Thread-safe."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.name = type(module).__name__
+        self.module = module
+        self.decoder: Placed | None = None
+        self._listening: Placed | None = None
+        self._graphs: dict[object, Placed] = {}
+        self._stamp = self._stamp_now()
+        self._guard = threading.Lock()
+
+    def graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> OnServer:
+        kind = kind_of(call, tensors)
+        with self._guard:
+            self._forget_what_changed()
+            graph = self._graphs.get(kind)
+            if graph is None:
+                args, kwargs = call.made_of([_example(tensor) for tensor in tensors])
+                graph = self._graphs[kind] = Placed(capture(self.module, args, kwargs))
+            return graph
+
+    def decoding(self, channel: Channel) -> OnServer:
+        with self._guard:
+            self._forget_what_changed()
+            if self.decoder is None:
+                decoder = capture_decoder(self.module)
+                self.decoder = Placed(decoder.captured, decoder=True, positions=decoder.positions)
+                if decoder.listening is not None:
+                    self._listening = Placed(decoder.listening)
+            return self.decoder
+
+    def listening(self) -> OnServer | None:
+        return self._listening
+
+    def _forget_what_changed(self) -> None:
+        """Graphs hold the weights as they were captured; changed ones are captured again."""
+        stamp = self._stamp_now()
+        if stamp != self._stamp:
+            self._stamp, self.decoder = stamp, None
+            self._graphs.clear()
+
+    def _stamp_now(self) -> tuple[tuple[int, int], ...]:
+        """Which weights they are, and how often each has been changed."""
+        weights = (*self.module.parameters(), *self.module.buffers())
+        return tuple([(id(weight), weight._version) for weight in weights])
+
+
+def kind_of(call: Call, tensors: Sequence[torch.Tensor]) -> object:
+    """Equal for calls that one graph answers."""
+    return (call.spec, call.constants, tuple((tensor.dtype, dims_of(tensor)) for tensor in tensors))
+
+
+def dims_of(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Its shape, with -1 for what may vary."""
+    varied = varying(tensor) or {}
+    return tuple(-1 if dim in varied else size for dim, size in enumerate(tensor.shape))
+
+
+def _example(tensor: torch.Tensor) -> torch.Tensor:
+    """Like ``tensor``, with 2 or more wherever its size may vary: 1 would be taken for fixed."""
+    for dim in varying(tensor) or {}:
+        if tensor.shape[dim] < 2:
+            shape = [*tensor.shape]
+            shape[dim] = 2
+            tensor = tensor.expand(shape) if tensor.shape[dim] else tensor.new_zeros(shape)
+    return tensor.contiguous()
