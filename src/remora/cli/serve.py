@@ -74,6 +74,7 @@ def serve(
     from remora.core.token import read_token_text
     from remora.remote.server.server import Server
     from remora.remote.wire.address import with_scheme
+    from remora.workloads.builder import workload_model
 
     if threads:
         torch.set_num_threads(threads)
@@ -84,6 +85,7 @@ def serve(
         certificate=_certificate(cert, key),
         quotas=_quotas(weights, sessions, calls, lease),
         weights_folder=weights_folder,
+        builders={"workloads": workload_model},
         troubled=lambda words: print(words, flush=True),
     )
     with server:

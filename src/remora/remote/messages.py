@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from remora.remote.graph.layout import Constant, Layout, Leaf
+
 Digest = str
 """SHA-256 of a tensor's or a graph's contents, as hex digits."""
 
@@ -134,6 +136,44 @@ class Rewind(Message, frozen=True, tag=12):
     unread: int
 
 
+class Recipe(msgspec.Struct, frozen=True, array_like=True):
+    """How a server builds a model of its own code: which builder, what it is called there, and its
+    config, a JSON object.
+    """
+
+    builder: str
+    name: str
+    config: str
+
+
+class Given(msgspec.Struct, frozen=True, array_like=True):
+    """One argument of a call: a tensor, of which only this is said, or a constant."""
+
+    name: str = ""
+    """Empty where it goes by its place."""
+    dtype: str = ""
+    """Empty for a constant."""
+    shape: tuple[int, ...] = ()
+    """An example; sizes that may vary are 2 or more in it."""
+    varying: tuple[int, ...] = ()
+    """The dims whose sizes may be others."""
+    constant: Constant = None
+
+
+class Prepare(Message, frozen=True, tag=20):
+    """Build a model, give it weights that are there already, capture one kind of call of it.
+    → :class:`Prepared`.
+    """
+
+    recipe: Recipe
+    names: tuple[str, ...]
+    """Of the weights, as in the model's ``state_dict``."""
+    digests: tuple[Digest, ...]
+    given: tuple[Given, ...] = ()
+    decoder: bool = False
+    """The step of a language model, instead of a call."""
+
+
 # ------------------------------------------------- what a server answers
 
 
@@ -213,10 +253,22 @@ class Failed(Message, frozen=True, tag=39):
     """The node of the graph that failed, where one did."""
 
 
+class Prepared(Message, frozen=True, tag=50):
+    """The model's name on this server, and how its outputs make up what it returns."""
+
+    model: str
+    layout: Layout = Leaf()
+    lines: tuple[str, ...] = ()
+    """For each node of its graph the line of the model's code that it comes from."""
+    listening: str = ""
+    """The model that makes a decoder's context out of sound, where it has one."""
+
+
 Request = (
     Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload | Rewind
+    | Prepare
 )  # fmt: skip
-Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed
+Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed | Prepared
 
 
 def is_last(reply: Reply) -> bool:

@@ -118,6 +118,11 @@ class ModelWorkload(Workload, Generic[SizesT]):
             load_weights(network, weights)
         return self.session(network, sizes, device, seed, data)
 
+    def module(self, scale: Scale) -> torch.nn.Module:
+        """The model by itself, with the weights that its constructor gives it."""
+        self._require_packages()
+        return self.network(self._at(scale))
+
     def _at(self, scale: Scale) -> SizesT:
         if scale not in self.table:
             raise BadValue(f"unknown scale {scale!r}; choose from: {', '.join(SCALES)}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from remora.core.errors import BadValue, Refused, RemoraError, SessionLost
+from remora.core.errors import BadValue, CannotCapture, Refused, RemoraError, SessionLost
 from remora.remote.messages import Failed
 
 _KINDS: dict[str, type[RemoraError]] = {
     "BadValue": BadValue,
+    "CannotCapture": CannotCapture,
     "SessionLost": SessionLost,
     "Refused": Refused,
 }

@@ -68,7 +68,7 @@ class CapturedHere:
             self._forget_what_changed()
             graph = self._graphs.get(kind)
             if graph is None:
-                args, kwargs = call.made_of([_example(tensor) for tensor in tensors])
+                args, kwargs = call.made_of([example_of(tensor) for tensor in tensors])
                 graph = self._graphs[kind] = Placed(capture(self.module, args, kwargs))
             return graph
 
@@ -109,7 +109,7 @@ def dims_of(tensor: torch.Tensor) -> tuple[int, ...]:
     return tuple(-1 if dim in varied else size for dim, size in enumerate(tensor.shape))
 
 
-def _example(tensor: torch.Tensor) -> torch.Tensor:
+def example_of(tensor: torch.Tensor) -> torch.Tensor:
     """Like ``tensor``, with 2 or more wherever its size may vary: 1 would be taken for fixed."""
     for dim in varying(tensor) or {}:
         if tensor.shape[dim] < 2:

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from remora.core.errors import BadValue, ServerLost
 from remora.core.token import read_token_text
+from remora.remote.client.built import Built, recipe_of, weights_of
 from remora.remote.client.errors import as_error
 from remora.remote.client.graphs import CapturedHere
 from remora.remote.client.model import RemoteModel
@@ -78,6 +80,33 @@ class RemoteServer:
         if not isinstance(model, torch.nn.Module):
             raise BadValue(f"load() takes a torch.nn.Module, not a {type(model).__name__}")
         return RemoteModel(self, CapturedHere(model), deadline_s=deadline_s)
+
+    def build(
+        self,
+        name: str,
+        config: Any,
+        weights: Mapping[str, torch.Tensor] | Path | str,
+        *,
+        builder: str = "transformers",
+        deadline_s: float | None = None,
+    ) -> RemoteModel:
+        """A model that the server builds of code that it has, and captures itself.
+
+        The program needs neither the model nor transformers, and spends nothing on capturing.
+
+        Args:
+            name: what the builder calls it, such as ``GPT2LMHeadModel``.
+            config: plain data, or a config object of transformers.
+            weights: tensors by name as in its ``state_dict``, or a .safetensors file or folder.
+            builder: ``transformers``, or another that the server was started with.
+            deadline_s: how long each call may take; for ever by default.
+
+        Raises:
+            BadValue: a config that is no plain data, or weights that cannot be read. What the
+                server has against them is said when the model is first called.
+        """
+        built = Built(recipe_of(builder, name, config), weights_of(weights))
+        return RemoteModel(self, built, deadline_s=deadline_s)
 
     def echo(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """``tensors``, back from the server."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import singledispatchmethod
 
 import torch
@@ -24,6 +26,7 @@ from remora.remote.messages import (
     Open,
     Opened,
     Prefill,
+    Prepare,
     Profile,
     Reply,
     Rewind,
@@ -58,6 +61,9 @@ class Desk:
         self._models: dict[str, list[Model]] = {}
         """Those its client has loaded, each as often as it has."""
         self._works: dict[int, Work] = {}
+        self._aside = ThreadPoolExecutor(1, "remora-prepare")
+        self._guard = threading.Lock()
+        self._left = False
 
     def serve(self) -> None:
         """Answer requests until the client goes."""
@@ -116,8 +122,14 @@ class Desk:
         model = self._house.models.load(
             bytes(tensor_bytes(graph)), decoder=message.decoder, positions=message.positions
         )
-        self._models.setdefault(model.name, []).append(model)
+        with self._guard:
+            self._hold(model)
         return Loaded(model.name)
+
+    @_handle.register
+    def _(self, message: Prepare, arrived: Arrived) -> Reply | None:
+        self._aside.submit(self._prepare, arrived.request, message)
+        return None
 
     @_handle.register
     def _(self, message: Unload, arrived: Arrived) -> Reply | None:
@@ -182,6 +194,28 @@ class Desk:
         self._house.sessions.close([session])
         return Done()
 
+    # ------------------------------------------------- what takes long
+
+    def _prepare(self, request: int, message: Prepare) -> None:
+        """In a thread beside: building and capturing takes seconds, and signs of life may not."""
+        try:
+            models, reply = self._house.recipes.prepare(message)
+        except Exception as error:  # of any kind: it runs a model's own code
+            kind = type(error).__name__ if isinstance(error, RemoraError) else "Refused"
+            self._outbox.put(request, Failed(kind, f"{message.recipe.name[:100]}: {error}"[:1000]))
+            return
+        with self._guard:
+            for model in models:
+                self._hold(model)
+        self._outbox.put(request, reply)
+
+    def _hold(self, model: Model) -> None:
+        """Its client has loaded it; one that has gone meanwhile holds nothing."""
+        if self._left:
+            self._house.models.release(model)
+        else:
+            self._models.setdefault(model.name, []).append(model)
+
     # ------------------------------------------------- what they share
 
     def _counts(self) -> Counts:
@@ -237,9 +271,12 @@ class Desk:
         for work in list(self._works.values()):
             self._house.engine.cancel(work)
         self._house.sessions.close(self._house.sessions.of(self))
-        for models in self._models.values():
-            for model in models:
-                self._house.models.release(model)
+        self._aside.shutdown(wait=False, cancel_futures=True)
+        with self._guard:
+            self._left = True
+            for models in self._models.values():
+                for model in models:
+                    self._house.models.release(model)
         self._outbox.close()
 
 

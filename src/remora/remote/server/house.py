@@ -9,9 +9,11 @@ import psutil
 import torch
 
 from remora.core.clock import Clock, SystemClock
+from remora.remote.server.builders import Builder, registry
 from remora.remote.server.engine import Engine
 from remora.remote.server.eviction import HOST, Eviction
 from remora.remote.server.models import Models
+from remora.remote.server.recipes import Recipes
 from remora.remote.server.sessions import Sessions
 from remora.remote.server.weights import WeightStore
 from remora.remote.server.weights_on_disk import WeightFolder
@@ -55,11 +57,13 @@ class House:
         quotas: Quotas | None = None,
         clock: Clock | None = None,
         folder: WeightFolder | None = None,
+        builders: Mapping[str, Builder] | None = None,
     ) -> None:
         quotas = _filled(quotas or Quotas(), device)
         self.device, self.quotas, self.clock = device, quotas, clock or SystemClock()
         self.weights = WeightStore(device, quotas.weights_bytes, folder)
         self.models = Models(self.weights, call_bytes=quotas.call_bytes)
+        self.recipes = Recipes(registry(builders or {}), self.weights, self.models)
         idle_ns = round(quotas.idle_s * 1e9)
         eviction = Eviction(device, quotas.sessions_bytes, quotas.host_bytes, idle_ns)
         self.sessions = Sessions(eviction, self.clock, lease_s=quotas.lease_s, most=quotas.sessions)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
 from remora.remote.messages import Request
+from remora.remote.server.builders import Builder
 from remora.remote.server.desk import Desk
 from remora.remote.server.house import House, Quotas
 from remora.remote.server.weights_on_disk import WeightFolder
@@ -25,6 +26,7 @@ class Server:
         certificate: clients come by TLS.
         quotas: the most that is given away.
         weights_folder: where weights are kept for the next server.
+        builders: of models by name, beside that of transformers and those of installed packages.
         limits: the most that one message may hold.
         troubled: told, in words, of connections that end badly.
 
@@ -42,11 +44,12 @@ class Server:
         certificate: Certificate | None = None,
         quotas: Quotas | None = None,
         weights_folder: Path | None = None,
+        builders: Mapping[str, Builder] | None = None,
         limits: Limits | None = None,
         troubled: Callable[[str], object] = lambda words: None,
     ) -> None:
         folder = None if weights_folder is None else WeightFolder(weights_folder, troubled=troubled)
-        self.house = House(torch.device(device), quotas, folder=folder)
+        self.house = House(torch.device(device), quotas, folder=folder, builders=builders)
         try:
             self._listener = Listener(
                 address,
