@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from hypothesis import strategies as st
@@ -85,8 +86,8 @@ def test_who_waits_is_told_of_every_change_and_of_the_end() -> None:
     watcher.start()
     born = members.join(join())
     for act in (
-        lambda: members.answers("one", born, {}),
-        lambda: members.is_silent("one", born, "gone"),
+        partial(members.answers, "one", born, {}),
+        partial(members.is_silent, "one", born, "gone"),
     ):
         assert seen.wait(5)
         seen.clear()

@@ -28,6 +28,7 @@ class Member:
         from remora.remote.fleet.calling import Calling, verifying
         from remora.remote.fleet.messages import Join
         from remora.remote.fleet.registration import Registration
+        from remora.remote.server.device import device_here
         from remora.remote.server.server import Server
 
         if spec.threads:
@@ -38,7 +39,7 @@ class Member:
         """Why the directory does not."""
         self._server = Server(
             spec.listen,
-            spec.device,
+            device_here(spec.device),
             token=spec.token,
             certificate=spec.proof,
             quotas=spec.quotas,

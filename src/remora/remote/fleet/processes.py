@@ -17,8 +17,8 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 30.0
 LASTS_S = 60.0
 """One that has run for so long is started again without delay."""
-END_S = 10.0
-"""How long a server may take to end."""
+END_S = 3.0
+"""How long a server may take to end; it has nothing that would have to be saved."""
 
 
 class Processes:
@@ -37,7 +37,8 @@ class Processes:
         return {each.name: each.failed for each in self._watched if each.failed}
 
     def short_of(self) -> str:
-        return "each is a process that imports torch; start fewer, or give them more time"
+        ended = [f"{each.name} has ended {each.ends} times" for each in self._watched if each.ends]
+        return ", ".join(ended) or "each is a process that imports torch; start fewer"
 
     def close(self) -> None:
         for each in self._watched:
@@ -50,7 +51,7 @@ class _Watched:
     """One server and the thread that starts it, and starts it again."""
 
     def __init__(self, spec: Spec, told: Callable[[str], object]) -> None:
-        self.name, self.failed = spec.name, ""
+        self.name, self.failed, self.ends = spec.name, "", 0
         self._spec, self._told = spec, told
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
@@ -82,6 +83,7 @@ class _Watched:
                 self.failed = said
                 self._told(f"{self.name} cannot serve: {said}")
                 return
+            self.ends += 1
             self._told(f"{self.name} ended ({process.returncode}); it is started again")
             if time.monotonic() - began_s > LASTS_S:
                 pause_s = FIRST_PAUSE_S

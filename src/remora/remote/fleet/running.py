@@ -59,6 +59,7 @@ class RunningFleet:
         told: Callable[[str], object] = lambda words: None,
     ) -> None:
         self._plan = plan
+        self._closing = False
         tls = verifying(plan.certificate.certificate if plan.certificate else None)
         names = [f"server-{index}" for index in range(len(plan.devices))]
         self.directory = Directory(
@@ -68,7 +69,7 @@ class RunningFleet:
             token=plan.token,
             certificate=plan.certificate,
             health=plan.health,
-            told=told,
+            told=lambda words: None if self._closing else told(words),
         )
         try:
             self._place = place(self._specs(names, reachable(self.directory.address)))
@@ -99,6 +100,7 @@ class RunningFleet:
 
     def close(self) -> None:
         """End the servers, then the directory. May be called again."""
+        self._closing = True
         self._place.close()
         self.directory.close()
 
