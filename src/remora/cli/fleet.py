@@ -81,6 +81,12 @@ def up(
     weights: Annotated[
         str, typer.Option("--weights", metavar="SIZE", help="Memory of each server for weights.")
     ] = "",
+    weights_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights-folder", metavar="FOLDER", help="Keep weights there for the next fleet too."
+        ),
+    ] = None,
     sessions: Annotated[
         str, typer.Option("--sessions", metavar="SIZE", help="Memory of each for sessions.")
     ] = "",
@@ -122,6 +128,8 @@ def up(
         threads=threads or _share(on, servers),
         quotas=quotas_of(weights, sessions, calls, lease),
         health=Health(silent_s=parse_seconds(silent)),
+        weights_folder=weights_folder,
+        builders={"workloads": "remora.workloads.builder:workload_model"},
     )
     with _started(plan, on, address) as fleet:
         fleet.wait(parse_seconds(within))

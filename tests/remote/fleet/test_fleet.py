@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tests.remote.conftest import decoded_here, prompt
 from tests.remote.fleet.conftest import FleetHere, connected, within
 
 from remora.core.errors import BadValue, LinkLost, Refused, ServerLost
+from remora.remote.client.graphs import CapturedHere
 from remora.remote.client.placed import Placed
 from remora.remote.client.server import connect
 from remora.remote.client.session import RemoteSession
@@ -39,7 +41,9 @@ class Slow(torch.nn.Module):
 def language(fleet: Fleet, model: torch.nn.Module, decoder: Placed) -> FleetModel:
     """``model`` on the fleet, without capturing it once more."""
     loaded = fleet.load(model)
-    loaded._decoder = Placed(decoder.captured, decoder=True)
+    assert isinstance(loaded, FleetModel)
+    assert isinstance(loaded.graphs, CapturedHere)
+    loaded.graphs.decoder = Placed(decoder.captured, decoder=True)
     return loaded
 
 
@@ -85,7 +89,7 @@ def test_calls_at_one_time_spread_over_the_servers(fleet_here: Make) -> None:
 def test_calls_with_a_key_stay_on_its_server(fleet_here: Make) -> None:
     there = fleet_here(3)
     with connected(there) as fleet, ThreadPoolExecutor(4) as threads:
-        placed = fleet.load(Slow(), key="mine")
+        placed = fleet.for_key("mine").load(Slow())
         list(threads.map(placed, [torch.zeros(10, 400)] * 20))
 
     owner = order("mine", there.servers)[0]
@@ -258,6 +262,23 @@ def test_many_sessions_survive_servers_that_come_and_go(
     for index in range(6):
         assert decoded[index] == decoded_here(language_model, prompt(5, seed=index), 100)
     assert within(5, lambda: set(there.sessions().values()) == {0}), "nothing is left"
+
+
+def test_a_model_that_servers_build_is_built_once_on_each_that_needs_it(
+    fleet_here: Make, language_model: torch.nn.Module
+) -> None:
+    there = fleet_here(2)
+    config: Any = language_model.config
+    with connected(there) as fleet:
+        model = fleet.build("GPT2LMHeadModel", config, language_model.state_dict())
+        assert isinstance(model, FleetModel)
+        for key in "abcdef":
+            with model.session(key=key) as session:
+                session.prefill(prompt(4))
+                assert list(session.generate(5)) == decoded_here(language_model, prompt(4), 5)
+
+        held = [server.house.counts()["models"] for server, _ in there.servers.values()]
+        assert held == [1, 1]
 
 
 # ---------------------------------------------------------------- wrong addresses

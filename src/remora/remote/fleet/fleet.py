@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import torch
 
-from remora.core.errors import BadValue, Refused, ServerLost
+from remora.core.errors import Refused, ServerLost
+from remora.remote.client.graphs import Graphs
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.server import RemoteServer
 from remora.remote.client.session import RemoteSession
@@ -81,27 +82,11 @@ class Fleet(RemoteServer):
         lost.close()
         return self._next()
 
-    def load(
-        self, model: torch.nn.Module, *, deadline_s: float | None = None, key: str | None = None
-    ) -> FleetModel:
-        """``model`` on the fleet. It is captured when it is first called, or first has a session.
-
-        Args:
-            deadline_s: how long each call may take; for ever by default.
-            key: all calls go to the server that it belongs to. Without one, each goes to the server
-                that has least to do for this program.
-
-        Raises:
-            BadValue: it is no module.
-        """
-        if not isinstance(model, torch.nn.Module):
-            raise BadValue(f"load() takes a torch.nn.Module, not a {type(model).__name__}")
-        calls = self if key is None else self.for_key(key)
-        return FleetModel(self, calls, model, deadline_s=deadline_s)
-
     def for_key(self, key: str | None) -> RemoteServer:
         """The fleet as what has this key sees it: the server that the key belongs to, and another
         only when that one is lost. Those without a key take turns.
+
+        ``fleet.for_key("mine").load(model)`` has all its calls and sessions on one server.
         """
         preference = _by_key(key) if key is not None else self._by_turns(next(self._turns))
         reach = partial(self._lines.reach, preference)
@@ -124,6 +109,9 @@ class Fleet(RemoteServer):
         """End all connections. May be called again."""
         self._router.close()
         self._lines.close()
+
+    def _model(self, graphs: Graphs, deadline_s: float | None) -> RemoteModel:
+        return FleetModel(self, graphs, deadline_s=deadline_s)
 
     def _next(self) -> Channel:
         return self._patiently(lambda: self._lines.reach(self._calls))
@@ -152,21 +140,10 @@ class Fleet(RemoteServer):
 
 
 class FleetModel(RemoteModel):
-    """A model on a fleet: as :class:`RemoteModel`, with sessions that have a key.
+    """A model on a fleet: as :class:`RemoteModel`, with sessions that have a key."""
 
-    Args:
-        calls: where calls go.
-    """
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        calls: RemoteServer,
-        model: torch.nn.Module,
-        *,
-        deadline_s: float | None = None,
-    ) -> None:
-        super().__init__(calls, model, deadline_s=deadline_s)
+    def __init__(self, fleet: Fleet, graphs: Graphs, *, deadline_s: float | None = None) -> None:
+        super().__init__(fleet, graphs, deadline_s=deadline_s)
         self._fleet = fleet
 
     def session(
@@ -181,9 +158,9 @@ class FleetModel(RemoteModel):
         Raises:
             CannotCapture, BadValue: as :meth:`RemoteModel.session`.
         """
-        decoding = self._decoding()
-        context = self._context(heard)
         server = self._fleet.for_key(key)
+        decoding = self.graphs.decoding(server.channel)
+        context = self._context(heard)
         return RemoteSession(server, decoding, context=context, deadline_s=self.deadline_s)
 
 

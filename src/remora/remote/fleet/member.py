@@ -6,10 +6,15 @@ import os
 import socket
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from remora.core.errors import UserError
 from remora.remote.fleet.spec import Spec
+
+if TYPE_CHECKING:
+    from remora.remote.server.builders import Builder
 
 REFUSED = 2
 """The exit code of one that would not start another time either; why is on standard output."""
@@ -43,6 +48,8 @@ class Member:
             token=spec.token,
             certificate=spec.proof,
             quotas=spec.quotas,
+            weights_folder=Path(spec.weights_folder) if spec.weights_folder else None,
+            builders={name: _imported(where) for name, where in spec.builders.items()},
             troubled=_print,
         )
         tls = verifying(Path(spec.certificate) if spec.certificate else None)
@@ -98,6 +105,12 @@ def _end_with_input(member: Member) -> None:
     while os.read(sys.stdin.fileno(), 4096):  # not through sys.stdin: its lock outlives main()
         pass
     member.ended.set()
+
+
+def _imported(where: str) -> Builder:
+    module, name = where.split(":")
+    builder: Builder = getattr(import_module(module), name)
+    return builder
 
 
 def _print(words: str) -> None:

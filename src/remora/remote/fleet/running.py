@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,10 @@ class Plan:
     threads: int = 0
     quotas: Quotas = field(default_factory=Quotas)
     health: Health = field(default_factory=Health)
+    weights_folder: Path | None = None
+    """Where servers keep weights, each in a folder of its name."""
+    builders: Mapping[str, str] = field(default_factory=dict)
+    """As :attr:`Spec.builders`."""
 
 
 class RunningFleet:
@@ -127,6 +131,8 @@ class RunningFleet:
                 key=_path(certificate.key) if certificate else "",
                 threads=plan.threads,
                 quotas=plan.quotas,
+                weights_folder=_path(plan.weights_folder / name) if plan.weights_folder else "",
+                builders=dict(plan.builders),
             )
             for name, device in zip(names, plan.devices, strict=True)
         ]

@@ -27,6 +27,10 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 0
     """CPU threads of an operator; 0: all."""
     quotas: Quotas = Quotas()
+    weights_folder: str = ""
+    """Of this server alone."""
+    builders: dict[str, str] = {}
+    """Builders of models by name, as ``module:function``: what the server lets clients build."""
 
     @property
     def proof(self) -> Certificate | None:
