@@ -107,7 +107,8 @@ def test_tokens_go_on_elsewhere_when_a_server_is_killed_or_hangs(
     assert within(10, lambda: all(standing(there, n).counts["sessions"] == 0 for n in NAMES))
 
 
-@pytest.mark.parametrize("kind", PLACES)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["processes", "ray"])
 def test_a_server_that_does_not_come_is_named_and_so_is_why(kind: str) -> None:
     with running(kind, devices=["cpu", "cuda:99"]) as there:
         with pytest.raises(Unavailable, match="within 0 s: server-0 is absent, server-1 is"):

@@ -7,6 +7,7 @@ sockets, and no tensor is ever Ray's.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ from remora.core.errors import BadValue, Unavailable
 from remora.remote.fleet.spec import Spec
 from remora.remote.wire.address import TcpAddress, parse_address
 
-END_S = 10.0
-"""How long Ray may take to end a server."""
+CONNECT_S = 5.0
+"""How long a Ray cluster may take to answer."""
 
 
 class RayServer:
@@ -129,19 +130,26 @@ def own_address() -> str:
 
 def _connect(ray: Any, cluster: str) -> None:
     try:
+        _check_answers(cluster)
         ray.init(
             address=cluster or None,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            include_dashboard=False if not cluster else None,
+            include_dashboard=None if cluster else False,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        said = str(error).strip().splitlines()
+    except (OSError, ValueError, RuntimeError) as error:
+        said = [*str(error).strip().splitlines(), type(error).__name__][0]
         raise BadValue(
-            f"there is no Ray cluster at {cluster or 'this machine'} "
-            f"({said[0][:200] if said else type(error).__name__}); "
+            f"there is no Ray cluster at {cluster or 'this machine'} ({said[:200]}); "
             "give the address that `ray start --head` printed"
         ) from error
+
+
+def _check_answers(cluster: str) -> None:
+    """``OSError`` where nobody answers at ``host:port``: Ray itself would try for minutes."""
+    host, _, port = cluster.rpartition(":")
+    if host and port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
 
 
 def _check_reach(ray: Any, is_open: bool) -> None:
