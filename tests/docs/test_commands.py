@@ -75,8 +75,8 @@ def is_mention(command: str) -> bool:
 def test_every_command_shown_parses(pages: list[Page]) -> None:
     shown = all_commands(pages)
     assert {command.split()[0] for _, command in shown} == {
-        "run", "learn", "check", "invariants", "serve", "fleet", "bench", "report", "compare", "doctor",
-        "list", "checkpoint",
+        "run", "learn", "check", "invariants", "serve", "fleet", "bench", "report", "compare",
+        "doctor", "list", "checkpoint",
     }  # fmt: skip
     refused = []
     for page, command in shown:

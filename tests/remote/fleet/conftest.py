@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from remora.remote.client.server import connect
-from remora.remote.fleet.calling import Calling
+from remora.remote.fleet.calling import Calling, verifying
 from remora.remote.fleet.connect import fleet_address
 from remora.remote.fleet.directory import Directory
 from remora.remote.fleet.fleet import Fleet
@@ -20,6 +20,7 @@ from remora.remote.fleet.probe import Health
 from remora.remote.fleet.registration import Registration
 from remora.remote.server.house import Quotas
 from remora.remote.server.server import Server
+from remora.remote.wire.listener import Certificate
 
 QUICK = Health(every_s=0.1, silent_s=1.0)
 
@@ -27,14 +28,24 @@ QUICK = Health(every_s=0.1, silent_s=1.0)
 class FleetHere:
     """``count`` servers and their directory."""
 
-    def __init__(self, count: int, token: str = "", health: Health = QUICK) -> None:
+    def __init__(
+        self,
+        count: int,
+        token: str = "",
+        health: Health = QUICK,
+        host: str = "127.0.0.1",
+        certificate: Certificate | None = None,
+    ) -> None:
         self.token, self.told = token, list[str]()
+        self.certificate, self._listen = certificate, f"tcp://{host}:0"
+        self.calling = Calling(token, verifying(certificate.certificate if certificate else None))
         self._pids = itertools.count(1)
         self.directory = Directory(
-            "tcp://127.0.0.1:0",
+            self._listen,
             [f"server-{index}" for index in range(count)],
-            Calling(token).server,
+            self.calling.server,
             token=token,
+            certificate=certificate,
             health=health,
             told=self.told.append,
         )
@@ -45,15 +56,18 @@ class FleetHere:
 
     @property
     def address(self) -> str:
-        return fleet_address(self.directory.address)
+        return fleet_address(self.directory.address).replace("0.0.0.0", "127.0.0.1")
 
     def start(self, name: str) -> None:
         server = Server(
-            "tcp://127.0.0.1:0", token=self.token, quotas=Quotas(chunk_tokens=8, lease_s=60)
+            self._listen,
+            token=self.token,
+            certificate=self.certificate,
+            quotas=Quotas(chunk_tokens=8, lease_s=60),
         )
         join = Join(name, server.address, self.directory.secret, pid=next(self._pids))
         registration = Registration(
-            lambda: Calling(self.token).directory(self.directory.address), join, again_s=0.05
+            lambda: self.calling.directory(self.directory.address), join, again_s=0.05
         )
         self.servers[name] = server, registration
 
@@ -90,7 +104,8 @@ def fleet_here() -> Iterator[Callable[..., FleetHere]]:
 
 
 def connected(there: FleetHere, **options: Any) -> Fleet:
-    fleet = connect(there.address, token=there.token, **options)
+    certificate = there.certificate.certificate if there.certificate else None
+    fleet = connect(there.address, token=there.token, certificate=certificate, **options)
     assert isinstance(fleet, Fleet)
     return fleet
 

@@ -11,18 +11,22 @@ import pytest
 import torch
 from tests.remote.conftest import decoded_here, prompt
 from tests.remote.fleet.conftest import FleetHere, connected, within
+from tests.remote.wire.conftest import certificate as certificate
 
 from remora.core.errors import BadValue, LinkLost, Refused, ServerLost
 from remora.remote.client.graphs import CapturedHere
 from remora.remote.client.placed import Placed
 from remora.remote.client.server import connect
 from remora.remote.client.session import RemoteSession
+from remora.remote.fleet.connect import directory_of
 from remora.remote.fleet.fleet import Fleet, FleetModel
 from remora.remote.fleet.messages import Member
 from remora.remote.fleet.ring import order
 from remora.remote.server.server import Server
+from remora.remote.wire.listener import Certificate
 
 Make = Callable[..., FleetHere]
+TOKEN = "the right one, long enough"
 
 
 class Slow(torch.nn.Module):
@@ -121,6 +125,32 @@ def test_sessions_without_a_key_take_turns(
         for session in sessions:
             session.close()
         assert set(there.sessions().values()) == {0}
+
+
+def test_it_works_by_tls_and_where_other_machines_reach_it(
+    fleet_here: Make, certificate: Certificate
+) -> None:
+    there = fleet_here(2, token=TOKEN, host="0.0.0.0", certificate=certificate)
+    with connected(there) as fleet:
+        assert fleet.echo([torch.ones(2)])[0].tolist() == [1, 1]
+        assert {line.member.address[:15] for line in fleet._lines.all} == {"tcp://127.0.0.1"}
+    with pytest.raises(ServerLost):
+        connect(there.address, token=TOKEN)
+
+
+def test_closing_what_has_a_key_takes_nothing_from_others(
+    fleet_here: Make, language_model: torch.nn.Module, decoder: Placed
+) -> None:
+    there = fleet_here(1)
+    with (
+        connected(there) as fleet,
+        language(fleet, language_model, decoder).session() as session,
+    ):
+        with fleet.for_key("mine") as mine:
+            mine.echo([torch.ones(1)])
+        session.prefill(prompt(5))
+        assert len(list(session.generate(3))) == 3
+        assert session.recoveries == 0
 
 
 # ---------------------------------------------------------------- what is lost
@@ -295,10 +325,12 @@ def test_wrong_addresses_say_what_is_right(fleet_here: Make) -> None:
         connect("fleet://nowhere")
     with pytest.raises(ServerLost, match="cannot be reached"):
         connect("fleet://127.0.0.1:1")
+    assert directory_of("fleet:///tmp/socket") == "unix:///tmp/socket"
+    assert directory_of("host:1") == directory_of("fleet://host:1") == "tcp://host:1"
 
 
 def test_a_wrong_token_is_refused_by_the_directory(fleet_here: Make) -> None:
-    there = fleet_here(1, token="the right one, long enough")
+    there = fleet_here(1, token=TOKEN)
     with pytest.raises(Refused, match="token is missing or wrong"):
         connect(there.address)
     with connected(there) as fleet:

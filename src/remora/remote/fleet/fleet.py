@@ -90,7 +90,7 @@ class Fleet(RemoteServer):
         """
         preference = _by_key(key) if key is not None else self._by_turns(next(self._turns))
         reach = partial(self._lines.reach, preference)
-        return self._patiently(lambda: RemoteServer(reach, self.address, self._wait_s))
+        return self._patiently(lambda: Keyed(reach, self.address, self._wait_s))
 
     def counts(self) -> Mapping[str, int]:
         """What the servers hold that this program is connected to, together."""
@@ -137,6 +137,14 @@ class Fleet(RemoteServer):
             return [*ordered[begin:], *ordered[:begin]]
 
         return preference
+
+
+class Keyed(RemoteServer):
+    """A fleet as one key sees it, over connections that are the fleet's."""
+
+    def close(self) -> None:
+        """Look for no other server any more. The connection stays: it may be others' as well."""
+        self._closed = True
 
 
 class FleetModel(RemoteModel):
