@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from remora.core.errors import BadValue, Refused, ServerLost
+from remora.remote.client.bill import Bill, bill_of
 from remora.remote.client.errors import CallFailed
 from remora.remote.client.graphs import Graphs, OnServer
+from remora.remote.client.placed import Placed
 from remora.remote.client.profile import CallProfile, call_profile
 from remora.remote.client.session import ATTEMPTS, RemoteSession
 from remora.remote.graph.call import Call
@@ -57,6 +59,24 @@ class RemoteModel:
         graph, arrived = self._asked(*Call.of(args, kwargs), on_sent=sent.append, profiled=True)
         whole = graph.whole(arrived.tensors)
         return whole, call_profile(begun_ns, sent[-1], arrived, wall_ns(), ahead_ns)
+
+    def bill(self, *args: Any, overrides: Mapping[str, str] | None = None, **kwargs: Any) -> Bill:
+        """What of such a call goes up once, with every call, comes back, and stays there.
+
+        Args:
+            overrides: the class of values by name, where the user knows better than what was found:
+                ``{"inputs.1": "state", "outputs.1": "state"}``.
+
+        Raises:
+            CannotCapture: the model cannot become a graph.
+            UnknownName, BadValue: an override that cannot be, or a model that the server builds,
+                of which only the server knows the graph.
+        """
+        call, tensors = Call.of(args, kwargs)
+        graph = self.graphs.graph(call, tensors)
+        if not isinstance(graph, Placed):
+            raise BadValue(f"the graph of {self.graphs.name} is known to the server only")
+        return bill_of(graph.captured, tensors, overrides)
 
     def session(self, heard: torch.Tensor | None = None) -> RemoteSession:
         """A session with a language model: what it has read stays on the server.

@@ -34,10 +34,7 @@ class Watch:
         for held, name, part in self._parts:
             if held.get(name) is not part:
                 return True
-        for held, size in self._sizes:
-            if len(held) != size:
-                return True
-        return False
+        return any(len(held) != size for held, size in self._sizes)
 
     def _note(self, held: _Dict) -> None:
         for name, value in held.items():
