@@ -16,6 +16,7 @@ from remora.cli import (
     checkpoint,
     compare,
     doctor,
+    fleet,
     goodput,
     invariants,
     learn,
@@ -39,6 +40,7 @@ app.command("learn")(learn.learn)
 app.command("check")(check.check)
 app.add_typer(invariants.app, name="invariants")
 app.command("serve")(serve.serve)
+app.add_typer(fleet.app, name="fleet")
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

@@ -72,6 +72,7 @@ def serve(
     import torch
 
     from remora.core.token import read_token_text
+    from remora.remote.server.device import device_here
     from remora.remote.server.server import Server
     from remora.remote.wire.address import with_scheme
     from remora.workloads.builder import workload_model
@@ -80,10 +81,10 @@ def serve(
         torch.set_num_threads(threads)
     server = Server(
         with_scheme(listen),
-        _device(device),
+        device_here(device),
         token=read_token_text(token_file),
-        certificate=_certificate(cert, key),
-        quotas=_quotas(weights, sessions, calls, lease),
+        certificate=certificate_of(cert, key),
+        quotas=quotas_of(weights, sessions, calls, lease),
         weights_folder=weights_folder,
         builders={"workloads": workload_model},
         troubled=lambda words: print(words, flush=True),
@@ -96,11 +97,11 @@ def serve(
             f"{format_bytes(quotas.sessions_bytes)} for sessions; end it with Ctrl-C",
             flush=True,
         )
-        _wait_for_the_end()
+        wait_for_the_end(threading.Event())
 
 
-def _wait_for_the_end() -> None:
-    ended = threading.Event()
+def wait_for_the_end(ended: threading.Event) -> None:
+    """Wait for ``ended``, Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     try:
         ended.wait()
@@ -108,22 +109,8 @@ def _wait_for_the_end() -> None:
         return
 
 
-def _device(name: str) -> str:
-    """``name``, if there is such a device here.
-
-    Raises:
-        BadValue: torch knows none, or the machine has none.
-    """
-    import torch
-
-    count = torch.cuda.device_count()
-    known = ["cpu", *(f"cuda:{index}" for index in range(count))]
-    if name not in known and not (name == "cuda" and count):
-        raise BadValue(f"there is no device {name!r} here; choose from: {', '.join(known)}")
-    return name
-
-
-def _certificate(cert: Path | None, key: Path | None) -> Certificate | None:
+def certificate_of(cert: Path | None, key: Path | None) -> Certificate | None:
+    """What ``--cert`` and ``--key`` name; both or neither."""
     from remora.remote.wire.listener import Certificate
 
     if (cert is None) != (key is None):
@@ -131,7 +118,8 @@ def _certificate(cert: Path | None, key: Path | None) -> Certificate | None:
     return None if cert is None or key is None else Certificate(cert, key)
 
 
-def _quotas(weights: str, sessions: str, calls: str, lease: str) -> Quotas:
+def quotas_of(weights: str, sessions: str, calls: str, lease: str) -> Quotas:
+    """What the options of those names say."""
     from remora.remote.server.house import Quotas
 
     return Quotas(

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from remora.core.errors import BadValue
 from remora.remote.client.graphs import OnServer, example_of, kind_of
+from remora.remote.client.over_each import OverEach
 from remora.remote.client.placed import upload
 from remora.remote.graph.call import HERE, Call, Flat
 from remora.remote.graph.capture import varying
@@ -46,9 +47,9 @@ class BuiltThere:
 
     def __init__(self, plans: Plans, **options: Any) -> None:
         self._plans, self._options = plans, options
-        self._channel: Channel | None = None
         self._prepared = Prepared("")
-        self._guard = threading.Lock()
+        """As one server said it; but for its names all say the same."""
+        self._prepared_over = OverEach(self._prepare)
 
     def name_over(self, channel: Channel) -> str:
         """As :meth:`OnServer.name_over`."""
@@ -56,11 +57,11 @@ class BuiltThere:
 
     def prepared(self, channel: Channel) -> Prepared:
         """What the server says of it, built over ``channel`` where it is not yet."""
-        with self._guard:
-            if self._channel is not channel:
-                self._prepared = self._plans.prepared(channel, **self._options)
-                self._channel = channel
-            return self._prepared
+        return self._prepared_over.over(channel)
+
+    def _prepare(self, channel: Channel) -> Prepared:
+        self._prepared = self._plans.prepared(channel, **self._options)
+        return self._prepared
 
     def whole(self, tensors: Sequence[torch.Tensor]) -> Any:
         """As :meth:`OnServer.whole`."""

@@ -1,8 +1,7 @@
-"""A captured graph and where it lies: on a server, over the connection that is there now."""
+"""A captured graph and where it lies: on servers, over the connections that are there now."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 import torch
 from torch.utils import _pytree as pytree
 
+from remora.remote.client.over_each import OverEach
 from remora.remote.graph.capture import Captured
 from remora.remote.messages import Load, Offer, Upload
 from remora.remote.wire.channel import Channel
@@ -21,16 +21,14 @@ UPLOADED_BYTES = 64 * 2**20
 class Placed:
     """A graph that any connection can be asked to run. Thread-safe.
 
-    What a server has of it belongs to a connection; over a new one it is loaded again, and weights
-    that the server still holds are not sent again.
+    What a server has of it belongs to a connection; over another one it is loaded as well, and
+    weights that the server holds already are not sent again.
     """
 
     def __init__(self, captured: Captured, *, decoder: bool = False, positions: int = 0) -> None:
         self.captured = captured
         self._load = Load(decoder, positions)
-        self._channel: Channel | None = None
-        self._name = ""
-        self._guard = threading.Lock()
+        self._names = OverEach(lambda channel: _load(channel, captured, self._load))
 
     def name_over(self, channel: Channel) -> str:
         """The graph's name for requests over ``channel``, loading it where it is not yet.
@@ -39,11 +37,7 @@ class Placed:
             Refused: the server does not take it.
             ServerLost: the connection ended; what was uploaded by then stays there for next time.
         """
-        with self._guard:
-            if self._channel is not channel:
-                self._name = _load(channel, self.captured, self._load)
-                self._channel = channel
-            return self._name
+        return self._names.over(channel)
 
     def whole(self, tensors: Sequence[torch.Tensor]) -> Any:
         """What the model returns: ``tensors`` that came, and the constants of its graph."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -16,7 +16,7 @@ from remora.core.errors import BadValue, ServerLost
 from remora.core.token import read_token_text
 from remora.remote.client.built import Built, recipe_of, weights_of
 from remora.remote.client.errors import as_error
-from remora.remote.client.graphs import CapturedHere
+from remora.remote.client.graphs import CapturedHere, Graphs
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.profile import ahead_of
 from remora.remote.messages import Count, Echo, Reply, is_last
@@ -25,6 +25,7 @@ from remora.remote.wire.channel import Channel
 from remora.remote.wire.connect import connect as connect_link
 from remora.remote.wire.counted import Counted
 from remora.remote.wire.limits import Limits
+from remora.remote.wire.link import Link
 
 _ECHOES = 5
 _FIRST_PAUSE_S = 0.05
@@ -46,8 +47,12 @@ class RemoteServer:
         self._dial, self.address, self._reconnect_s = dial, address, reconnect_s
         self._guard = threading.Lock()
         self._closed = False
-        self.channel = dial()
+        self._channel = dial()
+
+    @property
+    def channel(self) -> Channel:
         """The connection as it is now."""
+        return self._channel
 
     def renewed(self, lost: Channel, error: ServerLost) -> Channel:
         """A connection in place of ``lost``, which ended with ``error``.
@@ -58,15 +63,16 @@ class RemoteServer:
         until = time.monotonic() + self._reconnect_s
         with self._guard:
             pause_s = _FIRST_PAUSE_S
-            while self.channel is lost:
+            if self._channel is lost:
+                lost.close()
+            while self._channel is lost:
                 if self._closed or time.monotonic() + pause_s > until:
                     raise error
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, 1.0)
                 with suppress(ServerLost):
-                    self.channel = self._dial()
-            lost.close()
-            return self.channel
+                    self._channel = self._dial()
+            return self._channel
 
     def load(self, model: torch.nn.Module, *, deadline_s: float | None = None) -> RemoteModel:
         """``model`` on the server. It is captured when it is first called, or first has a session.
@@ -79,7 +85,7 @@ class RemoteServer:
         """
         if not isinstance(model, torch.nn.Module):
             raise BadValue(f"load() takes a torch.nn.Module, not a {type(model).__name__}")
-        return RemoteModel(self, CapturedHere(model), deadline_s=deadline_s)
+        return self._model(CapturedHere(model), deadline_s)
 
     def build(
         self,
@@ -106,7 +112,10 @@ class RemoteServer:
                 server has against them is said when the model is first called.
         """
         built = Built(recipe_of(builder, name, config), weights_of(weights))
-        return RemoteModel(self, built, deadline_s=deadline_s)
+        return self._model(built, deadline_s)
+
+    def _model(self, graphs: Graphs, deadline_s: float | None) -> RemoteModel:
+        return RemoteModel(self, graphs, deadline_s=deadline_s)
 
     def echo(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """``tensors``, back from the server."""
@@ -137,7 +146,7 @@ class RemoteServer:
         self._closed = True
         self.channel.close()
 
-    def __enter__(self) -> RemoteServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -158,7 +167,7 @@ def connect(
     """Connect to the server at ``address``.
 
     Args:
-        address: ``tcp://host:port`` or ``unix:///path``.
+        address: ``tcp://host:port`` or ``unix:///path``; ``fleet://host:port`` of several servers.
         token: what the server wants to hear; or ``token_file``, a file that holds it.
         certificate: a PEM file that proves the server, where it speaks TLS.
         timeout_s: for connecting.
@@ -178,13 +187,26 @@ def connect(
     secret = token or read_token_text(Path(token_file) if token_file is not None else None)
     tls = _tls(certificate)
 
-    def dial() -> Channel:
+    def dial(where: str) -> Channel:
         link = connect_link(
             where, Reply, token=secret, timeout_s=timeout_s, limits=limits, tls=tls, share=share
         )
+        _check_is_server(link, where)
         return Channel(link, is_last=is_last, as_error=as_error, name=f"the server at {where}")
 
-    return RemoteServer(dial, where, reconnect_s)
+    if where.startswith("fleet://"):
+        from remora.remote.fleet.calling import Calling
+        from remora.remote.fleet.connect import connect_to_fleet
+
+        return connect_to_fleet(where, Calling(secret, tls, timeout_s), dial, reconnect_s)
+    return RemoteServer(lambda: dial(where), where, reconnect_s)
+
+
+def _check_is_server(link: Link, where: str) -> None:
+    if link.peer != "remora":
+        link.close()
+        fleet = where.replace("tcp://", "fleet://")
+        raise BadValue(f"at {where} is a fleet's directory, no server; connect to {fleet}")
 
 
 def _tls(certificate: Path | str | None) -> ssl.SSLContext | None:

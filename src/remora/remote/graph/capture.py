@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch._dynamo.config
 import torch.export
 from torch.utils import _pytree as pytree
 
@@ -96,9 +95,11 @@ def varying(tensor: torch.Tensor) -> Dims:
 def _export(
     module: Bare, tensors: Sequence[torch.Tensor], shapes: Sequence[Dims]
 ) -> torch.export.ExportedProgram:
+    from torch._dynamo import config as dynamo  # seconds: not for who captures nothing
+
     # What torch remembers of one operator's shapes for the next is of no use with sizes that vary:
     # looking it up is a fifth of the time.
-    remembering_nothing = torch._dynamo.config.patch(fake_tensor_cache_enabled=False)
+    remembering_nothing = dynamo.patch(fake_tensor_cache_enabled=False)
     try:
         with torch.no_grad(), remembering_nothing, _without_warnings():
             return torch.export.export(

@@ -118,6 +118,16 @@ class Channel:
         next(answers)  # from here on leaving it cancels the request, also before the first answer
         return answers
 
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is known to be lost or closed."""
+        return self._lost is not None
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that have not been answered in full."""
+        return len(self._waiters)
+
     def close(self) -> None:
         """End the connection; whoever waits gets ``ServerLost``. May be called again."""
         self._closing.set()
