@@ -22,11 +22,12 @@ class _CapturedRide(Ride):
         super().__init__(session)
         self._module = session.model
         self._decoding: DecodingHere | None = None
+        self._reader: Reader | None = None
         if isinstance(session, DecodeSession):
             reader = Reader(session.model, GraphHere, _KEEPS)
             self._decoding = DecodingHere(reader, session.prompt)
         else:
-            session.model = CalledModule(session.model, GraphHere, _KEEPS)  # type: ignore[assignment]
+            session.model = CalledModule(session.model, GraphHere, self._read)  # type: ignore[assignment]
 
     def step(self) -> Outcome:
         if self._decoding is None or not isinstance(self.session, DecodeSession):
@@ -35,6 +36,11 @@ class _CapturedRide(Ride):
 
     def close(self) -> None:
         self.session.model = self._module
+
+    def _read(self, ids: torch.Tensor) -> torch.Tensor:
+        if self._reader is None:
+            self._reader = Reader(self._module, GraphHere, _KEEPS)
+        return self._reader.prompt(ids)
 
 
 @dataclass(frozen=True)

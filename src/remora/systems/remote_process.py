@@ -22,7 +22,7 @@ class ServerProcess:
         if not line:
             self.close()
             raise Unavailable("the server that models run on did not start; its log says why")
-        self.address = line.strip()
+        self.address, self.pid = line.strip(), self._process.pid
 
     def close(self) -> None:
         """End it. May be called again."""
