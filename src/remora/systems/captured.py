@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 
+from remora.remote.graph.decoder import capture_decoder
 from remora.systems.contract import Ride, System
 from remora.systems.remote_calls import CalledModule, GraphHere, Keeps, Reader
 from remora.systems.remote_decoding import DecodingHere
@@ -24,7 +25,7 @@ class _CapturedRide(Ride):
         self._decoding: DecodingHere | None = None
         self._reader: Reader | None = None
         if isinstance(session, DecodeSession):
-            reader = Reader(session.model, GraphHere, _KEEPS)
+            reader = _reader(session.model)
             self._decoding = DecodingHere(reader, session.prompt)
         else:
             session.model = CalledModule(session.model, GraphHere, self._read)  # type: ignore[assignment]
@@ -39,8 +40,12 @@ class _CapturedRide(Ride):
 
     def _read(self, ids: torch.Tensor) -> torch.Tensor:
         if self._reader is None:
-            self._reader = Reader(self._module, GraphHere, _KEEPS)
+            self._reader = _reader(self._module)
         return self._reader.prompt(ids)
+
+
+def _reader(model: torch.nn.Module) -> Reader:
+    return Reader(capture_decoder(model).captured, GraphHere, _KEEPS)
 
 
 @dataclass(frozen=True)

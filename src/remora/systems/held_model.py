@@ -36,7 +36,7 @@ class HeldModel:
     def read(self, held: int, tokens: list[int]) -> int:
         """Read ``tokens`` behind the first ``held`` of what was read; the token after them."""
         if self._cache is not None and self._cache.get_seq_length() > held:
-            self._cache.crop(held)
+            self._cache.crop(held - self._cache.get_seq_length())
         ids = torch.tensor([tokens])
         output = self._model(
             input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1

@@ -14,10 +14,11 @@ import torch
 from remora.core.errors import BadValue
 from remora.remote.client.server import RemoteServer, connect
 from remora.remote.graph.capture import Captured
+from remora.remote.graph.decoder import Decoder, capture_decoder
 from remora.remote.wire.relay import Relay
 from remora.systems.contract import Ride, System
 from remora.systems.elsewhere import Crossed, ElsewhereRide
-from remora.systems.remote_calls import CalledModule, Keeps, Reader
+from remora.systems.remote_calls import CalledModule, GraphOf, Keeps, Reader
 from remora.systems.remote_decoding import Decoding, DecodingHere, DecodingThere
 from remora.systems.remote_graph import RemoteGraph
 from remora.systems.remote_process import ServerProcess
@@ -77,11 +78,12 @@ class _CallRide(RemoteRide):
 
     def _read(self, ids: torch.Tensor) -> torch.Tensor:
         if self._reads is None:
+            decoder = capture_decoder(self._module)
             if self._keeps.state == "kept":
-                self._reads = DecoderThere(self.remote, self._module, self._keeps).read
+                self._reads = DecoderThere(self.remote, decoder, self._keeps).read
                 self.ready()
             else:
-                self._reads = Reader(self._module, self._graph, self._keeps).prompt
+                self._reads = Reader(decoder.captured, self._graph, self._keeps).prompt
         return self._reads(ids)
 
 
@@ -91,19 +93,25 @@ class _DecodeRide(RemoteRide):
     session: DecodeSession
 
     def __init__(
-        self, session: DecodeSession, remote: RemoteServer, pid: int, keeps: Keeps
+        self,
+        session: DecodeSession,
+        decoder: Decoder,
+        remote: RemoteServer,
+        pid: int,
+        keeps: Keeps,
     ) -> None:
         super().__init__(session, remote, pid)
         self._decoding: Decoding
         if keeps.state == "kept":
-            decoder = DecoderThere(remote, session.model, keeps)
-            self._decoding = DecodingThere(decoder, session.prompt, keeps)
+            there = DecoderThere(remote, decoder, keeps)
+            self._decoding = DecodingThere(there, session.prompt, keeps)
         else:
-            reader = Reader(
-                session.model, lambda captured: RemoteGraph(remote, captured, keeps), keeps
-            )
+            reader = Reader(decoder.captured, self._graph_with(keeps), keeps)
             self._decoding = DecodingHere(reader, session.prompt)
         self.ready()
+
+    def _graph_with(self, keeps: Keeps) -> GraphOf:
+        return lambda captured: RemoteGraph(self.remote, captured, keeps)
 
     def work(self) -> Outcome:
         return Outcome(torch.tensor([self._decoding.decode(self.session.new_tokens)]))
@@ -144,14 +152,19 @@ class RemoraRemote(System):
         with ExitStack() as stack:
             server = ServerProcess(str(session.device), torch.get_num_threads())
             stack.callback(server.close)
-            remote = stack.enter_context(self._connected(server.address, stack))
-            ride: RemoteRide = (
-                _DecodeRide(session, remote, server.pid, keeps)
-                if isinstance(session, DecodeSession)
-                else _CallRide(session, remote, server.pid, keeps)
-            )
+            ride = self._ride(session, server, keeps, stack)
             ride.held = stack.pop_all()
             return ride
+
+    def _ride(
+        self, session: Session, server: ServerProcess, keeps: Keeps, stack: ExitStack
+    ) -> RemoteRide:
+        """A language model is captured while the server starts."""
+        decoder = capture_decoder(session.model) if isinstance(session, DecodeSession) else None
+        remote = stack.enter_context(self._connected(server.address, stack))
+        if isinstance(session, DecodeSession) and decoder is not None:
+            return _DecodeRide(session, decoder, remote, server.pid, keeps)
+        return _CallRide(session, remote, server.pid, keeps)
 
     def _connected(self, address: str, stack: ExitStack) -> RemoteServer:
         if self.mbit_s or self.delay_ms:

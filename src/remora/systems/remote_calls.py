@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured, capture
-from remora.remote.graph.decoder import capture_decoder, no_state, state_in
+from remora.remote.graph.decoder import no_state, state_in
 from remora.remote.graph.masks import mask_for
 from remora.remote.graph.program import Program
 from remora.remote.messages import Wanted
@@ -101,9 +101,9 @@ class Read(NamedTuple):
 class Reader:
     """A language model's graph: reads tokens, gives the token or the logits behind them."""
 
-    def __init__(self, model: torch.nn.Module, graph_of: GraphOf, keeps: Keeps) -> None:
+    def __init__(self, decoder: Captured, graph_of: GraphOf, keeps: Keeps) -> None:
         self._keeps = keeps
-        self._decoder = capture_decoder(model).captured
+        self._decoder = decoder
         self._graph = graph_of(self._decoder)
         self._states = state_in(self._decoder.graph)
         self._tokens = torch.empty(1, 0, dtype=torch.int64)

@@ -12,7 +12,7 @@ from remora.remote.client.placed import Placed
 from remora.remote.client.server import RemoteServer
 from remora.remote.client.session import RemoteSession
 from remora.remote.graph.capture import Captured
-from remora.remote.graph.decoder import capture_decoder
+from remora.remote.graph.decoder import Decoder
 from remora.remote.graph.variants import as_another
 from remora.remote.messages import Unload, Upload, Wanted
 from remora.remote.wire.channel import Channel
@@ -22,8 +22,7 @@ from remora.systems.remote_calls import Keeps
 class DecoderThere:
     """A model whose sessions keep their state on the server."""
 
-    def __init__(self, remote: RemoteServer, model: torch.nn.Module, keeps: Keeps) -> None:
-        decoder = capture_decoder(model)
+    def __init__(self, remote: RemoteServer, decoder: Decoder, keeps: Keeps) -> None:
         self._remote, self._keeps, self._captured = remote, keeps, decoder.captured
         self._placed = Placed(decoder.captured, decoder=True, positions=decoder.positions)
         self._placed.name_over(remote.channel)
