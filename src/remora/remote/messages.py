@@ -120,6 +120,24 @@ class Rewind(Message, frozen=True, tag=12):
     unread: int
 
 
+class Compute(Message, frozen=True, tag=13):
+    """Do what a plan says, operator by operator. → :class:`Ran` and what it was to send back.
+
+    The tensors that it puts on the server come with it; before them, where it is ``anew``, the plan
+    itself, encoded. Without a plan it frees, and does nothing else.
+    """
+
+    plan: Digest = ""
+    inputs: tuple[int, ...] = ()
+    """Tensors of this connection that it works on, in the order in which it meets them."""
+    first: int = 0
+    """The number of the first tensor that it makes; the others follow."""
+    freed: tuple[int, ...] = ()
+    """Tensors that nobody needs any more, and that it does not work on."""
+    anew: bool = False
+    """Whether the plan has not crossed this connection yet, or so long ago that it is forgotten."""
+
+
 # ------------------------------------------------- what a server answers
 
 
@@ -201,6 +219,7 @@ class Failed(Message, frozen=True, tag=39):
 
 Request = (
     Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload | Rewind
+    | Compute
 )  # fmt: skip
 Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed
 

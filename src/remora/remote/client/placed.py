@@ -44,11 +44,15 @@ class Placed:
             return self._name
 
 
+def upload(channel: Channel, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Send those of ``tensors``, by digest, that the server lacks."""
+    lacking = channel.call(Offer(tuple(tensors))).message.digests
+    for digests in _pieces(lacking, tensors):
+        channel.call(Upload(tuple(digests)), [tensors[digest].to("cpu") for digest in digests])
+
+
 def _load(channel: Channel, captured: Captured, load: Load) -> str:
-    lacking = channel.call(Offer(tuple(captured.tensors))).message.digests
-    for digests in _pieces(lacking, captured.tensors):
-        tensors = [captured.tensors[digest].to("cpu") for digest in digests]
-        channel.call(Upload(tuple(digests)), tensors)
+    upload(channel, captured.tensors)
     graph = bytearray(msgspec.msgpack.encode(captured.graph))
     loaded = channel.call(load, [torch.frombuffer(graph, dtype=torch.uint8)])
     name: str = loaded.message.model

@@ -11,6 +11,7 @@ from remora.core.errors import BadValue, LinkLost, Refused, RemoraError
 from remora.core.tensors import tensor_bytes
 from remora.remote.messages import (
     Close,
+    Compute,
     Count,
     Counts,
     Done,
@@ -42,6 +43,7 @@ from remora.remote.server.work import (
     GenerateWork,
     PrefillWork,
     RewindWork,
+    SegmentWork,
     Work,
 )
 from remora.remote.wire.arrived import Arrived, Cancelled
@@ -56,6 +58,7 @@ class Desk:
         self._outbox = Outbox(link)
         self._models: dict[str, list[Model]] = {}
         """Those its client has loaded, each as often as it has."""
+        self._segments = house.segments()
         self._works: dict[int, Work] = {}
 
     def serve(self) -> None:
@@ -129,6 +132,13 @@ class Desk:
     def _(self, message: Run, arrived: Arrived) -> Reply | None:
         model = self._model(message.model)
         self._submit(arrived, CallWork, message.profiled, model, arrived.tensors, message.wanted)
+        return None
+
+    @_handle.register
+    def _(self, message: Compute, arrived: Arrived) -> Reply | None:
+        self._submit(
+            arrived, SegmentWork, False, self._segments.segment(message, arrived.tensors)
+        )
         return None
 
     @_handle.register
@@ -234,6 +244,7 @@ class Desk:
         for work in list(self._works.values()):
             self._house.engine.cancel(work)
         self._house.sessions.close(self._house.sessions.of(self))
+        self._segments.close()
         for models in self._models.values():
             for model in models:
                 self._house.models.release(model)

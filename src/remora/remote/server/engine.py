@@ -1,7 +1,7 @@
 """The one thread that computes, and in which order it does.
 
 A turn is one token for every sequence that decodes, then one chunk of one prompt, then one call of
-a model. So a sequence waits for its next token no longer than for one chunk and one call, however
+a model or one slice of a segment. So a sequence waits for its next token no longer than for one chunk and one call, however
 long the prompts are that others bring. Of prompts, and of sequences where more decode than go
 together, those come first that have been given the fewest tokens; one that is new begins level with
 the least of those at work, so nobody starves and nobody can save up.
@@ -25,10 +25,20 @@ from remora.remote.server.decoding import Batch, likeliest, read
 from remora.remote.server.models import Model
 from remora.remote.server.outputs import select
 from remora.remote.server.sessions import Session, Sessions
-from remora.remote.server.work import AnyWork, CallWork, GenerateWork, PrefillWork, RewindWork, Work
+from remora.remote.server.work import (
+    AnyWork,
+    CallWork,
+    GenerateWork,
+    PrefillWork,
+    RewindWork,
+    SegmentWork,
+    Work,
+)
 
 IDLE_S = 1.0
 """How often an idle server looks for sessions whose lease has run out."""
+SLICE_NS = 20_000_000
+"""How long a segment runs before others have their turn."""
 
 
 class Engine:
@@ -53,7 +63,7 @@ class Engine:
         self._sessions, self._device, self._clock = sessions, device, clock
         self._chunk, self._together, self._most = chunk_tokens, together, most_waiting
         self._rewinds: deque[RewindWork] = deque()
-        self._calls: deque[CallWork] = deque()
+        self._calls: deque[CallWork | SegmentWork] = deque()
         self._prompts: list[PrefillWork] = []
         self._decoding: list[GenerateWork] = []
         self._batches: dict[Model, Batch] = {}
@@ -73,7 +83,7 @@ class Engine:
                 raise Refused(f"{self._most} requests wait already; try again later")
             if isinstance(work, RewindWork):
                 self._rewinds.append(work)
-            elif isinstance(work, CallWork):
+            elif isinstance(work, CallWork | SegmentWork):
                 self._calls.append(work)
             else:
                 self._level(work.session)
@@ -122,7 +132,10 @@ class Engine:
             self._guarded([prompt], lambda: self._prefill(prompt))
         if self._calls:
             call = self._calls.popleft()
-            self._guarded([call], lambda: self._call(call))
+            if isinstance(call, SegmentWork):
+                self._guarded([call], lambda: self._advance(call))
+            else:
+                self._guarded([call], lambda: self._call(call))
 
     def _to_decode(self) -> dict[Model, list[GenerateWork]]:
         chosen: dict[Model, list[GenerateWork]] = {}
@@ -174,6 +187,14 @@ class Engine:
             answered_ns=done_ns,
         )
         work.answer(Ran(profile if work.profiled else None), selected)
+
+    def _advance(self, work: SegmentWork) -> None:
+        """One slice; a segment stays first in its queue, so those of one client keep their order."""
+        if work.segment.advance(self._clock.wall_ns() + SLICE_NS):
+            work.answer(Ran(), work.segment.fetched)
+            return
+        with self._changed:
+            self._calls.appendleft(work)
 
     def _prefill(self, work: PrefillWork) -> None:
         session, begun_ns = work.session, self._clock.wall_ns()
@@ -288,6 +309,8 @@ class Engine:
         if isinstance(work, PrefillWork | GenerateWork):
             self._apart(work.session)
             self._sessions.rest(work.session)
+        elif isinstance(work, SegmentWork):
+            work.segment.abandon()
 
     def _fail(self, work: Work, error: Exception) -> None:
         with self._changed:

@@ -10,20 +10,24 @@ import torch
 
 from remora.core.clock import Clock, SystemClock
 from remora.remote.server.engine import Engine
+from remora.remote.server.handles import Room
 from remora.remote.server.models import Models
+from remora.remote.server.segments import Plans, Segments
 from remora.remote.server.sessions import Sessions
 from remora.remote.server.weights import WeightStore
 
 
 class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The most that a server gives away. 0 takes what fits its memory: half of it for weights, a
-    quarter each for sessions and calls.
+    quarter each for sessions and calls, an eighth for tensors.
     """
 
     weights_bytes: int = 0
     sessions_bytes: int = 0
     call_bytes: int = 0
     """All values of one call at a time."""
+    tensors_bytes: int = 0
+    """What programs keep here tensor by tensor, and what their operators make meanwhile."""
     sessions: int = 4096
     lease_s: float = 600.0
     """A session that is not used for so long is dropped."""
@@ -56,6 +60,8 @@ class House:
             lease_s=quotas.lease_s,
             most=quotas.sessions,
         )
+        self.room = Room(quotas.tensors_bytes)
+        self.plans = Plans(device)
         self.engine = Engine(
             self.sessions,
             device,
@@ -65,6 +71,10 @@ class House:
             most_waiting=quotas.waiting,
         )
 
+    def segments(self) -> Segments:
+        """For one connection more."""
+        return Segments(self.plans, self.room, self.weights, self.clock, self.device)
+
     def counts(self) -> Mapping[str, int]:
         """What is here now."""
         return {
@@ -73,6 +83,9 @@ class House:
             "models": len(self.models),
             "sessions": len(self.sessions),
             "sessions_bytes": self.sessions.held_bytes,
+            "tensors": self.room.handles,
+            "tensors_bytes": self.room.held_bytes,
+            "plans": len(self.plans),
             "waiting": self.engine.waiting,
         }
 
@@ -88,6 +101,7 @@ def _filled(quotas: Quotas, device: torch.device) -> Quotas:
         weights_bytes=quotas.weights_bytes or memory // 2,
         sessions_bytes=quotas.sessions_bytes or memory // 4,
         call_bytes=quotas.call_bytes or memory // 4,
+        tensors_bytes=quotas.tensors_bytes or memory // 8,
     )
 
 

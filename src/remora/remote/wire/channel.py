@@ -118,6 +118,11 @@ class Channel:
         next(answers)  # from here on leaving it cancels the request, also before the first answer
         return answers
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether it is known that the connection has ended."""
+        return self._lost is not None
+
     def close(self) -> None:
         """End the connection; whoever waits gets ``ServerLost``. May be called again."""
         self._closing.set()
