@@ -40,6 +40,7 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "index.Tensor": kernels.index_kernel,
     "index_put_": kernels.index_put_kernel,
     "masked_select": kernels.masked_select_kernel,
+    "native_dropout": kernels.dropout_kernel,
     "nonzero": kernels.nonzero_kernel,
     "repeat_interleave.Tensor": kernels.repeat_interleave_kernel,
     "_fused_sdp_choice": lambda *args, **kwargs: 0,  # attention that is taken apart
@@ -90,7 +91,9 @@ def _recorded() -> list[Operator]:
     for full in torch._C._dispatch_get_all_op_names():
         family, _, rest = full.partition("::")
         base, _, overload = rest.partition(".")
-        if family == "aten" and (base in NAMES or base.rstrip("_") in NAMES or base in _WHOLE_BASES):
+        if family == "aten" and (
+            base in NAMES or base.rstrip("_") in NAMES or base in _WHOLE_BASES
+        ):
             try:
                 found.append(operator_named(f"aten.{base}.{overload or 'default'}"))
             except NotAllowed:

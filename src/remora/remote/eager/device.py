@@ -67,7 +67,7 @@ class Device(str):
             self._put_module(what)
             return what
         if isinstance(what, torch.Tensor):
-            return cast(Put, self._put_tensors([what])[id(what)])
+            return self._put_tensors([what])[id(what)]
         raise BadValue(f"put() takes a module or a tensor, not a {type(what).__name__}")
 
     def synchronize(self) -> None:
@@ -98,8 +98,8 @@ class Device(str):
     def _put_tensors(self, tensors: Iterable[torch.Tensor]) -> dict[int, torch.Tensor]:
         """A tensor there for each of ``tensors``, by its id."""
         here = {id(tensor): tensor for tensor in tensors}
-        kept = {key: tensor.detach().cpu() for key, tensor in here.items()}
-        digests = {key: digest_of(tensor) for key, tensor in kept.items() if not is_there(here[key])}
+        kept = {key: each.detach().cpu() for key, each in here.items() if not is_there(each)}
+        digests = {key: digest_of(tensor) for key, tensor in kept.items()}
         with self.recorder.ending():
             upload(self.recorder.channel, {digests[key]: kept[key] for key in digests})
         return {

@@ -66,7 +66,11 @@ class Entries:
         return self._known.get(key) or self.add(key, Signature(name, arguments, (), made))
 
     def of(
-        self, key: tuple[Any, ...], operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self,
+        key: tuple[Any, ...],
+        operator: Operator,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
     ) -> Entry:
         """A new entry for a call of ``operator``.
 
@@ -114,7 +118,7 @@ def seen(tensor: torch.Tensor) -> Seen:
         raise CannotCapture(f"a server does not compute with {tensor.dtype}; convert it first")
     if tensor.is_conj() or tensor.is_neg():
         raise CannotCapture("a tensor is to be conjugated or negated when it is read; " + NEXT)
-    if not tensor.untyped_storage().device.type == "remora":
+    if tensor.device.type != "remora":
         return Seen(dtype, tuple(tensor.shape), row_by_row(tensor.shape))
     return Seen(dtype, tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()))
 

@@ -171,7 +171,8 @@ def masked_select_kernel(self: torch.Tensor, mask: torch.Tensor) -> torch.Tensor
     """``aten::masked_select``."""
     values, chosen = torch.broadcast_tensors(self, mask)
     places = nonzero_kernel(chosen.reshape(-1))[:, 0]
-    return values.reshape(-1).index_select(0, places)
+    selected: torch.Tensor = values.reshape(-1).index_select(0, places)
+    return selected
 
 
 def index_kernel(self: torch.Tensor, indices: Sequence[torch.Tensor | None]) -> Any:
@@ -245,6 +246,21 @@ def drawing(name: str, overload: str) -> Callable[..., Any]:
         return put(recorder, operator(*[_here(value) for value in args], **plain))
 
     return kernel
+
+
+def dropout_kernel(
+    self: torch.Tensor, p: float, train: bool | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``aten::native_dropout``: which elements stay is drawn here, as the CPU would."""
+    if not train or not self.numel():
+        return self.clone(), torch.ones_like(self, dtype=torch.bool)
+    drawn = torch.empty_strided(self.shape, self.stride(), dtype=self.dtype)
+    drawn.bernoulli_(1 - p)
+    stays = drawn.bool().to(self.device)
+    scales = stays.to(self.dtype)
+    if p < 1:
+        scales = scales.div_(1 - p)
+    return self * scales, stays
 
 
 def _here(value: Any) -> Any:

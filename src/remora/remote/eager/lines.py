@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 
 import torch
 
@@ -18,7 +18,7 @@ _MOST = 50_000
 
 def line_here() -> Line:
     """The innermost line that is neither torch's nor ours; None in a thread of torch's own."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
         own = _is_own.get(code)
@@ -26,7 +26,7 @@ def line_here() -> Line:
             own = _learn(code)
         if own:
             return code, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

@@ -33,7 +33,7 @@ AHEAD = 4
 """Segments that may be under way."""
 _META = torch._C.DispatchKeySet(torch._C.DispatchKey.Meta)
 _as_strided = torch.ops.aten.as_strided.default
-_create = torch._C._acc.create_empty_tensor  # type: ignore[attr-defined]
+_create = torch._C._acc.create_empty_tensor
 Answers = tuple[Any, list[Line]]
 
 
@@ -321,7 +321,8 @@ class _ending:  # noqa: N801  a context, lower case as those of contextlib
 def _tensor(output: Output) -> torch.Tensor:
     tensor: torch.Tensor = _create(output.sizes, output.dtype)
     if output.strides is not None:
-        tensor = _as_strided.redispatch(_META, tensor, output.sizes, output.strides, 0)
+        strides: Any = output.strides
+        tensor = _as_strided.redispatch(_META, tensor, output.sizes, strides, 0)
     return tensor
 
 

@@ -6,7 +6,7 @@ known for the key is recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,44 +48,38 @@ class Current:
 CURRENT = Current()
 
 
-class Call:
-    """What a call is given, taken apart."""
+Lain = list[Memory | torch.Tensor]
+"""Memories that tensors lie in; of tensors of the CPU themselves."""
 
-    __slots__ = ("key", "strangers", "tensors")
 
-    def __init__(self, key: list[Any]) -> None:
-        self.key = key
-        self.tensors: list[Memory | torch.Tensor] = []
-        """The memories that its tensors lie in; tensors of the CPU themselves."""
-        self.strangers = False
+def take(values: Iterable[Any], key: list[Any], lain: Lain) -> bool:
+    """Add to ``key`` what tells ``values`` apart from others, and their memories to ``lain``.
 
-    def take(self, value: Any) -> None:
-        """One argument."""
+    Returns whether a tensor of the CPU is among them.
+    """
+    strangers = False
+    for value in values:
         kind = type(value)
-        key = self.key
         if kind in _TENSORS or isinstance(value, torch.Tensor):
             memory = getattr(value.untyped_storage(), "remora", None)
-            if memory is None:
-                self.strangers = True
-                self.tensors.append(value)
-                key.append((value.dtype, value.shape))
-            else:
-                self.tensors.append(memory)
+            if memory is not None:
+                lain.append(memory)
                 key += (value.dtype, value.shape, value.stride(), value.storage_offset())
+            else:
+                strangers = True
+                lain.append(value)
+                key += (value.dtype, value.shape)
         elif kind in _PLAIN:
             key.append(value)
         elif kind is list or kind is tuple:
             key.append(len(value))
-            if value and type(value[0]) is int:
-                key.append(tuple(value))
-                return
-            for item in value:
-                self.take(item)
+            strangers = take(value, key, lain) or strangers
         else:  # 1, 1.0 and True are equal and not the same; a number that is none equals nothing
-            key.append((kind, repr(value)))
+            key += (kind, repr(value))
+    return strangers
 
 
-def recorder_of(tensors: Sequence[Memory | torch.Tensor]) -> Recorder:
+def recorder_of(tensors: Lain) -> Recorder:
     """Whose memories these are.
 
     Raises:
@@ -105,51 +99,49 @@ def recorder_of(tensors: Sequence[Memory | torch.Tensor]) -> Recorder:
 
 def record(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Record a call of ``operator``; returns what it would."""
-    call = Call([operator, torch.get_default_dtype()])
-    for value in args:
-        call.take(value)
+    key: list[Any] = [operator, torch.get_default_dtype()]
+    lain: Lain = []
+    strangers = take(args, key, lain)
     for name, value in kwargs.items():
         if name not in NOT_SENT:
-            call.key.append(name)
-            call.take(value)
-    recorder = recorder_of(call.tensors)
+            key.append(name)
+            strangers = take((value,), key, lain) or strangers
+    recorder = recorder_of(lain)
     with recorder.lock:
-        memories = call.tensors
-        if call.strangers:
-            memories = [_brought(recorder, each, operator) for each in memories]
-        entries, key = recorder.entries, tuple(call.key)
-        entry = entries.get(key)
+        if strangers:
+            lain = [_brought(recorder, each, operator) for each in lain]
+        entry = recorder.entries.get(tuple(key))
         if entry is None:
             recorder.check()
-            entry = entries.of(key, operator, args, kwargs)
-        made = recorder.add(entry, memories)  # type: ignore[arg-type]
+            entry = recorder.entries.of(tuple(key), operator, args, kwargs)
+        made = recorder.add(entry, lain)  # type: ignore[arg-type]
         recorder.done()
+    if operator.makes_one:
+        return made[0]
     return _returned(operator, made, args, kwargs)
 
 
 def _returned(
-    operator: Operator, made: list[torch.Tensor | None], args: Sequence[Any], kwargs: Mapping[str, Any]
+    operator: Operator,
+    made: list[torch.Tensor | None],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> Any:
     returned = operator.returned
-    if len(returned) == 1:
-        if returned[0] is not None:
-            return _argument(operator, returned[0], args, kwargs)
-        return made if operator.gives_list else made[0]
+    if operator.gives_list:
+        return made
     remaining = iter(made)
-    return tuple(
+    values = [
         next(remaining) if name is None else _argument(operator, name, args, kwargs)
         for name in returned
-    )
+    ]
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def _argument(
     operator: Operator, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> torch.Tensor:
-    if name in kwargs:
-        tensor: torch.Tensor = kwargs[name]
-        return tensor
-    place = [argument.name for argument in operator.schema.arguments].index(name)
-    tensor = args[place]
+    tensor: torch.Tensor = kwargs[name] if name in kwargs else args[operator.places[name]]
     return tensor
 
 

@@ -15,9 +15,12 @@ import torch
 from remora.remote.graph.operators import ATEN, NotAllowed
 
 _FORWARD = """
-    _cdist_forward copy empty_strided _native_batch_norm_legit _prelu_kernel binary_cross_entropy
-    binary_cross_entropy_with_logits grid_sampler_2d hardshrink huber_loss log_sigmoid_forward
-    native_batch_norm nll_loss_forward nll_loss2d_forward nonzero_static smooth_l1_loss trace
+    _cdist_forward _native_batch_norm_legit _prelu_kernel _safe_softmax binary_cross_entropy
+    binary_cross_entropy_with_logits complex copy cross cummax empty_strided erfcx
+    grid_sampler_2d hardshrink heaviside huber_loss hypot isin isneginf isposinf linalg_cross
+    log_sigmoid_forward logaddexp2 max_pool3d_with_indices nansum native_batch_norm
+    nll_loss_forward nll_loss2d_forward nonzero_static renorm signbit smooth_l1_loss sinc
+    special_entr special_erfcx special_log_ndtr special_ndtri trace xlogy
 """
 _BACKWARD = """
     _adaptive_avg_pool2d_backward _log_softmax_backward_data _prelu_kernel_backward
@@ -25,7 +28,7 @@ _BACKWARD = """
     elu_backward embedding_dense_backward gelu_backward glu_backward hardsigmoid_backward
     hardswish_backward hardtanh_backward huber_loss_backward leaky_relu_backward
     log_sigmoid_backward logit_backward max_pool2d_with_indices_backward mish_backward
-    mse_loss_backward native_batch_norm_backward native_group_norm_backward
+    mse_loss_backward native_batch_norm_backward native_dropout_backward native_group_norm_backward
     native_layer_norm_backward nll_loss_backward nll_loss2d_backward sigmoid_backward silu_backward
     smooth_l1_loss_backward softplus_backward tanh_backward threshold_backward
     upsample_bicubic2d_backward upsample_bilinear2d_backward upsample_linear1d_backward
@@ -42,14 +45,14 @@ NAMES = ATEN | frozenset(f"{_FORWARD} {_BACKWARD}".split())
 WHOLE = frozenset(f"aten.{name}" for name in _WHOLE.split())
 """Those that torch itself would take apart, and that are quicker, and exact, as one."""
 _RESHAPING = frozenset(
-    "squeeze_ unsqueeze_ t_ transpose_ swapaxes_ detach_ as_strided_ conj_ imag real".split()
+    ["as_strided_", "detach_", "squeeze_", "swapaxes_", "t_", "transpose_", "unsqueeze_"]
 )
 """They change how a tensor looks at its memory, which is nothing that is sent."""
 _WRITE_UNSAID = {"aten.native_batch_norm.default": (3, 4), "aten.batch_norm.default": (3, 4)}
 """Arguments that are written to though the schema does not say so: running statistics."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operator:
     """An operator that a segment may hold."""
 
@@ -70,9 +73,19 @@ class Operator:
         return frozenset(said | {arguments[i].name for i in _WRITE_UNSAID.get(self.name, ())})
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """The place of each argument by its name."""
+        return {argument.name: place for place, argument in enumerate(self.schema.arguments)}
+
+    @cached_property
     def gives_list(self) -> bool:
         """Whether it returns a list of tensors."""
         return str(self.schema.returns[0].type) == "List[Tensor]"
+
+    @cached_property
+    def makes_one(self) -> bool:
+        """Whether it returns one tensor, which it has made."""
+        return self.returned == (None,) and not self.gives_list
 
     @cached_property
     def returned(self) -> tuple[str | None, ...]:
@@ -118,9 +131,9 @@ def _is_allowed(operator: Operator) -> bool:
     schema = operator.schema
     if any(str(value.type) not in ("Tensor", "List[Tensor]") for value in schema.returns):
         return False
-    views = [value for value in schema.returns if value.alias_info is not None]
-    if any(not value.alias_info.is_write for value in views):
-        return False
+    aliases = [value.alias_info for value in schema.returns if value.alias_info is not None]
+    if not all(alias.is_write for alias in aliases):
+        return False  # a view
     return operator.name in WHOLE or not _is_taken_apart(operator) or schema.is_mutable
 
 

@@ -192,12 +192,12 @@ def _check_signature(signature: Signature, limits: PlanLimits) -> None:
     _check_names(operator, signature)
     check_shapes(operator, signature)
     try:
-        made = made_by(operator, signature)
+        all_made = made_by(operator, signature)
     except Refused:
         raise
     except Exception as error:  # of any kind: torch has many ways to say no
         raise Refused(f"{operator.name} does not take this: {_first_line(error)}") from error
-    if made != signature.made:
+    if all_made != signature.made:
         raise Refused(f"{operator.name} makes other tensors than the plan says")
 
 

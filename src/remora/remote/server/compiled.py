@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -37,6 +38,8 @@ class Given:
         self.fetched: list[torch.Tensor] = []
 
 
+View = tuple[int, int, Seen]
+"""A place, the memory that is looked at, and how."""
 Action = Callable[[Values, Given], None]
 
 
@@ -56,9 +59,11 @@ class Compiled:
         """For each memory the places of its views."""
         self._reckon()
         self._met = len(self.input_slots) + len(self.made_slots)
+        self._views: list[list[View]] = []
+        """For each step the views that nobody before it has looked through."""
         self.actions = [_action(self, step) for step in self.steps]
 
-    def values(self, memories: Sequence[torch.Tensor]) -> Values:
+    def values(self, memories: Sequence[torch.Tensor | None]) -> Values:
         """The values before the first step."""
         values: Values = [None] * self._met + self._constants
         for slot, memory in zip(self.input_slots, memories, strict=True):
@@ -92,12 +97,29 @@ class Compiled:
             return 0
         return charged(dense_bytes(self.made[slot]))
 
+    def look(self, step: int, values: Values) -> None:
+        """Make the views that the step is the first to look through, where there is anything."""
+        for place, slot, seen in self._views[step]:
+            if values[slot] is not None:
+                values[place] = view_of(values[slot], seen)
+
+    def views_of(self, step: Step) -> tuple[list[int], list[View]]:
+        """Where the tensors of ``step``, the next, lie; and the views that are yet to be made."""
+        places: list[int] = []
+        views: list[View] = []
+        for slot, seen in zip(step.read, seen_in(step.signature), strict=True):
+            place, is_new = self.place_of(slot, seen)
+            places.append(place)
+            if is_new:
+                views.append((place, slot, seen))
+        self._views.append(views)
+        return places, views
+
     def place_of(self, slot: int, seen: Seen) -> tuple[int, bool]:
         """Where the tensor lies that looks at ``slot`` so, and whether it has yet to be made."""
-        made = self.made.get(slot)
-        if made is not None and made == Made(seen.dtype, seen.sizes, seen.strides):
-            if not seen.offset:
-                return slot, False
+        whole = Made(seen.dtype, seen.sizes, seen.strides)
+        if self.made.get(slot) == whole and not seen.offset:
+            return slot, False
         views = self._places.setdefault(slot, {})
         place = views.get(seen)
         if place is not None:
@@ -150,13 +172,7 @@ def _tensors_of(part: Part) -> Sequence[Seen]:
 
 def _action(compiled: Compiled, step: Step) -> Action:
     """What a step does: look at memories, compute, keep what was made, let go."""
-    places = []
-    views: list[tuple[int, int, Seen]] = []
-    for slot, seen in zip(step.read, seen_in(step.signature), strict=True):
-        place, is_new = compiled.place_of(slot, seen)
-        places.append(place)
-        if is_new:
-            views.append((place, slot, seen))
+    places, views = compiled.views_of(step)
     act = _special(compiled, step, places) or _computing(compiled, step, places)
     freed = compiled.places_in(step.freed) if step.freed else ()
     if not views and not freed:
@@ -225,22 +241,55 @@ def _computing(compiled: Compiled, step: Step, places: Sequence[int]) -> Action:
     operator = operator_named(step.signature.operator)
     function, check = _function(operator), index_check(operator)
     remaining = iter(places)
-    arguments = [_getter(compiled, part, remaining) for part in step.signature.arguments]
+    arguments = _gathered(compiled, step.signature.arguments, remaining)
     named = {n: _getter(compiled, part, remaining) for n, part in step.signature.keywords}
     if makes_out_of_nothing(operator):
         named["device"] = _constant(compiled.device)
+    if operator.makes_one and check is None and not named:
+        return _short(function, arguments, step)
     targets = _targets(step)
 
     def action(values: Values, run: Given) -> None:
-        positional = [get(values) for get in arguments]
+        positional = arguments(values)
         keywords = {name: get(values) for name, get in named.items()}
-        if check is not None and not check(given(operator, tuple(positional), keywords)):
+        if check is not None and not check(given(operator, positional, keywords)):
             raise IndexError("an index is out of range")
         returned = function(*positional, **keywords)
         if targets:
             _keep(values, targets, made_values(operator, returned))
 
     return action
+
+
+def _short(
+    function: Callable[..., Any], arguments: Callable[[Values], tuple[Any, ...]], step: Step
+) -> Action:
+    """One that makes one tensor out of what it is given in order, as most do."""
+    ((slot, made),) = [target for target in _targets(step) if target is not None]
+    sizes, strides, dtype = made.sizes, made.strides, NAMED["dtype"][made.dtype]
+
+    def action(values: Values, run: Given) -> None:
+        value = function(*arguments(values))
+        lies = value.stride() == strides and value.shape == sizes and value.dtype is dtype
+        values[slot] = value if lies and not value.storage_offset() else laid_out(value, made)
+
+    return action
+
+
+def _gathered(
+    compiled: Compiled, parts: Sequence[Part], places: Iterator[int]
+) -> Callable[[Values], tuple[Any, ...]]:
+    """What reads all ``parts``, by one call of C where none of them is a list of tensors."""
+    if any(isinstance(part, Several) and _tensors_of(part) for part in parts):
+        getters = [_getter(compiled, part, places) for part in parts]
+        return lambda values: tuple([get(values) for get in getters])
+    found = [
+        next(places) if isinstance(part, Seen) else compiled.constant(_value(compiled, part))
+        for part in parts
+    ]
+    if len(found) > 1:
+        return itemgetter(*found)
+    return lambda values: tuple([values[place] for place in found])
 
 
 def _targets(step: Step) -> list[tuple[int, Made] | None]:
@@ -265,19 +314,37 @@ def _function(operator: Operator) -> Callable[..., Any]:
     if leaves_unfilled(operator):
         # What lies in memory that nobody has filled is somebody else's.
         return lambda *arguments, **keywords: function(*arguments, **keywords).zero_()
+    if operator.name == "aten.native_batch_norm.default":
+        return lambda *arguments: _with_statistics(arguments[0], function(*arguments))
     return function
 
 
-def _getter(compiled: Compiled, part: Part, places: Any) -> Callable[[Values], Any]:
+def _with_statistics(
+    given: torch.Tensor, normed: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    """In eval mode some devices give no statistics, and others do; nobody reads them."""
+    channels = given.shape[1]
+    return (
+        normed[0],
+        *(each if len(each) == channels else each.new_zeros(channels) for each in normed[1:]),
+    )
+
+
+def _getter(compiled: Compiled, part: Part, places: Iterator[int]) -> Callable[[Values], Any]:
     if isinstance(part, Seen):
-        place = next(places)
-        return lambda values: values[place]
+        return itemgetter(next(places))
     if isinstance(part, Several):
         items = [_getter(compiled, item, places) for item in part.items]
         return lambda values: [get(values) for get in items]
+    return _constant(_value(compiled, part))
+
+
+def _value(compiled: Compiled, part: Part) -> Any:
+    if isinstance(part, Several):
+        return [_value(compiled, item) for item in part.items]
     if isinstance(part, Named):
-        return _constant(object_of(part.kind, part.name, compiled.device))
-    return _constant(part)
+        return object_of(part.kind, part.name, compiled.device)
+    return part
 
 
 def _constant(value: Any) -> Callable[[Values], Any]:
@@ -294,18 +361,15 @@ def view_of(memory: torch.Tensor, seen: Seen) -> torch.Tensor:
         return memory.as_strided(seen.sizes, seen.strides, seen.offset)
     storage = memory.untyped_storage()
     view = torch.empty(0, dtype=dtype, device=memory.device)
-    return view.set_(storage, seen.offset, seen.sizes, seen.strides)  # type: ignore[call-overload, no-any-return]
+    return view.set_(storage, seen.offset, seen.sizes, seen.strides)
 
 
 def laid_out(tensor: torch.Tensor, made: Made) -> torch.Tensor:
     """``tensor``, lying in memory as ``made`` says: copied where a kernel chose otherwise."""
-    if tensor.stride() == made.strides and not tensor.storage_offset():
-        if tuple(tensor.shape) == made.sizes and tensor.dtype == NAMED["dtype"][made.dtype]:
-            return tensor
     _check_is(tensor, made)
-    laid = torch.empty_strided(
-        made.sizes, made.strides, dtype=tensor.dtype, device=tensor.device
-    )
+    if tensor.stride() == made.strides and not tensor.storage_offset():
+        return tensor
+    laid = torch.empty_strided(made.sizes, made.strides, dtype=tensor.dtype, device=tensor.device)
     return laid.copy_(tensor)
 
 

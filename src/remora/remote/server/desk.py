@@ -136,9 +136,7 @@ class Desk:
 
     @_handle.register
     def _(self, message: Compute, arrived: Arrived) -> Reply | None:
-        self._submit(
-            arrived, SegmentWork, False, self._segments.segment(message, arrived.tensors)
-        )
+        self._submit(arrived, SegmentWork, False, self._segments.segment(message, arrived.tensors))
         return None
 
     @_handle.register

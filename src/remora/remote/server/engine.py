@@ -1,10 +1,10 @@
 """The one thread that computes, and in which order it does.
 
 A turn is one token for every sequence that decodes, then one chunk of one prompt, then one call of
-a model or one slice of a segment. So a sequence waits for its next token no longer than for one chunk and one call, however
-long the prompts are that others bring. Of prompts, and of sequences where more decode than go
-together, those come first that have been given the fewest tokens; one that is new begins level with
-the least of those at work, so nobody starves and nobody can save up.
+a model or one slice of a segment. So a sequence waits for its next token no longer than for one
+chunk and one call, however long the prompts are that others bring. Of prompts, and of sequences
+where more decode than go together, those come first that have been given the fewest tokens; one
+that is new begins level with the least of those at work, so nobody starves and nobody can save up.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class Engine:
         work.answer(Ran(profile if work.profiled else None), selected)
 
     def _advance(self, work: SegmentWork) -> None:
-        """One slice; a segment stays first in its queue, so those of one client keep their order."""
+        """One slice. It stays first in its queue, so a client's segments keep their order."""
         if work.segment.advance(self._clock.wall_ns() + SLICE_NS):
             work.answer(Ran(), work.segment.fetched)
             return

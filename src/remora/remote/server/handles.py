@@ -1,4 +1,4 @@
-"""What clients keep on the server, tensor by tensor: each belongs to the connection that made it."""
+"""What clients keep on the server, tensor by tensor. Each is its connection's, and ends with it."""
 
 from __future__ import annotations
 

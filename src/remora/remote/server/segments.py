@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -16,7 +16,7 @@ from remora.remote.messages import Compute
 from remora.remote.segment.kept import Kept
 from remora.remote.segment.plan import Plan
 from remora.remote.segment.shapes import dense_bytes
-from remora.remote.segment.validation import Checked, PlanLimits, decode
+from remora.remote.segment.validation import Checked, PlanLimits, Step, decode
 from remora.remote.server.compiled import Compiled, Given, Values, step_failed
 from remora.remote.server.handles import Handles, Held, Room
 from remora.remote.server.weights import WeightStore
@@ -116,6 +116,10 @@ class Segment:
         self._at = 0
         self._taken = 0
         self._ended = False
+        self._failed: dict[int, str] = {}
+        """Memories that are not what they were to be, and why."""
+        self._error: Refused | None = None
+        """The first that went wrong."""
 
     @property
     def fetched(self) -> list[torch.Tensor]:
@@ -126,9 +130,11 @@ class Segment:
     def advance(self, until_ns: int) -> bool:
         """Go on until it is done, or until ``until_ns`` on the clock; whether it is done.
 
+        What does not depend on an operator that failed is done all the same.
+
         Raises:
-            NodeFailed: an operator would not run. What it and those behind it were to make, or to
-                write to, counts as failed from now on.
+            NodeFailed: an operator would not run. What it was to make or to write to, and what
+                depends on that, counts as failed from now on.
             Refused: a memory that is not there or failed before, or no room.
         """
         try:
@@ -136,17 +142,19 @@ class Segment:
                 self._values = self._begin()
             self._go_on(self._values, until_ns)
         except Exception as error:  # of any kind: torch has many ways to say no
-            self._end(failed=str(error))
+            self._end_with(str(error))
             raise
         if self._at < len(self._compiled.actions):
             return False
         self._end()
+        if self._error is not None:
+            raise self._error
         return True
 
     def abandon(self) -> None:
         """Nobody waits for it any more: it ends where it is."""
         if not self._ended:
-            self._end(failed="the request that was to make it was cancelled")
+            self._end_with("the request that was to make it was cancelled")
 
     def _begin(self) -> Values:
         self._handles.free(self._asked.freed)
@@ -155,27 +163,49 @@ class Segment:
             raise Refused(f"{len(numbers)} inputs; this plan takes {len(compiled.inputs)}")
         self._inputs = [self._handles.get(number) for number in numbers]
         for held, size in zip(self._inputs, compiled.inputs, strict=True):
-            if held.failed:
-                raise Refused(held.failed)
             if held.size != size:
                 raise Refused(f"a tensor has {held.size} bytes; this plan takes {size}")
         self._handles.room.take(compiled.peak_bytes)
         self._taken = compiled.peak_bytes
         for slot, held in zip(compiled.input_slots, self._inputs, strict=True):
-            if slot in compiled.written:
+            if held.failed:
+                self._fail([slot], Refused(held.failed))
+            elif slot in compiled.written:
                 self._handles.own(held)
-        return compiled.values([held.tensor for held in self._inputs])  # type: ignore[misc]
+        return compiled.values([held.tensor for held in self._inputs])
 
     def _go_on(self, values: Values, until_ns: int) -> None:
-        actions = self._compiled.actions
+        actions, steps = self._compiled.actions, self._compiled.steps
         while self._at < len(actions):
-            try:
-                actions[self._at](values, self._run)
-            except Exception as error:  # of any kind
-                raise step_failed(self._compiled.steps[self._at], self._at, error) from error
+            at, step = self._at, steps[self._at]
             self._at += 1
+            try:
+                if self._failed:
+                    self._check_reads(step)
+                actions[at](values, self._run)
+            except _PassedOn as error:
+                self._pass_over(values, at, Refused(str(error)))
+            except Exception as error:  # of any kind
+                self._pass_over(values, at, step_failed(step, at, error))
             if not self._at % _LOOKS and self._clock.wall_ns() >= until_ns:
                 return
+
+    def _check_reads(self, step: Step) -> None:
+        for slot in step.read:
+            if slot in self._failed:
+                raise _PassedOn(self._failed[slot])
+
+    def _pass_over(self, values: Values, at: int, error: Refused) -> None:
+        """The step ``at`` is not done; what it was to make and to write to has failed."""
+        compiled, step = self._compiled, self._compiled.steps[at]
+        self._fail([*step.made, *compiled.written_by([step])], error)
+        compiled.look(at, values)  # others look through the same views
+        for place in compiled.places_in(step.freed):
+            values[place] = None
+
+    def _fail(self, slots: Iterable[int], error: Refused) -> None:
+        self._error = self._error or error
+        self._failed.update(dict.fromkeys(slots, str(error)))
 
     def _weight(self, digest: str) -> torch.Tensor:
         held = self._handles.weights.hold([digest])
@@ -184,15 +214,23 @@ class Segment:
 
     # ------------------------------------------------- what is left
 
-    def _end(self, failed: str = "") -> None:
+    def _end_with(self, failed: str) -> None:
+        """Nothing of what is left will be done."""
+        left = self._compiled.steps[self._at :]
+        slots = [*(slot for step in left for slot in step.made), *self._compiled.written_by(left)]
+        self._fail(slots, Refused(failed))
+        self._end()
+
+    def _end(self) -> None:
         self._ended = True
         compiled, room = self._compiled, self._handles.room
-        kept: dict[int, Held] = {}
-        for ordinal, slot in enumerate(compiled.made_slots):
-            if slot not in compiled.freed:
-                kept[ordinal] = self._left(slot, failed)
-        if failed:
-            self._mark_written(failed)
+        kept = {
+            ordinal: self._left(slot)
+            for ordinal, slot in enumerate(compiled.made_slots)
+            if slot not in compiled.freed
+        }
+        for slot, held in zip(compiled.input_slots, self._inputs, strict=False):
+            held.failed = self._failed.get(slot, held.failed)
         room.give(self._taken - sum(held.bytes for held in kept.values()))
         for ordinal, held in kept.items():
             self._handles.keep(self._asked.first + ordinal, held)
@@ -202,33 +240,24 @@ class Segment:
             self._handles.weights.release([digest])
         self._values, self._inputs = None, []
 
-    def _left(self, slot: int, failed: str) -> Held:
+    def _left(self, slot: int) -> Held:
+        """What stays of a memory that was made."""
         compiled = self._compiled
         tensor = self._values[slot] if self._values is not None else None
         size = dense_bytes(compiled.made[slot])
-        digest = compiled.digests.get(slot) if slot not in compiled.written else None
-        if tensor is None:
+        if tensor is None or slot in self._failed:
             missing = Held(None, size)
-            missing.bytes, missing.failed = 0, failed or "nothing has made it"
+            missing.bytes, missing.failed = 0, self._failed.get(slot, "nothing has made it")
             return missing
+        digest = compiled.digests.get(slot) if slot not in compiled.written else None
         if digest is not None:
             self._weights.remove(digest)
-        held = Held(tensor, size, digest)
-        if failed and slot in _written_from(compiled, self._at):
-            held.failed = failed
-        return held
-
-    def _mark_written(self, failed: str) -> None:
-        written = _written_from(self._compiled, self._at)
-        for slot, held in zip(self._compiled.input_slots, self._inputs, strict=False):
-            if slot in written:
-                held.failed = failed
+        return Held(tensor, size, digest)
 
 
 _LOOKS = 16
 """Steps between two looks at the clock."""
 
 
-def _written_from(compiled: Compiled, at: int) -> frozenset[int]:
-    """Memories that the step ``at`` or one behind it was to write to."""
-    return compiled.written_by(compiled.steps[at:])
+class _PassedOn(Exception):
+    """A step reads what another was to make, and has not."""
