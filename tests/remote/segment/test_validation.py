@@ -33,7 +33,7 @@ def changed(**fields: Any) -> Plan:
 
 
 def test_a_plan_as_it_should_be_is_ready() -> None:
-    assert made(GOOD).peak_bytes == 2 * 512
+    assert made(GOOD).memories.peak_bytes == 2 * 512
 
 
 def numbers(count: int) -> Several:
@@ -155,7 +155,7 @@ BEYOND: dict[str, Callable[[], Plan]] = {
 
 @pytest.mark.parametrize("name", BEYOND)
 def test_what_would_read_beyond_is_refused(name: str) -> None:
-    with pytest.raises(Refused, match="shapes that do not go together|does not take this"):
+    with pytest.raises(Refused, match=r"shapes that do not go together|does not take this"):
         made(BEYOND[name]())
 
 

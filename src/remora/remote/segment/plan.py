@@ -77,15 +77,16 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
 def seen_in(signature: Signature) -> list[Seen]:
     """The tensors it is given, in the order in which the stream names their memories."""
     keywords = (part for _, part in signature.keywords)
-    return [seen for part in (*signature.arguments, *keywords) for seen in _seen(part)]
+    return [seen for part in (*signature.arguments, *keywords) for seen in seen_in_part(part)]
 
 
-def _seen(part: Part) -> Iterator[Seen]:
+def seen_in_part(part: Part) -> Iterator[Seen]:
+    """The tensors in ``part``, in order."""
     if isinstance(part, Seen):
         yield part
     elif isinstance(part, Several):
         for item in part.items:
-            yield from _seen(item)
+            yield from seen_in_part(item)
 
 
 def extent(sizes: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> int:

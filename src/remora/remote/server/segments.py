@@ -17,8 +17,10 @@ from remora.remote.segment.kept import Kept
 from remora.remote.segment.plan import Plan
 from remora.remote.segment.shapes import dense_bytes
 from remora.remote.segment.validation import Checked, PlanLimits, Step, decode
-from remora.remote.server.compiled import Compiled, Given, Values, step_failed
+from remora.remote.server.compiled import Compiled, Given, step_failed
 from remora.remote.server.handles import Handles, Held, Room
+from remora.remote.server.memories import written_by
+from remora.remote.server.places import Values
 from remora.remote.server.weights import WeightStore
 
 
@@ -108,6 +110,7 @@ class Segment:
         clock: Clock,
     ) -> None:
         self._handles, self._compiled, self._asked, self._clock = handles, compiled, asked, clock
+        self._memories = compiled.memories
         self._run = Given(tensors, self._weight)
         self._weights: list[str] = []
         """Digests of those that are held until it is known who keeps them."""
@@ -158,24 +161,24 @@ class Segment:
 
     def _begin(self) -> Values:
         self._handles.free(self._asked.freed)
-        compiled, numbers = self._compiled, self._asked.inputs
-        if len(numbers) != len(compiled.inputs):
-            raise Refused(f"{len(numbers)} inputs; this plan takes {len(compiled.inputs)}")
+        memories, numbers = self._memories, self._asked.inputs
+        if len(numbers) != len(memories.input_bytes):
+            raise Refused(f"{len(numbers)} inputs; this plan takes {len(memories.input_bytes)}")
         self._inputs = [self._handles.get(number) for number in numbers]
-        for held, size in zip(self._inputs, compiled.inputs, strict=True):
+        for held, size in zip(self._inputs, memories.input_bytes, strict=True):
             if held.size != size:
                 raise Refused(f"a tensor has {held.size} bytes; this plan takes {size}")
-        self._handles.room.take(compiled.peak_bytes)
-        self._taken = compiled.peak_bytes
-        for slot, held in zip(compiled.input_slots, self._inputs, strict=True):
+        self._handles.room.take(memories.peak_bytes)
+        self._taken = memories.peak_bytes
+        for slot, held in zip(memories.input_slots, self._inputs, strict=True):
             if held.failed:
                 self._fail([slot], Refused(held.failed))
-            elif slot in compiled.written:
+            elif slot in memories.written:
                 self._handles.own(held)
-        return compiled.values([held.tensor for held in self._inputs])
+        return self._compiled.places.values([held.tensor for held in self._inputs])
 
     def _go_on(self, values: Values, until_ns: int) -> None:
-        actions, steps = self._compiled.actions, self._compiled.steps
+        actions, steps = self._compiled.actions, self._memories.steps
         while self._at < len(actions):
             at, step = self._at, steps[self._at]
             self._at += 1
@@ -197,10 +200,10 @@ class Segment:
 
     def _pass_over(self, values: Values, at: int, error: Refused) -> None:
         """The step ``at`` is not done; what it was to make and to write to has failed."""
-        compiled, step = self._compiled, self._compiled.steps[at]
-        self._fail([*step.made, *compiled.written_by([step])], error)
-        compiled.look(at, values)  # others look through the same views
-        for place in compiled.places_in(step.freed):
+        places, step = self._compiled.places, self._memories.steps[at]
+        self._fail([*step.made, *written_by([step])], error)
+        places.look(at, values)  # others look through the same views
+        for place in places.places_in(step.freed):
             values[place] = None
 
     def _fail(self, slots: Iterable[int], error: Refused) -> None:
@@ -216,40 +219,40 @@ class Segment:
 
     def _end_with(self, failed: str) -> None:
         """Nothing of what is left will be done."""
-        left = self._compiled.steps[self._at :]
-        slots = [*(slot for step in left for slot in step.made), *self._compiled.written_by(left)]
+        left = self._memories.steps[self._at :]
+        slots = [*(slot for step in left for slot in step.made), *written_by(left)]
         self._fail(slots, Refused(failed))
         self._end()
 
     def _end(self) -> None:
         self._ended = True
-        compiled, room = self._compiled, self._handles.room
+        memories, room = self._memories, self._handles.room
         kept = {
             ordinal: self._left(slot)
-            for ordinal, slot in enumerate(compiled.made_slots)
-            if slot not in compiled.freed
+            for ordinal, slot in enumerate(memories.made_slots)
+            if slot not in memories.freed
         }
-        for slot, held in zip(compiled.input_slots, self._inputs, strict=False):
+        for slot, held in zip(memories.input_slots, self._inputs, strict=False):
             held.failed = self._failed.get(slot, held.failed)
         room.give(self._taken - sum(held.bytes for held in kept.values()))
         for ordinal, held in kept.items():
             self._handles.keep(self._asked.first + ordinal, held)
-        numbers = zip(compiled.input_slots, self._asked.inputs, strict=False)
-        self._handles.free(number for slot, number in numbers if slot in compiled.freed)
+        numbers = zip(memories.input_slots, self._asked.inputs, strict=False)
+        self._handles.free(number for slot, number in numbers if slot in memories.freed)
         for digest in self._weights:
             self._handles.weights.release([digest])
         self._values, self._inputs = None, []
 
     def _left(self, slot: int) -> Held:
         """What stays of a memory that was made."""
-        compiled = self._compiled
+        memories = self._memories
         tensor = self._values[slot] if self._values is not None else None
-        size = dense_bytes(compiled.made[slot])
+        size = dense_bytes(memories.made[slot])
         if tensor is None or slot in self._failed:
             missing = Held(None, size)
             missing.bytes, missing.failed = 0, self._failed.get(slot, "nothing has made it")
             return missing
-        digest = compiled.digests.get(slot) if slot not in compiled.written else None
+        digest = memories.digests.get(slot) if slot not in memories.written else None
         if digest is not None:
             self._weights.remove(digest)
         return Held(tensor, size, digest)
