@@ -51,6 +51,10 @@ def serve(
         str,
         typer.Option("--calls", metavar="SIZE", help="Memory for one call; else a quarter."),
     ] = "",
+    tensors: Annotated[
+        str,
+        typer.Option("--tensors", metavar="SIZE", help="For what programs keep; else an eighth."),
+    ] = "",
     lease: Annotated[
         str, typer.Option("--lease", metavar="TIME", help="How long a session stays unused.")
     ] = "10min",
@@ -76,7 +80,7 @@ def serve(
         _device(device),
         token=read_token(token_file).decode(errors="replace") if token_file else "",
         certificate=_certificate(cert, key),
-        quotas=_quotas(weights, sessions, calls, lease),
+        quotas=_quotas(weights, sessions, calls, tensors, lease),
         troubled=lambda words: print(words, flush=True),
     )
     with server:
@@ -122,12 +126,13 @@ def _certificate(cert: Path | None, key: Path | None) -> Certificate | None:
     return None if cert is None or key is None else Certificate(cert, key)
 
 
-def _quotas(weights: str, sessions: str, calls: str, lease: str) -> Quotas:
+def _quotas(weights: str, sessions: str, calls: str, tensors: str, lease: str) -> Quotas:
     from remora.remote.server.house import Quotas
 
     return Quotas(
         weights_bytes=parse_bytes(weights) if weights else 0,
         sessions_bytes=parse_bytes(sessions) if sessions else 0,
         call_bytes=parse_bytes(calls) if calls else 0,
+        tensors_bytes=parse_bytes(tensors) if tensors else 0,
         lease_s=parse_seconds(lease),
     )

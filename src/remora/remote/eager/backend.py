@@ -8,6 +8,7 @@ the kernels, so what goes backwards is recorded like all else.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ import torch
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from remora.core.errors import BadValue, CannotCapture
-from remora.remote.eager import kernels
+from remora.remote.eager import kernels, storage
 from remora.remote.eager.entries import NEXT
 from remora.remote.eager.recording import kernel_of, record
 from remora.remote.graph.operators import NotAllowed
@@ -42,12 +43,70 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "masked_select": kernels.masked_select_kernel,
     "native_dropout": kernels.dropout_kernel,
     "nonzero": kernels.nonzero_kernel,
+    "set_.source_Storage_storage_offset": storage.set_kernel,
     "repeat_interleave.Tensor": kernels.repeat_interleave_kernel,
     "_fused_sdp_choice": lambda *args, **kwargs: 0,  # attention that is taken apart
 }
 _guard = threading.Lock()
 _libraries: list[torch.library.Library] = []
 """Kernels are there as long as these."""
+
+
+class _Module:
+    """``torch.remora``: what torch asks of the module of a device."""
+
+    def is_initialized(self) -> bool:
+        """Whether it has been made ready."""
+        return True
+
+    def is_available(self) -> bool:
+        """Not as the accelerator of this machine, for which memory would be pinned."""
+        return False
+
+    def current_device(self) -> int:
+        """The one there is."""
+        return 0
+
+    def device_count(self) -> int:
+        """One."""
+        return 1
+
+    def manual_seed_all(self, seed: int) -> None:
+        """Nothing: the generator of the CPU draws for it."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """None: there is no autocast for it, and torch says so."""
+        return []
+
+    def get_rng_state(self, device: object = None) -> torch.Tensor:
+        """That of the CPU, which draws for it."""
+        return torch.get_rng_state()
+
+    def set_rng_state(self, state: torch.Tensor, device: object = None) -> None:
+        """Nothing: who sets that of the CPU has set it."""
+
+    def device(self, index: object) -> contextlib.AbstractContextManager[None]:
+        """Within it the one that there is is current."""
+        return contextlib.nullcontext()
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+
+class _Hook(torch._C._acc.PrivateUse1Hooks):
+    """What torch's autograd asks of a device."""
+
+    def is_available(self) -> bool:
+        """Whether tensors can be there; else the threads that go backwards do not start."""
+        return True
+
+    def has_primary_context(self, device_index: int) -> bool:
+        """Whether it can be used."""
+        return True
+
+    def is_built(self) -> bool:
+        """Whether torch was built with it."""
+        return True
 
 
 def register() -> None:
@@ -65,8 +124,9 @@ def register() -> None:
                 f"torch has one place for a device of others, and {taken!r} has taken it; "
                 "run the model with server.load(model) instead"
             )
-        _setup_privateuseone_for_python_backend(NAME)
+        _setup_privateuseone_for_python_backend(NAME, backend_module=_Module(), hook=_Hook())
         library, rest = torch.library.Library("aten", "IMPL"), torch.library.Library("_", "IMPL")
+        storage.register()
         rest.fallback(_refuse, "PrivateUse1")
         _register_kernels(library)
         _libraries.extend((library, rest))
@@ -148,5 +208,13 @@ def _parts(name: str) -> tuple[str, str]:
     return base, overload or "default"
 
 
+_FAST_PATH = "call torch.backends.mha.set_fastpath_enabled(False) first"
+_INSTEAD = {
+    "aten._transformer_encoder_layer_fwd.default": _FAST_PATH,
+    "aten._native_multi_head_attention.default": _FAST_PATH,
+}
+
+
 def _refuse(operator: Any, *args: Any, **kwargs: Any) -> NoReturn:
-    raise CannotCapture(f"operator {operator} is not one that a server runs; {NEXT}")
+    instead = _INSTEAD.get(str(operator), NEXT)
+    raise CannotCapture(f"operator {operator} is not one that a server runs; {instead}")

@@ -7,7 +7,7 @@ goes when the last tensor that looks at it does.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -36,6 +36,25 @@ class Memory:
         self.unmade: Entry | None = None
         """What would make it: memory that nobody has written to or read is not asked for."""
 
+    def nbytes(self) -> int:
+        """As a storage says it."""
+        return self.bytes
+
+    def cpu(self) -> torch.UntypedStorage:
+        """A copy, here. Set where the device is told to torch."""
+        raise NotImplementedError
+
+    def clone(self) -> torch.UntypedStorage:
+        """A copy, on the device. Likewise."""
+        raise NotImplementedError
+
+    def copy(self, memo: dict[Any, Any]) -> torch.UntypedStorage:
+        """A copy, one for all tensors that look at this memory."""
+        if id(self) not in memo:
+            memo[id(self)] = self.clone()
+        copied: torch.UntypedStorage = memo[id(self)]
+        return copied
+
     def __del__(self) -> None:
         # In whatever thread drops it, at any time: nothing may be waited for here.
         if self.number >= 0:
@@ -43,8 +62,13 @@ class Memory:
 
 
 def attach(tensor: torch.Tensor, memory: Memory) -> None:
-    """``tensor``, just made, is what looks at ``memory``."""
-    tensor.untyped_storage().remora = memory  # type: ignore[attr-defined]
+    """``tensor``, just made, is what looks at ``memory``.
+
+    Its storage is empty to torch, and is told what it has to say of itself.
+    """
+    own = tensor.untyped_storage().__dict__
+    own["remora"], own["nbytes"], own["size"] = memory, memory.nbytes, memory.nbytes
+    own["cpu"], own["clone"], own["__deepcopy__"] = memory.cpu, memory.clone, memory.copy
 
 
 def memory_of(tensor: torch.Tensor) -> Memory | None:

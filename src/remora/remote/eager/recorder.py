@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
 import torch
 
 from remora.core.errors import BadValue, DeadlineExceeded, Refused, RemoraError, ServerLost
@@ -17,9 +15,9 @@ from remora.remote.client.errors import CallFailed
 from remora.remote.eager.entries import Entries, Entry, Output
 from remora.remote.eager.lines import Line, line_here, shown
 from remora.remote.eager.memory import Gone, Memory, attach
+from remora.remote.eager.plans import Plans
 from remora.remote.messages import Compute
-from remora.remote.segment.kept import MOST, Kept
-from remora.remote.segment.plan import FETCH, FREE, PUT, Plan, Seen, Signature, seen_in
+from remora.remote.segment.plan import FETCH, FREE, PUT, Seen
 from remora.remote.wire.arrived import Arrived
 from remora.remote.wire.channel import Channel
 
@@ -60,8 +58,7 @@ class Recorder:
         self.lock = threading.RLock()
         self._over: RemoraError | None = None
         self._gone: deque[Gone] = deque()
-        self._digests: OrderedDict[object, str] = OrderedDict()
-        self._kept: Kept[bool] = Kept()
+        self._plans = Plans()
         self._answers: deque[Answers] = deque()
         self._segment, self._number = 0, 0
         self._freed: list[int] = []
@@ -228,7 +225,9 @@ class Recorder:
         self._drain()
         if not self._stream and not self._freed:
             return
-        digest, encoded = self._plan() if self._stream else ("", None)
+        digest, encoded = "", None
+        if self._stream:
+            digest, encoded = self._plans.of(self._stream, self._used, self._input_bytes)
         tensors = self._tensors if encoded is None else [_bytes(encoded), *self._tensors]
         freed, self._freed = self._freed, []
         asked = Compute(digest, tuple(self._inputs), self._first, tuple(freed), encoded is not None)
@@ -237,41 +236,6 @@ class Recorder:
         with _ending(self):
             answers = self.channel.stream(asked, tensors, deadline_s=self._deadline_s)
         self._answers.append((answers, lines))
-
-    def _plan(self) -> tuple[str, bytes | None]:
-        """Digest of what is recorded, and all of it where the server does not know it."""
-        key = (tuple(self._stream), tuple(self._input_bytes))
-        digest = self._digests.get(key)
-        if digest is not None and self._kept.use(digest):
-            self._digests.move_to_end(key)
-            return digest, None
-        encoded = msgspec.msgpack.encode(self._whole_plan())
-        digest = hashlib.sha256(encoded).hexdigest()
-        self._digests[key] = digest
-        if len(self._digests) > MOST:
-            self._digests.popitem(last=False)
-        if self._kept.use(digest):
-            return digest, None
-        self._kept.keep(digest, True, len(encoded))
-        return digest, encoded
-
-    def _whole_plan(self) -> Plan:
-        """As recorded, with signatures numbered as they come."""
-        numbers: dict[int, int] = {}
-        signatures: list[Signature] = []
-        stream: list[int] = []
-        recorded = iter(self._stream)
-        for index in recorded:
-            if index == FREE:
-                stream += (FREE, next(recorded))
-                continue
-            signature = self._used[index].signature
-            if index not in numbers:
-                numbers[index] = len(signatures)
-                signatures.append(signature)
-            stream.append(numbers[index])
-            stream += (next(recorded) for _ in seen_in(signature))
-        return Plan(tuple(signatures), tuple(stream), tuple(self._input_bytes))
 
     def _settle(self, ahead: int = 0) -> Arrived | None:
         """Wait until no more than ``ahead`` answers are to come; the last that came.

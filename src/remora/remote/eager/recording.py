@@ -109,6 +109,7 @@ def record(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     recorder = recorder_of(lain)
     with recorder.lock:
         if strangers:
+            _check_written(operator, args, kwargs)
             lain = [_brought(recorder, each, operator) for each in lain]
         entry = recorder.entries.get(tuple(key))
         if entry is None:
@@ -143,6 +144,17 @@ def _argument(
 ) -> torch.Tensor:
     tensor: torch.Tensor = kwargs[name] if name in kwargs else args[operator.places[name]]
     return tensor
+
+
+def _check_written(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    for name in operator.written:
+        place = operator.places[name]
+        value = kwargs.get(name, args[place] if place < len(args) else None)
+        if isinstance(value, torch.Tensor) and memory_of(value) is None:
+            raise BadValue(
+                f"{operator.name} would write what is on the device to a tensor on {value.device}; "
+                "bring it over with .cpu() first"
+            )
 
 
 def _brought(recorder: Recorder, each: Memory | torch.Tensor, operator: Operator) -> Memory:
