@@ -21,6 +21,8 @@ from remora.systems import registry
 from remora.systems.contract import System
 
 NAMES = registry.names()
+SLOW = {"ray-actor"}
+"""Systems that take some ten seconds to start."""
 PREALLOCATED = {"gpm-like", "remora-checkpoint"}
 """Systems whose files take their space before there is anything to write."""
 INTERVALS = [name for name in NAMES if "every" in registry.create(name).settings()]
@@ -55,7 +57,9 @@ def _session_hooks(session: TinySession) -> list[object]:
     ]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NAMES]
+)
 def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> System:
     return _prepared(registry.create(request.param), tmp_path_factory)
 

@@ -17,9 +17,9 @@ from remora.core.units import parse_fraction, parse_seconds
 from remora.experiments import registry as experiments
 from remora.lab.design import Request
 from remora.lab.executors import EXECUTORS
+from remora.lab.schedule import labels
 from remora.systems import registry as systems
 from remora.workloads import registry as workloads
-from remora.workloads.contract import SCALES
 
 PLUGIN = {"perceptron-train", "slow-loris"}
 """Of the worked example, which is not installed here."""
@@ -102,16 +102,17 @@ def check_values(given: dict[str, object]) -> None:
     design = experiments.get(str(given["experiment"]))
     for name in _listed(given["workload"]):
         assert name in PLUGIN or workloads.get(name)
+    rows = {row.name for each in design.systems.values() for row in each}
     for name in _listed(given["system"]):
-        assert name in PLUGIN or systems.find(name)
+        assert name in PLUGIN or name in rows or systems.find(name)
     for share in (*_listed(given["inject"]), *_given(given, "mde", "margin")):
         parse_fraction(share)
     for duration in _given(given, "budget", "timeout"):
         parse_seconds(duration)
     assert given["executor"] in (None, *EXECUTORS)
-    assert given["scale"] in (None, *SCALES)
+    assert given["scale"] in (None, *design.efforts)
     assert not given["only"] or given["resume"]
-    arms = {f"{w}/{s}" for w in design.workloads["quick"] for s, _ in design.systems["quick"]}
+    arms = {f"{w}/{s}" for w in design.workloads["quick"] for s in labels(design.systems["quick"])}
     assert set(_listed(given["only"])) <= arms | {"WORKLOAD/SYSTEM"}
 
 

@@ -149,5 +149,5 @@ def test_only_what_is_alike_is_held_against_what_was_published() -> None:
 
 @pytest.mark.parametrize("scale", ["quick", "standard", "paper"])
 def test_every_arm_can_be_made(scale: str) -> None:
-    for name, options in registry.get("check-overhead").systems[scale]:
-        assert systems.create(name, options).title
+    for each in registry.get("check-overhead").systems[scale]:
+        assert systems.create(each.system, each.options).title

@@ -12,6 +12,7 @@ import msgspec
 from remora.core.clock import ManualClock
 from remora.core.files import write_atomically
 from remora.lab.conduct import Conductor
+from remora.lab.design import Chosen
 from remora.lab.executors.contract import Ended, Executor
 from remora.lab.folder import Folder
 from remora.lab.planning import Replanner
@@ -47,7 +48,7 @@ def make_plan(
     blocks: int = 3,
     **changes: object,
 ) -> Plan:
-    arms = [arm for w in workloads for arm in arms_of(w, [(s, {}) for s in systems], ())]
+    arms = [arm for w in workloads for arm in arms_of(w, [Chosen(s) for s in systems], ())]
     plan = Plan(
         experiment="quick",
         title="A test",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 from tests.lab.builders import make_spec
 
+from remora.lab.design import Chosen
 from remora.lab.results import Costs, Curve, Option, Plan, Samples, StartUp, Trial, TrialSpec
 from remora.lab.schedule import arms_of, schedule
 
@@ -88,7 +89,7 @@ def checkpoint_trial(spec: TrialSpec) -> Trial:
 
 
 def checkpoint_plan() -> Plan:
-    chosen = [(name, options) for name, made in SYSTEMS.items() for options in made.options]
+    chosen = [Chosen(name, options) for name, made in SYSTEMS.items() for options in made.options]
     arms = [arm for workload in WORKLOADS for arm in arms_of(workload, chosen, ())]
     return Plan(
         experiment="checkpoint-throughput",

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.lab.builders import make_spec
 
-from remora.lab.results import Option
+from remora.lab.design import Chosen
 from remora.lab.schedule import arms_of, block_order, labels, schedule
 
-ARMS = arms_of("vgg16-train", [("native", {}), ("idle", {}), ("torch-save", {"every": 5})], (0.05,))
+CHOSEN = [Chosen("native"), Chosen("idle"), Chosen("torch-save", {"every": 5})]
+ARMS = arms_of("vgg16-train", CHOSEN, (0.05,))
 
 
 def test_native_always_comes_twice_and_injected_arms_are_native() -> None:
@@ -45,7 +46,7 @@ def test_order_is_a_function_of_seed_and_block_alone() -> None:
 
 
 def test_a_workloads_arms_run_one_after_another_in_either_order() -> None:
-    both = [*ARMS, *arms_of("gpt2-train", [("idle", {})], ())]
+    both = [*ARMS, *arms_of("gpt2-train", [Chosen("idle")], ())]
     orders = [[arm.workload for arm in block_order(both, block, 0)] for block in range(40)]
     runs = {tuple(dict.fromkeys(order)) for order in orders}
     assert runs == {("vgg16-train", "gpt2-train"), ("gpt2-train", "vgg16-train")}
@@ -60,12 +61,12 @@ def test_every_arm_is_first_about_equally_often() -> None:
 
 
 def test_a_system_at_several_options_is_labelled_by_those_that_differ() -> None:
-    chosen: list[tuple[str, dict[str, Option]]] = [
-        ("idle", {}),
-        ("torch-save", {"every": 5, "disk_mb_s": 200}),
-        ("torch-save", {"every": 10, "disk_mb_s": 200}),
-        ("dcp-async", {"every": 5}),
-        ("dcp-async", {"every": 5, "threads": 2}),
+    chosen = [
+        Chosen("idle"),
+        Chosen("torch-save", {"every": 5, "disk_mb_s": 200}),
+        Chosen("torch-save", {"every": 10, "disk_mb_s": 200}),
+        Chosen("dcp-async", {"every": 5}),
+        Chosen("dcp-async", {"every": 5, "threads": 2}),
     ]
     assert labels(chosen) == [
         "idle",
@@ -76,14 +77,30 @@ def test_a_system_at_several_options_is_labelled_by_those_that_differ() -> None:
     ]
 
 
+def test_a_row_with_a_name_is_called_by_it_and_by_what_it_is_swept_over() -> None:
+    chosen = [
+        Chosen("remote", {"graph": False, "weights": False}, "naive"),
+        Chosen("remote", {"delay_ms": 1.0}, "full"),
+        Chosen("remote", {"delay_ms": 10.0}, "full"),
+    ]
+    assert labels(chosen) == ["naive", "full delay_ms=1.0", "full delay_ms=10.0"]
+    first = arms_of("gpt2-decode", chosen, (), scale="standard")[2]
+    assert (first.label, first.system, first.scale) == ("naive", "remote", "standard")
+
+
 @given(
     st.lists(
-        st.tuples(
+        st.builds(
+            Chosen,
             st.sampled_from(["a", "b"]),
             st.dictionaries(st.sampled_from(["every", "threads"]), st.integers(1, 3)),
+            st.sampled_from(["", "named"]),
         ),
-        unique_by=lambda chosen: (chosen[0], tuple(sorted(chosen[1].items()))),
+        unique_by=lambda chosen: (
+            chosen.name or chosen.system,
+            tuple(sorted(chosen.options.items())),
+        ),
     )
 )
-def test_labels_tell_every_two_arms_apart(chosen: list[tuple[str, dict[str, Option]]]) -> None:
+def test_labels_tell_every_two_arms_apart(chosen: list[Chosen]) -> None:
     assert len(set(labels(chosen))) == len(chosen)

@@ -57,6 +57,10 @@ def serve(
         str,
         typer.Option("--calls", metavar="SIZE", help="Memory for one call; else a quarter."),
     ] = "",
+    tensors: Annotated[
+        str,
+        typer.Option("--tensors", metavar="SIZE", help="For what programs keep; else an eighth."),
+    ] = "",
     lease: Annotated[
         str, typer.Option("--lease", metavar="TIME", help="How long a session stays unused.")
     ] = "10min",
@@ -84,7 +88,7 @@ def serve(
         device_here(device),
         token=read_token_text(token_file),
         certificate=certificate_of(cert, key),
-        quotas=quotas_of(weights, sessions, calls, lease),
+        quotas=quotas_of(weights, sessions, calls, lease, tensors),
         weights_folder=weights_folder,
         builders={"workloads": workload_model},
         troubled=lambda words: print(words, flush=True),
@@ -118,7 +122,7 @@ def certificate_of(cert: Path | None, key: Path | None) -> Certificate | None:
     return None if cert is None or key is None else Certificate(cert, key)
 
 
-def quotas_of(weights: str, sessions: str, calls: str, lease: str) -> Quotas:
+def quotas_of(weights: str, sessions: str, calls: str, lease: str, tensors: str = "") -> Quotas:
     """What the options of those names say."""
     from remora.remote.server.house import Quotas
 
@@ -126,5 +130,6 @@ def quotas_of(weights: str, sessions: str, calls: str, lease: str) -> Quotas:
         weights_bytes=parse_bytes(weights) if weights else 0,
         sessions_bytes=parse_bytes(sessions) if sessions else 0,
         call_bytes=parse_bytes(calls) if calls else 0,
+        tensors_bytes=parse_bytes(tensors) if tensors else 0,
         lease_s=parse_seconds(lease),
     )

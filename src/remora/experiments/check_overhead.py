@@ -18,13 +18,13 @@ _WORKLOADS = (
 )
 """A step of well under a millisecond, the earlier transformer, and the published ones."""
 _SYSTEMS: tuple[Chosen, ...] = (
-    ("native", {}),
-    ("settrace", {}),
-    ("patch-everything", {}),
-    ("record", {}),
-    ("check", {"invariants": DEPLOYED}),
-    ("check", {"invariants": LEARNED}),
-    ("check", {"invariants": VARIABLES}),
+    Chosen("native"),
+    Chosen("settrace"),
+    Chosen("patch-everything"),
+    Chosen("record"),
+    Chosen("check", {"invariants": DEPLOYED}),
+    Chosen("check", {"invariants": LEARNED}),
+    Chosen("check", {"invariants": VARIABLES}),
 )
 
 DESIGN = Design(

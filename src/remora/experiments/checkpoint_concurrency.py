@@ -8,7 +8,7 @@ storage slower than this machine's is part of the question.
 
 from __future__ import annotations
 
-from remora.lab.design import Design, Effort
+from remora.lab.design import Chosen, Design, Effort
 from remora.lab.results import Curve
 
 _OURS = "remora-checkpoint"
@@ -27,15 +27,15 @@ DESIGN = Design(
     },
     systems={
         "quick": (
-            (_OURS, {"every": 1}),
-            (_OURS, {"every": 4, "disk_mb_s": 500}),
+            Chosen(_OURS, {"every": 1}),
+            Chosen(_OURS, {"every": 4, "disk_mb_s": 500}),
         ),
         "standard": (
-            *((_OURS, {"every": every}) for every in (1, 5, 10)),
-            *((_OURS, {"every": every, "disk_mb_s": 200}) for every in (5, 10, 25)),
-            *((_OURS, {"every": every, "disk_mb_s": 1000}) for every in (1, 5, 10)),
+            *(Chosen(_OURS, {"every": every}) for every in (1, 5, 10)),
+            *(Chosen(_OURS, {"every": every, "disk_mb_s": 200}) for every in (5, 10, 25)),
+            *(Chosen(_OURS, {"every": every, "disk_mb_s": 1000}) for every in (1, 5, 10)),
         ),
-        "paper": tuple((_OURS, {"every": every}) for every in (1, 5, 10, 15, 20, 25, 30)),
+        "paper": tuple(Chosen(_OURS, {"every": every}) for every in (1, 5, 10, 15, 20, 25, 30)),
     },
     sweep={
         "quick": {"in_flight": (1, 2, 4, 6)},

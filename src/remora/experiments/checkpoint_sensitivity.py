@@ -22,7 +22,7 @@ def _varied(every: int, threads: int) -> tuple[Chosen, ...]:
         *({"chunk_mib": size} for size in (1, 4, 32)),
         *({"memory_mib": size} for size in (64, 256, 1024)),
     )
-    return ((_OURS, base), *((_OURS, {**base, **other}) for other in others))
+    return (Chosen(_OURS, base), *(Chosen(_OURS, {**base, **other}) for other in others))
 
 
 def _time_against(name: str, title: str, over: str, axis: str) -> Curve:

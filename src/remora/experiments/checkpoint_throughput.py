@@ -12,23 +12,23 @@ from remora.lab.design import Chosen, Design, Effort
 from remora.lab.results import Curve
 
 _PEERS: tuple[Chosen, ...] = (
-    ("torch-save-nosync", {}),
-    ("torch-save", {}),
-    ("safetensors-save", {}),
-    ("dcp-save", {}),
-    ("dcp-async", {}),
-    ("dcp-async-process", {}),
-    ("torch-checkpointing", {}),
-    ("torchsnapshot", {}),
-    ("checkfreq-like", {}),
-    ("gpm-like", {}),
-    ("gemini-like", {}),
+    Chosen("torch-save-nosync"),
+    Chosen("torch-save"),
+    Chosen("safetensors-save"),
+    Chosen("dcp-save"),
+    Chosen("dcp-async"),
+    Chosen("dcp-async-process"),
+    Chosen("torch-checkpointing"),
+    Chosen("torchsnapshot"),
+    Chosen("checkfreq-like"),
+    Chosen("gpm-like"),
+    Chosen("gemini-like"),
 )
 _FEW: tuple[Chosen, ...] = (
-    ("torch-save", {}),
-    ("dcp-async", {}),
-    ("torch-checkpointing", {}),
-    ("checkfreq-like", {}),
+    Chosen("torch-save"),
+    Chosen("dcp-async"),
+    Chosen("torch-checkpointing"),
+    Chosen("checkfreq-like"),
 )
 
 DESIGN = Design(
@@ -51,9 +51,9 @@ DESIGN = Design(
         ),
     },
     systems={
-        "quick": (*_FEW, ("remora-checkpoint", {})),
-        "standard": (*_PEERS, ("remora-checkpoint", {})),
-        "paper": (*_PEERS, ("remora-checkpoint", {"in_flight": 4, "threads": 2})),
+        "quick": (*_FEW, Chosen("remora-checkpoint")),
+        "standard": (*_PEERS, Chosen("remora-checkpoint")),
+        "paper": (*_PEERS, Chosen("remora-checkpoint", {"in_flight": 4, "threads": 2})),
     },
     sweep={
         "quick": {"every": (1, 5, 10)},

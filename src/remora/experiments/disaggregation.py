@@ -9,39 +9,26 @@ one wire.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from remora.lab.design import Chosen, Design, Effort
-
-NAIVE: Mapping[str, str | bool] = {
-    "graph": False,
-    "weights": False,
-    "state": "recomputed",
-    "selected": False,
-    "streamed": False,
-}
-"""Graph, weights and the whole input cross with every call; all outputs come back."""
-CAPTURE_ONLY = {**NAIVE, "graph": True}
-WEIGHTS_STAY = {**CAPTURE_ONLY, "weights": True}
-STATE_RETURNS = {**WEIGHTS_STAY, "state": "returned"}
-STATE_STAYS = {**WEIGHTS_STAY, "state": "kept"}
-SELECTED = {**STATE_STAYS, "selected": True}
+from remora.experiments.disaggregation_rows import (
+    ALL,
+    CAPTURED,
+    FULL,
+    LOCAL_REMOTE,
+    NAIVE,
+    PEERS,
+    few,
+    over_networks,
+    row,
+)
+from remora.lab.design import Design, Effort
 
 _WORKLOADS = (
     *("gpt2-decode", "gpt2-prefill"),
     *("resnet50-forward", "clip-vit-b32-forward", "micro-matmul-forward"),
 )
-_SYSTEMS: tuple[Chosen, ...] = (
-    ("native", {}),
-    ("remote", NAIVE),
-    ("remote", CAPTURE_ONLY),
-    ("remote", WEIGHTS_STAY),
-    ("remote", STATE_RETURNS),
-    ("remote", STATE_STAYS),
-    ("remote", SELECTED),
-    ("remote", {}),
-    ("captured", {}),
-)
+_LARGE = ("gpt2-xl-decode", "gpt2-xl-prefill", *_WORKLOADS[2:])
+_NETWORKS = tuple(over_networks(row(NAIVE), row(LOCAL_REMOTE), row(FULL)))
+_STREAMED = tuple(over_networks(row(FULL), modes=("decode",)))
 
 DESIGN = Design(
     name="disaggregation",
@@ -50,10 +37,26 @@ DESIGN = Design(
         "How much longer does a step take, and how many bytes cross, when a model runs in another "
         "process, and what is it worth that graph, weights, state and outputs stay there?"
     ),
-    workloads=dict.fromkeys(("quick", "standard", "paper"), _WORKLOADS),
-    systems=dict.fromkeys(("quick", "standard", "paper"), _SYSTEMS),
+    workloads={
+        "validate": _WORKLOADS,
+        "quick": _WORKLOADS,
+        "standard": _WORKLOADS,
+        "paper": _LARGE,
+    },
+    systems={
+        "validate": (*few("native", FULL), *_STREAMED),
+        "quick": (*few("native", CAPTURED, NAIVE, FULL, *PEERS), *_STREAMED),
+        "standard": (*ALL, *_NETWORKS),
+        "paper": (*ALL, *_NETWORKS),
+    },
+    built_at={"quick": {"gpt2-decode": "standard", "gpt2-prefill": "standard"}},
     efforts={
-        "quick": Effort(seconds=1.0, min_steps=3, blocks=4, budget_s=900, timeout_s=180),
+        "validate": Effort(
+            seconds=0.05, min_steps=2, max_steps=2, blocks=1, timeout_s=60, executor="forkserver"
+        ),
+        "quick": Effort(
+            seconds=1, min_steps=3, blocks=4, budget_s=900, timeout_s=180, executor="forkserver"
+        ),
         "standard": Effort(seconds=10, min_steps=5, max_steps=200, blocks=8, timeout_s=1800),
         "paper": Effort(seconds=30, min_steps=20, max_steps=200, blocks=10, timeout_s=7200),
     },

@@ -10,12 +10,12 @@ from remora.lab.design import Chosen, Design, Effort
 
 _WORKLOADS = ("vgg16-train", "gpt2-train")
 _SYSTEMS: tuple[Chosen, ...] = (
-    ("native", {}),
-    ("idle", {}),
-    ("settrace", {}),
-    ("dispatch-mode", {}),
-    ("torch-save", {"every": 5}),
-    ("dcp-async", {"every": 5}),
+    Chosen("native"),
+    Chosen("idle"),
+    Chosen("settrace"),
+    Chosen("dispatch-mode"),
+    Chosen("torch-save", {"every": 5}),
+    Chosen("dcp-async", {"every": 5}),
 )
 
 DESIGN = Design(

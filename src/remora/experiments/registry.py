@@ -54,6 +54,10 @@ def figures(name: str) -> tuple[Figure, ...]:
         from remora.experiments import check_overhead_report
 
         return (check_overhead_report.figure(),)
+    if name == disaggregation.DESIGN.name:
+        from remora.experiments import disaggregation_report
+
+        return disaggregation_report.figures()
     return ()
 
 

@@ -35,7 +35,7 @@ def _of(design: Design) -> list[Requirement]:
     needs = dict.fromkeys(PACKAGES, REMEDY)
     for name in dict.fromkeys(n for names in design.workloads.values() for n in names):
         needs |= dict.fromkeys(workloads.get(name).packages, "pip install 'remora[models]'")
-    for name in dict.fromkeys(name for chosen in design.systems.values() for name, _ in chosen):
+    for name in dict.fromkeys(each.system for rows in design.systems.values() for each in rows):
         for need in systems.create(name).requires():
             needs[need.package] = need.remedy
     return [

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from remora.lab.results import Curve, Option, WarmUp
+from remora.workloads.contract import SCALES, Mode, Scale
 
-Chosen = tuple[str, Mapping[str, Option]]
-"""A system by name, with the options it is to run at."""
+
+class Chosen(NamedTuple):
+    """A system that an experiment compares, with the options it is to run at."""
+
+    system: str
+    options: Mapping[str, Option] = {}
+    name: str = ""
+    """What its arms are called; without it the system, and the options that tell it from others."""
+    modes: tuple[Mode, ...] = ()
+    """The workloads that it is run on, by what they do; all, where none is named."""
+    most_steps: int | None = None
+    """Most steps of a trial, where one takes so long that the others' number would not end."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ class Design:
     """One experiment: workloads × systems, and the question they answer.
 
     ``workloads``, ``systems``, ``sweep`` and ``efforts`` are by scale. A system may come more than
-    once, with other options.
+    once, with other options, and best with a name.
     """
 
     name: str
@@ -50,6 +62,16 @@ class Design:
     """Options of which every system that has them is run at each value, in all combinations."""
     warm_up: WarmUp = "found"
     curves: tuple[Curve, ...] = ()
+    built_at: Mapping[str, Mapping[str, Scale]] = field(default_factory=dict)
+    """By scale: workloads that are built at another one's sizes."""
+
+    def workload_scale(self, scale: str, workload: str) -> Scale:
+        """Whose sizes ``workload`` has when the experiment runs at ``scale``, which may be a scale
+        of the experiment only: its workloads then are small, where nothing else is said.
+        """
+        small: Scale = "quick"
+        own = next((each for each in SCALES if each == scale), small)
+        return self.built_at.get(scale, {}).get(workload, own)
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,7 @@ class Request:
     device: str = "cpu"
     workloads: tuple[str, ...] = ()
     systems: tuple[str, ...] = ()
+    """Systems, or names that the design gives to some of its rows."""
     blocks: int | None = None
     seconds: float | None = None
     budget_s: float | None = None

@@ -53,7 +53,7 @@ class _Recorder:
 
 def build_session(spec: TrialSpec, device: torch.device) -> Session:
     """The workload's session, as the trial asks for it."""
-    scale: Scale = next(each for each in SCALES if each == spec.scale)
+    scale: Scale = next(each for each in SCALES if each == (spec.arm.scale or spec.scale))
     data = Path(spec.data) if spec.data else None
     return workloads.get(spec.arm.workload).build(scale, device, seed=spec.seed, data=data)
 
@@ -161,8 +161,9 @@ def _spin(clock: Clock, began_ns: int, share: float) -> None:
 def _step_until_done(spec: TrialSpec, step: Callable[[], None], clock: Clock, period: int) -> None:
     """Step for ``spec.seconds``, within the wanted numbers of steps, in whole periods."""
     began_ns, steps = clock.wall_ns(), 0
-    least = max(_whole(spec.min_steps, period), spec.min_periods * period)
-    most = max(least, _whole(spec.max_steps, period))
+    limit = spec.arm.most_steps or spec.max_steps
+    least = max(_whole(min(spec.min_steps, limit), period), spec.min_periods * period)
+    most = max(least, _whole(limit, period))
     while steps < most:
         step()
         steps += 1
@@ -189,8 +190,10 @@ def _finish(ride: Ride, probe: DeviceProbe, clock: Clock, recorder: _Recorder) -
         peak_rss_bytes=_peak_rss_bytes(),
         disk_bytes=moved.disk_bytes,
         wire_bytes=moved.wire_bytes,
+        wire_sent_bytes=moved.sent_bytes,
+        wire_received_bytes=moved.received_bytes,
         gpu_utilization=probe.utilization(),
-        gpu_peak_bytes=probe.peak_bytes(),
+        gpu_peak_bytes=probe.peak_bytes() if ride.in_process else None,
     )
 
 

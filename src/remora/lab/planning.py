@@ -14,7 +14,7 @@ import msgspec
 
 from remora.core.errors import BadValue, UnknownName
 from remora.lab.budget import Budget
-from remora.lab.design import Design, Effort, Request
+from remora.lab.design import Chosen, Design, Effort, Request
 from remora.lab.environment import cores
 from remora.lab.executors import EXECUTORS
 from remora.lab.results import Arm, Option, Pilot, Plan, Trial, TrialSpec
@@ -47,11 +47,21 @@ def make_plan(design: Design, request: Request) -> Plan:
     device = parse_device(request.device)
     names = dict.fromkeys(request.workloads or design.workloads[scale])
     chosen = list({w.name: w for w in map(workloads.get, names)}.values())
+    built_at = {w.name: design.workload_scale(scale, w.name) for w in chosen}
     for workload in chosen:
-        check_fits(workload, scale, device)
-    options = _system_options(design, request, scale)
+        check_fits(workload, built_at[workload.name], device)
+    systems_chosen = _chosen_systems(design, request, scale)
     injections = tuple(dict.fromkeys(request.inject))
-    arms = [arm for w in chosen for arm in arms_of(w.name, options, injections)]
+    arms = [
+        arm
+        for w in chosen
+        for arm in arms_of(
+            w.name,
+            [each for each in systems_chosen if not each.modes or w.mode in each.modes],
+            injections,
+            scale="" if built_at[w.name] == scale else built_at[w.name],
+        )
+    ]
     template = TrialSpec(
         id="",
         block=0,
@@ -88,7 +98,7 @@ def make_plan(design: Design, request: Request) -> Plan:
         arms=arms,
         blocks=effort.blocks,
         settings={arm.label: dict(_settings(arm)) for arm in arms},
-        sizes={w.name: dict(w.sizes(scale)) for w in chosen},
+        sizes={w.name: dict(w.sizes(built_at[w.name])) for w in chosen},
         sources={w.name: w.source for w in chosen},
         trials=schedule(arms, range(effort.blocks), request.seed, template),
     )
@@ -112,9 +122,9 @@ def preload_modules(plan: Plan) -> tuple[str, ...]:
     packages it names has been imported here by then.
     """
     packages: set[str] = set()
-    for name in {arm.workload for arm in plan.arms}:
+    for name, scale in {arm.workload: arm.scale or plan.scale for arm in plan.arms}.items():
         workload = workloads.get(name)
-        workload.footprint(_known_scale(plan.scale))
+        workload.footprint(_known_scale(scale))
         packages.update(workload.packages)
     return tuple(sorted(name for name in sys.modules if name.split(".")[0] in packages))
 
@@ -123,11 +133,10 @@ def _known_scale(name: str) -> Scale:
     return next(scale for scale in SCALES if scale == name)
 
 
-def _scale(name: str, design: Design) -> Scale:
-    for scale in SCALES:
-        if scale == name and scale in design.efforts:
-            return scale
-    raise UnknownName(f"scale of {design.name}", name, design.efforts)
+def _scale(name: str, design: Design) -> str:
+    if name not in design.efforts:
+        raise UnknownName(f"scale of {design.name}", name, design.efforts)
+    return name
 
 
 def _effort(effort: Effort, request: Request) -> Effort:
@@ -167,23 +176,30 @@ def _margin(design: Design, request: Request) -> float:
     return margin if request.mde is None else min(margin, request.mde)
 
 
-def _system_options(
-    design: Design, request: Request, scale: str
-) -> list[tuple[str, dict[str, Option]]]:
-    """Systems of the design, or those asked for, each with the options it takes.
+def _chosen_systems(design: Design, request: Request, scale: str) -> list[Chosen]:
+    """What the design compares, or of it what was asked for, each with the options it takes.
 
     A system that is asked for but not designed runs at its defaults; the sweep goes over both.
     """
-    designed: dict[str, list[Mapping[str, Option]]] = {}
-    for name, options in design.systems[scale]:
-        designed.setdefault(name, []).append(options)
-    names = list(dict.fromkeys(request.systems or designed))
+    designed = design.systems[scale]
+    chosen = list(designed)
+    if request.systems:
+        chosen = [each for name in request.systems for each in _asked_for(name, designed)]
+    names = list(dict.fromkeys(each.system for each in chosen))
     swept = {**design.sweep.get(scale, {}), **_asked_options(request, names)}
-    chosen: list[tuple[str, dict[str, Option]]] = []
-    for name in names:
-        for options in designed.get(name, [{}]):
-            chosen += [(name, each) for each in _swept(name, options, swept)]
-    return [each for index, each in enumerate(chosen) if each not in chosen[:index]]
+    found = [one for each in chosen for one in _swept(each, swept)]
+    return [each for index, each in enumerate(found) if each not in found[:index]]
+
+
+def _asked_for(name: str, designed: Sequence[Chosen]) -> list[Chosen]:
+    """The design's rows of that name, or all of that system; else the system at its defaults."""
+    named = [each for each in designed if each.name == name]
+    if named or (rows := [each for each in designed if each.system == name]):
+        return named or rows
+    if name not in systems.names():
+        called = [each.name for each in designed if each.name]
+        raise UnknownName("system", name, [*called, *systems.names()])
+    return [Chosen(name)]
 
 
 def _asked_options(request: Request, names: Sequence[str]) -> dict[str, tuple[Option, ...]]:
@@ -213,16 +229,14 @@ def _read(name: str, text: str, known: Mapping[str, Option]) -> Option:
         raise BadValue(f"--set {name}={text} is no {kind.__name__}; write it like {like}") from None
 
 
-def _swept(
-    name: str, options: Mapping[str, Option], sweep: Mapping[str, Sequence[Option]]
-) -> Iterator[dict[str, Option]]:
-    """``options`` with every combination of those swept options that the system has."""
-    settings = systems.create(name, options).settings()
+def _swept(chosen: Chosen, sweep: Mapping[str, Sequence[Option]]) -> Iterator[Chosen]:
+    """``chosen`` with every combination of those swept options that the system has."""
+    settings = systems.create(chosen.system, chosen.options).settings()
     keys = [key for key in sweep if key in settings]
     for values in itertools.product(*(sweep[key] for key in keys)):
-        combined = {**options, **dict(zip(keys, values, strict=True))}
-        systems.create(name, combined)
-        yield combined
+        combined = {**chosen.options, **dict(zip(keys, values, strict=True))}
+        systems.create(chosen.system, combined)
+        yield chosen._replace(options=combined)
 
 
 def _settings(arm: Arm) -> Mapping[str, Option]:

@@ -43,6 +43,10 @@ class Arm(Data, frozen=True, kw_only=True):
     options: dict[str, Option] = {}
     inject: float = 0.0
     """Extra time added to every step as a share of the step: the known effect."""
+    scale: str = ""
+    """Whose sizes the workload has, where they are not those of the plan's scale."""
+    most_steps: int | None = None
+    """Most steps of a trial, where one takes so long that the plan's number would not end."""
 
     @property
     def name(self) -> str:
@@ -175,7 +179,10 @@ class Costs(Data, frozen=True, kw_only=True):
     cpu_ns: int
     peak_rss_bytes: int
     disk_bytes: int
-    wire_bytes: int
+    wire_bytes: int | None
+    """In steps, both ways; None where nothing could tell, never 0."""
+    wire_sent_bytes: int | None = None
+    wire_received_bytes: int | None = None
     gpu_utilization: float | None = None
     """Share of time the device was busy, over NVML's last window (up to a second) at the end of
     the run; None where unknown, never 0."""
@@ -299,6 +306,8 @@ class Cell(Data, frozen=True, kw_only=True):
     throughput: Spread | None
     """Units of work per second, over trials."""
     work_unit: str
+    work_count: int = 0
+    """Units of work that a step does."""
     tails_ms: list[Tail]
     stall_ms: Spread | None
     durable_ms: Spread | None = None
@@ -309,8 +318,9 @@ class Cell(Data, frozen=True, kw_only=True):
     """Those that the interval asked for: a system that may skip can make fewer."""
     start_up_ms: dict[str, Spread]
     costs: dict[str, Spread]
-    """By quantity, unit in its name: cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib, drain_ms,
-    gpu_utilization, gpu_peak_mib. A quantity no trial knows is absent."""
+    """By quantity, unit in its name: cpu_ms_per_step, peak_rss_mib, disk_mib, wire_mib,
+    sent_bytes_per_step, received_bytes_per_step, drain_ms, gpu_utilization, gpu_peak_mib. A
+    quantity no trial knows is absent."""
     counts: dict[str, Spread] = {}
     """Over trials, of what the system counted."""
     summaries: list[TrialSummary] = []

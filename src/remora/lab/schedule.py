@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import msgspec
 
+from remora.lab.design import Chosen
 from remora.lab.results import Arm, Option, TrialSpec
 
 NATIVE = "native"
@@ -15,52 +17,55 @@ AGAIN = "native (again)"
 
 
 def arms_of(
-    workload: str, systems: Sequence[tuple[str, dict[str, Option]]], injections: Sequence[float]
+    workload: str,
+    systems: Sequence[Chosen],
+    injections: Sequence[float],
+    scale: str = "",
 ) -> list[Arm]:
     """The arms of one workload: native, native again (A/A), known injections, then systems."""
+    made = partial(Arm, workload=workload, scale=scale)
     arms = [
-        Arm(workload=workload, system=NATIVE, label=NATIVE, role="baseline"),
-        Arm(workload=workload, system=NATIVE, label=AGAIN, role="again"),
+        made(system=NATIVE, label=NATIVE, role="baseline"),
+        made(system=NATIVE, label=AGAIN, role="again"),
     ]
     arms += [
-        Arm(
-            workload=workload,
-            system=NATIVE,
-            label=f"native +{share * 100:g}%",
-            role="injected",
-            inject=share,
-        )
+        made(system=NATIVE, label=f"native +{share * 100:g}%", role="injected", inject=share)
         for share in injections
     ]
-    for label, (system, options) in zip(labels(systems), systems, strict=True):
-        if system != NATIVE:
-            arms.append(
-                Arm(workload=workload, system=system, label=label, role="system", options=options)
-            )
+    for label, chosen in zip(labels(systems), systems, strict=True):
+        if chosen.system != NATIVE:
+            arm = made(system=chosen.system, label=label, role="system")
+            options, most = dict(chosen.options), chosen.most_steps
+            arms.append(msgspec.structs.replace(arm, options=options, most_steps=most))
     return arms
 
 
-def labels(systems: Sequence[tuple[str, dict[str, Option]]]) -> list[str]:
-    """A label for each: the system's name, and those options in which its entries differ.
+def labels(systems: Sequence[Chosen]) -> list[str]:
+    """A label for each: its name or the system's, and those options in which its entries differ.
 
-    >>> labels([("idle", {}), ("torch-save", {"every": 1}), ("torch-save", {"every": 5})])
-    ['idle', 'torch-save every=1', 'torch-save every=5']
+    >>> labels([Chosen("idle"), Chosen("torch-save", {"every": 1}), Chosen("torch-save")])
+    ['idle', 'torch-save every=1', 'torch-save']
+    >>> labels([Chosen("remote", {"graph": False}, "naive"), Chosen("remote", name="full")])
+    ['naive', 'full']
     """
-    entries: dict[str, list[dict[str, Option]]] = {}
-    for system, options in systems:
-        entries.setdefault(system, []).append(options)
+    entries: dict[str, list[Mapping[str, Option]]] = {}
+    for chosen in systems:
+        entries.setdefault(chosen.name or chosen.system, []).append(chosen.options)
     differing = {
-        system: [
+        called: [
             key
             for key in dict.fromkeys(key for options in several for key in options)
             if any(options.get(key) != several[0].get(key) for options in several)
         ]
-        for system, several in entries.items()
+        for called, several in entries.items()
     }
-    return [
-        " ".join([system, *(f"{k}={options[k]}" for k in differing[system] if k in options)])
-        for system, options in systems
-    ]
+    return [_label(each, differing[each.name or each.system]) for each in systems]
+
+
+def _label(chosen: Chosen, told_by: Sequence[str]) -> str:
+    options = chosen.options
+    told = (f"{key}={options[key]}" for key in told_by if key in options)
+    return " ".join([chosen.name or chosen.system, *told])
 
 
 def block_order(arms: Sequence[Arm], block: int, seed: int) -> list[Arm]:

@@ -174,6 +174,24 @@ class Prepare(Message, frozen=True, tag=20):
     """The step of a language model, instead of a call."""
 
 
+class Compute(Message, frozen=True, tag=13):
+    """Do what a plan says, operator by operator. → :class:`Ran` and what it was to send back.
+
+    The tensors that it puts on the server come with it; before them, where it is ``anew``, the plan
+    itself, encoded. Without a plan it frees, and does nothing else.
+    """
+
+    plan: Digest = ""
+    inputs: tuple[int, ...] = ()
+    """Tensors of this connection that it works on, in the order in which it meets them."""
+    first: int = 0
+    """The number of the first tensor that it makes; the others follow."""
+    freed: tuple[int, ...] = ()
+    """Tensors that nobody needs any more, and that it does not work on."""
+    anew: bool = False
+    """Whether the plan has not crossed this connection yet, or so long ago that it is forgotten."""
+
+
 # ------------------------------------------------- what a server answers
 
 
@@ -266,7 +284,7 @@ class Prepared(Message, frozen=True, tag=50):
 
 Request = (
     Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload | Rewind
-    | Prepare
+    | Prepare | Compute
 )  # fmt: skip
 Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed | Prepared
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 
+from remora.remote.graph.decoder import capture_decoder
 from remora.systems.contract import Ride, System
 from remora.systems.remote_calls import CalledModule, GraphHere, Keeps, Reader
 from remora.systems.remote_decoding import DecodingHere
@@ -22,11 +23,12 @@ class _CapturedRide(Ride):
         super().__init__(session)
         self._module = session.model
         self._decoding: DecodingHere | None = None
+        self._reader: Reader | None = None
         if isinstance(session, DecodeSession):
-            reader = Reader(session.model, GraphHere, _KEEPS)
+            reader = _reader(session.model)
             self._decoding = DecodingHere(reader, session.prompt)
         else:
-            session.model = CalledModule(session.model, GraphHere, _KEEPS)  # type: ignore[assignment]
+            session.model = CalledModule(session.model, GraphHere, self._read)  # type: ignore[assignment]
 
     def step(self) -> Outcome:
         if self._decoding is None or not isinstance(self.session, DecodeSession):
@@ -35,6 +37,15 @@ class _CapturedRide(Ride):
 
     def close(self) -> None:
         self.session.model = self._module
+
+    def _read(self, ids: torch.Tensor) -> torch.Tensor:
+        if self._reader is None:
+            self._reader = _reader(self._module)
+        return self._reader.prompt(ids)
+
+
+def _reader(model: torch.nn.Module) -> Reader:
+    return Reader(capture_decoder(model).captured, GraphHere, _KEEPS)
 
 
 @dataclass(frozen=True)

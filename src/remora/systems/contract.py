@@ -28,7 +28,11 @@ class Moved:
     """Bytes a ride has moved so far."""
 
     disk_bytes: int = 0
-    wire_bytes: int = 0
+    wire_bytes: int | None = 0
+    """Both ways together; None where nothing can tell."""
+    sent_bytes: int | None = None
+    """Of them, from the session's process; None where that is not known apart."""
+    received_bytes: int | None = None
 
 
 class Ride:
@@ -36,6 +40,8 @@ class Ride:
 
     period: int = 1
     """After how many steps the pattern of costs repeats (the checkpoint interval)."""
+    in_process: bool = True
+    """Whether the model is in this process; the memory of another's device cannot be seen here."""
 
     def __init__(self, session: Session) -> None:
         self.session = session

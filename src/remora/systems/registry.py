@@ -18,12 +18,14 @@ from remora.systems.gpm_like import GpmLike
 from remora.systems.idle import Idle
 from remora.systems.native import Native
 from remora.systems.patch_everything import PatchEverything
+from remora.systems.ray_actor import RayActor
 from remora.systems.remora_check import RemoraCheck
 from remora.systems.remora_checkpoint import RemoraCheckpoint
 from remora.systems.remora_record import RemoraRecord
 from remora.systems.remora_remote import RemoraRemote
 from remora.systems.safetensors_save import SafetensorsSave
 from remora.systems.torch_checkpointing import TorchCheckpointing
+from remora.systems.torch_rpc import TorchRpc
 from remora.systems.torch_save import TorchSave, TorchSaveNoSync
 from remora.systems.torchsnapshot import Torchsnapshot
 from remora.systems.tracing import DispatchMode, Settrace
@@ -43,7 +45,7 @@ _BUILTIN = (
     *(TorchSaveNoSync, TorchSave, SafetensorsSave, DcpSave, DcpAsync, DcpAsyncProcess),
     *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
     RemoraCheckpoint,
-    *(Captured, RemoraRemote),
+    *(Captured, RemoraRemote, TorchRpc, RayActor),
 )
 _REGISTRY: Registry[type[System]] = Registry(
     "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept

@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
 import torch
 
 from remora.core.errors import BadValue
 from remora.remote.client.server import RemoteServer, connect
+from remora.remote.graph.capture import Captured
+from remora.remote.graph.decoder import Decoder, capture_decoder
 from remora.remote.wire.relay import Relay
-from remora.systems.contract import Moved, Ride, System
-from remora.systems.remote_calls import CalledModule, Keeps, Reader, RemoteGraph
+from remora.systems.contract import Ride, System
+from remora.systems.elsewhere import Crossed, ElsewhereRide
+from remora.systems.remote_calls import CalledModule, GraphOf, Keeps, Reader
 from remora.systems.remote_decoding import Decoding, DecodingHere, DecodingThere
+from remora.systems.remote_graph import RemoteGraph
 from remora.systems.remote_process import ServerProcess
+from remora.systems.remote_sessions import DecoderThere
 from remora.workloads.contract import Outcome, Session
 from remora.workloads.language.decoding import DecodeSession
 
 STATES = ("kept", "returned", "recomputed")
 
 
-class RemoteRide(Ride):
+class RemoteRide(ElsewhereRide):
     """A session whose model is called on a server in another process of this machine."""
 
-    def __init__(self, session: Session, remote: RemoteServer) -> None:
-        super().__init__(session)
+    def __init__(self, session: Session, remote: RemoteServer, pid: int) -> None:
         self.remote = remote
         self.held = ExitStack()
         """What ends with it: the connection, the network, the server."""
-        self._before = self._wire_bytes()
-
-    def moved(self) -> Moved:
-        """What crossed the connection since the model was there, both ways."""
-        return Moved(wire_bytes=self._wire_bytes() - self._before)
+        super().__init__(session, self._wire, psutil.Process(pid))
 
     def counts(self) -> Mapping[str, float]:
         """Both ends' counts of the same bytes, and what the server holds."""
-        here, there = self.remote.counted, self.remote.counts()
+        counts, here, there = super().counts(), self.remote.counted, self.remote.counts()
         return {
-            "sent_bytes": here.bytes_sent,
-            "received_bytes": here.bytes_received,
+            **counts,
+            "all_sent_bytes": here.bytes_sent,
+            "all_received_bytes": here.bytes_received,
             "server_sent_bytes": there["wire_sent_bytes"],
             "server_received_bytes": there["wire_received_bytes"],
             "server_weights_bytes": there["weights_bytes"],
@@ -52,30 +54,37 @@ class RemoteRide(Ride):
     def close(self) -> None:
         self.held.close()
 
-    def ready(self) -> None:
-        """The model is there: what crosses from here on is counted."""
-        self._before = self._wire_bytes()
-
-    def _wire_bytes(self) -> int:
-        return self.remote.counted.bytes_sent + self.remote.counted.bytes_received
+    def _wire(self) -> Crossed:
+        return Crossed(self.remote.counted.bytes_sent, self.remote.counted.bytes_received)
 
 
 class _CallRide(RemoteRide):
     """Every call of the model as a whole."""
 
-    def __init__(self, session: Session, remote: RemoteServer, keeps: Keeps) -> None:
-        super().__init__(session, remote)
-        self._module = session.model
-        session.model = CalledModule(  # type: ignore[assignment]
-            session.model,
-            lambda captured: RemoteGraph(remote, captured, keeps),
-            keeps,
-            remote.load(session.model),
-        )
+    def __init__(self, session: Session, remote: RemoteServer, pid: int, keeps: Keeps) -> None:
+        super().__init__(session, remote, pid)
+        self._module, self._keeps = session.model, keeps
+        self._reads: Callable[[torch.Tensor], torch.Tensor] | None = None
+        session.model = CalledModule(session.model, self._graph, self._read)  # type: ignore[assignment]
 
     def close(self) -> None:
         self.session.model = self._module
         super().close()
+
+    def _graph(self, captured: Captured) -> RemoteGraph:
+        graph = RemoteGraph(self.remote, captured, self._keeps)
+        self.ready()
+        return graph
+
+    def _read(self, ids: torch.Tensor) -> torch.Tensor:
+        if self._reads is None:
+            decoder = capture_decoder(self._module)
+            if self._keeps.state == "kept":
+                self._reads = DecoderThere(self.remote, decoder, self._keeps).read
+                self.ready()
+            else:
+                self._reads = Reader(decoder.captured, self._graph, self._keeps).prompt
+        return self._reads(ids)
 
 
 class _DecodeRide(RemoteRide):
@@ -83,20 +92,28 @@ class _DecodeRide(RemoteRide):
 
     session: DecodeSession
 
-    def __init__(self, session: DecodeSession, remote: RemoteServer, keeps: Keeps) -> None:
-        super().__init__(session, remote)
+    def __init__(
+        self,
+        session: DecodeSession,
+        decoder: Decoder,
+        remote: RemoteServer,
+        pid: int,
+        keeps: Keeps,
+    ) -> None:
+        super().__init__(session, remote, pid)
         self._decoding: Decoding
         if keeps.state == "kept":
-            held = remote.load(session.model).session()
-            self._decoding = DecodingThere(held, session.prompt, keeps)
+            there = DecoderThere(remote, decoder, keeps)
+            self._decoding = DecodingThere(there, session.prompt, keeps)
         else:
-            reader = Reader(
-                session.model, lambda captured: RemoteGraph(remote, captured, keeps), keeps
-            )
+            reader = Reader(decoder.captured, self._graph_with(keeps), keeps)
             self._decoding = DecodingHere(reader, session.prompt)
         self.ready()
 
-    def step(self) -> Outcome:
+    def _graph_with(self, keeps: Keeps) -> GraphOf:
+        return lambda captured: RemoteGraph(self.remote, captured, keeps)
+
+    def work(self) -> Outcome:
         return Outcome(torch.tensor([self._decoding.decode(self.session.new_tokens)]))
 
 
@@ -133,20 +150,24 @@ class RemoraRemote(System):
             raise BadValue(f"a network of {self.mbit_s} Mbit/s and {self.delay_ms} ms; not below 0")
         keeps = Keeps(self.graph, self.weights, self.state, self.selected, self.streamed)
         with ExitStack() as stack:
-            remote = self._connected(session, stack)
-            ride: RemoteRide = (
-                _DecodeRide(session, remote, keeps)
-                if isinstance(session, DecodeSession)
-                else _CallRide(session, remote, keeps)
-            )
+            server = ServerProcess(str(session.device), torch.get_num_threads())
+            stack.callback(server.close)
+            ride = self._ride(session, server, keeps, stack)
             ride.held = stack.pop_all()
             return ride
 
-    def _connected(self, session: Session, stack: ExitStack) -> RemoteServer:
-        server = ServerProcess(str(session.device), torch.get_num_threads())
-        stack.callback(server.close)
-        address = server.address
+    def _ride(
+        self, session: Session, server: ServerProcess, keeps: Keeps, stack: ExitStack
+    ) -> RemoteRide:
+        """A language model is captured while the server starts."""
+        decoder = capture_decoder(session.model) if isinstance(session, DecodeSession) else None
+        remote = stack.enter_context(self._connected(server.address, stack))
+        if isinstance(session, DecodeSession) and decoder is not None:
+            return _DecodeRide(session, decoder, remote, server.pid, keeps)
+        return _CallRide(session, remote, server.pid, keeps)
+
+    def _connected(self, address: str, stack: ExitStack) -> RemoteServer:
         if self.mbit_s or self.delay_ms:
             bits_per_s = self.mbit_s * 1e6 or None
             address = str(stack.enter_context(Relay(address, bits_per_s, self.delay_ms)).address)
-        return stack.enter_context(connect(address, reconnect_s=0, share=self.shared))
+        return connect(address, reconnect_s=0, share=self.shared)

@@ -14,16 +14,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch.utils import _pytree as pytree
 
-from remora.remote.client.model import RemoteModel
-from remora.remote.client.placed import Placed
-from remora.remote.client.server import RemoteServer
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured, capture
-from remora.remote.graph.decoder import capture_decoder, no_state, state_in
+from remora.remote.graph.decoder import no_state, state_in
 from remora.remote.graph.masks import mask_for
 from remora.remote.graph.program import Program
-from remora.remote.graph.variants import weights_as_inputs
-from remora.remote.messages import Run, Unload, Wanted
+from remora.remote.messages import Wanted
 from remora.remote.server.outputs import select
 
 
@@ -65,69 +61,32 @@ class GraphHere:
         return select(self._program.run(inputs), wanted)
 
 
-class RemoteGraph:
-    """A captured graph called in one of those ways."""
-
-    def __init__(self, server: RemoteServer, captured: Captured, keeps: Keeps) -> None:
-        self._server, self._keeps = server, keeps
-        self._weights: list[torch.Tensor] = []
-        if not keeps.weights:
-            weights = captured.graph.weights
-            self._weights = [captured.tensors[weight.digest] for weight in weights]
-            graph = weights_as_inputs(captured.graph)
-            captured = Captured(graph, {}, captured.lines, captured.outputs)
-        self.captured = captured
-        self._placed = Placed(captured)
-
-    def run(self, inputs: Sequence[torch.Tensor], *wanted: Wanted) -> list[torch.Tensor]:
-        """The outputs for ``inputs``, or what is wanted of each."""
-        channel = self._server.channel
-        placed = self._placed if self._keeps.graph else Placed(self.captured)
-        name = placed.name_over(channel)
-        arrived = channel.call(Run(name, wanted=wanted), [*inputs, *self._weights])
-        if not self._keeps.graph:
-            channel.call(Unload(name))
-        return arrived.tensors
-
-
 class CalledModule:
     """Stands where a session's model was: each call is a run of its graph.
 
     Args:
-        there: the model on a server, where it keeps what a prompt has left behind.
+        reads: gives the logits behind the last of the tokens (1, tokens), for a model that is asked
+            to read a prompt.
     """
 
     def __init__(
         self,
         module: torch.nn.Module,
         graph_of: GraphOf,
-        keeps: Keeps,
-        there: RemoteModel | None = None,
+        reads: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
-        self._module, self._graph_of, self._keeps, self._there = module, graph_of, keeps, there
+        self._module, self._graph_of, self._reads = module, graph_of, reads
         self._graph: Runs | None = None
-        self._reader: Reader | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("use_cache"):
-            return Read(self._prompt_read(kwargs["input_ids"]))
+            return Read(self._reads(kwargs["input_ids"]))
         call, tensors = Call.of(args, kwargs)
         if self._graph is None:
             captured = capture(self._module, *call.made_of(tensors), dims=[{} for _ in tensors])
             self._graph = self._graph_of(captured)
         outputs = self._graph.run(tensors)
         return pytree.tree_unflatten(outputs, self._graph.captured.outputs)
-
-    def _prompt_read(self, ids: torch.Tensor) -> torch.Tensor:
-        """The logits behind the last of ``ids`` (1, tokens); what was read stays or comes back."""
-        if self._there is not None and self._keeps.state == "kept":
-            with self._there.session() as session:
-                (logits,) = session.read(ids, Wanted("last"))
-                return logits
-        if self._reader is None:
-            self._reader = Reader(self._module, self._graph_of, self._keeps)
-        self._reader.forget(0)
-        return self._reader.read(ids, Wanted("last"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
@@ -142,9 +101,9 @@ class Read(NamedTuple):
 class Reader:
     """A language model's graph: reads tokens, gives the token or the logits behind them."""
 
-    def __init__(self, model: torch.nn.Module, graph_of: GraphOf, keeps: Keeps) -> None:
+    def __init__(self, decoder: Captured, graph_of: GraphOf, keeps: Keeps) -> None:
         self._keeps = keeps
-        self._decoder = capture_decoder(model).captured
+        self._decoder = decoder
         self._graph = graph_of(self._decoder)
         self._states = state_in(self._decoder.graph)
         self._tokens = torch.empty(1, 0, dtype=torch.int64)
@@ -154,6 +113,11 @@ class Reader:
         """Keep the first ``count`` tokens only."""
         self._tokens = self._tokens[:, :count]
         self._state = [tensor[:, :, :count] for tensor in self._state]
+
+    def prompt(self, ids: torch.Tensor) -> torch.Tensor:
+        """The logits behind the last of ``ids`` (1, tokens), with nothing read before."""
+        self.forget(0)
+        return self.read(ids, Wanted("last"))
 
     def read(self, tokens: torch.Tensor, wanted: Wanted) -> torch.Tensor:
         """Read ``tokens`` (1, count); what is wanted of the logits (1, 1, vocabulary) behind."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 
-from remora.remote.client.session import RemoteSession
 from remora.remote.messages import Wanted
 from remora.systems.remote_calls import Keeps, Reader
+from remora.systems.remote_sessions import DecoderThere
 
 
 class Decoding(Protocol):
@@ -20,24 +21,36 @@ class Decoding(Protocol):
 
 
 class DecodingThere:
-    """In a session on a server: its state stays there."""
+    """In a session on a server: its state stays there.
 
-    def __init__(self, session: RemoteSession, prompt: torch.Tensor, keeps: Keeps) -> None:
-        self._session, self._keeps, self._length = session, keeps, prompt.shape[1]
-        session.prefill(prompt)
-        list(session.generate(1))
+    A server that is sent weights or graph with every request cannot go on between requests, so
+    each token then is a request.
+    """
+
+    def __init__(self, decoder: DecoderThere, prompt: torch.Tensor, keeps: Keeps) -> None:
+        self._decoder, self._keeps, self._length = decoder, keeps, prompt.shape[1]
+        self._session = decoder.session()
+        self._session.prefill(prompt)
+        list(self._session.generate(1))
 
     def decode(self, count: int) -> list[int]:
         self._session.rewind(self._length + 1)
-        if self._keeps.selected and self._keeps.streamed:
+        if self._keeps.selected and self._keeps.streamed and not self._decoder.sends_again:
             return list(self._session.generate(count))
-        if self._keeps.selected:
-            return [token for _ in range(count) for token in self._session.generate(1)]
+        choose = self._given if self._keeps.selected else self._chosen_here
         tokens: list[int] = []
         for _ in range(count):
-            (logits,) = self._session.read(tokens[-1:] or None, Wanted())
-            tokens.append(int(logits.argmax()))
+            self._decoder.send_again()
+            tokens.append(choose(tokens))
         return tokens
+
+    def _given(self, before: Sequence[int]) -> int:
+        (token,) = self._session.generate(1)
+        return token
+
+    def _chosen_here(self, before: Sequence[int]) -> int:
+        (logits,) = self._session.read(before[-1:] or None, Wanted())
+        return int(logits.argmax())
 
 
 class DecodingHere:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cached_property
 
 from remora.core.errors import Unavailable
 
@@ -18,11 +19,20 @@ class ServerProcess:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        self.pid = self._process.pid
+
+    @cached_property
+    def address(self) -> str:
+        """Where it listens, once it does.
+
+        Raises:
+            Unavailable: it ended before that.
+        """
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             self.close()
             raise Unavailable("the server that models run on did not start; its log says why")
-        self.address = line.strip()
+        return line.strip()
 
     def close(self) -> None:
         """End it. May be called again."""

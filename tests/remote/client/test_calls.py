@@ -54,3 +54,34 @@ def test_a_call_that_is_lost_every_time_is_an_error_in_the_end(
         with pytest.raises(ServerLost):
             model(torch.randn(4, 3))
     assert ends.seen == ATTEMPTS
+
+
+class Tells(torch.nn.Module):
+    """Tells equal constants apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor, what: object) -> torch.Tensor:
+        return x * self.scale * {bool: 2, int: 3, float: 5}[type(what)]
+
+
+def test_constants_that_are_equal_and_of_other_types_are_other_calls(server: Server) -> None:
+    x = torch.randn(4, 3)
+    with connect(server.address) as remote, torch.no_grad():
+        model = remote.load(Tells())
+        for what, by in ((True, 2), (1, 3), (1.0, 5)):
+            assert torch.equal(model(x, what), x * by)
+
+
+def test_nested_arguments_are_a_call_too(server: Server) -> None:
+    class Adds(Tells):
+        def forward(self, pair: Any, what: object = 1) -> torch.Tensor:
+            a, b = pair
+            summed: torch.Tensor = (a + b["b"]) * self.scale
+            return summed
+
+    x = torch.randn(4, 3)
+    with connect(server.address) as remote, torch.no_grad():
+        assert torch.equal(remote.load(Adds())([x, {"b": x}]), x + x)

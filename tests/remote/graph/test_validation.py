@@ -14,6 +14,7 @@ from tests.remote.graph.made import LIMITS, graph_of, node
 
 from remora.core.errors import Refused
 from remora.remote.graph.nodes import (
+    Argument,
     Graph,
     Many,
     Named,
@@ -57,6 +58,46 @@ def deep(depth: int) -> Many:
     for _ in range(depth):
         many = Many((many,))
     return many
+
+
+STATISTICS = (Slot(0), None, None, Slot(1), Slot(2))
+ATTENDED = (Slot(0), Slot(0), Slot(0), None)
+
+
+def normalised(name: str, *arguments: Argument) -> Graph:
+    """A graph whose running statistics are weights, which others may have as well."""
+    weights = [Weight(slot, "w", str(slot) * 64, "float32", (4,)) for slot in (1, 2)]
+    one = node(name, *arguments, out=3)
+    return graph_of(one, inputs=[X], weights=weights, outputs=[3])
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        normalised("aten.batch_norm.default", *STATISTICS, True, 0.1, 1e-5, False),
+        normalised("aten.batch_norm.default", *STATISTICS, 1, 0.1, 1e-5, False),
+        normalised("aten.batch_norm.default", *STATISTICS, Slot(0), 0.1, 1e-5, False),
+        normalised("aten.instance_norm.default", *STATISTICS, True, 0.1, 1e-5, False),
+        normalised("aten.scaled_dot_product_attention.default", *ATTENDED, 0.5),
+    ],
+)
+def test_an_operator_that_would_change_a_weight_or_draw_is_refused(graph: Graph) -> None:
+    with pytest.raises(Refused, match=r"\(aten\..*\) is given \w+ other than"):
+        validate(graph, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        normalised("aten.batch_norm.default", *STATISTICS, False, 0.1, 1e-5, False),
+        normalised("aten.instance_norm.default", *STATISTICS, False, 0.1, 1e-5, False),
+        normalised("aten.instance_norm.default", Slot(0), *[None] * 4, True, 0.1, 1e-5, False),
+        normalised("aten.scaled_dot_product_attention.default", *ATTENDED, 0.0),
+        normalised("aten.scaled_dot_product_attention.default", *ATTENDED),
+    ],
+)
+def test_as_inference_has_them_they_pass(graph: Graph) -> None:
+    validate(graph, LIMITS)
 
 
 def test_a_good_one_passes() -> None:

@@ -219,6 +219,7 @@ def _trial_costs(row: TrialRow) -> Record:
     start, costs = row.trial.start_up, row.trial.costs
     phases = ("spawn_ns", "import_ns", "build_ns", "attach_ns", "first_step_ns")
     entries = ("drain_ns", "cpu_ns", "peak_rss_bytes", "disk_bytes", "wire_bytes",
+               "wire_sent_bytes", "wire_received_bytes",
                "gpu_utilization", "gpu_peak_bytes")  # fmt: skip
     return {
         **{phase: getattr(start, phase) if start else None for phase in phases},

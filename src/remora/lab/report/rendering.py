@@ -33,7 +33,7 @@ class Rendered:
     latex: Path
     figures: tuple[Path, ...]
     curves: tuple[Path, ...] = ()
-    """A CSV for each figure that the experiment asks for itself."""
+    """The files beside the figures that the experiment asks for itself."""
 
 
 def render(
@@ -91,6 +91,11 @@ def _write(
                 written(drawn.figure.data, table(analysis, trials))
                 for drawn in figures
                 if (table := drawn.figure.table) is not None
+            ),
+            *(
+                written(name, made(analysis, trials))
+                for drawn in figures
+                for name, made in drawn.figure.beside.items()
             ),
         ),
         page=written("index.html", page_html(analysis, trials, folder, figures)),

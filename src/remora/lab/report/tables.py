@@ -27,6 +27,8 @@ COSTS = {
     "peak_rss_mib": ("Peak RSS", "MiB"),
     "disk_mib": ("Disk", "MiB"),
     "wire_mib": ("Wire", "MiB"),
+    "sent_bytes_per_step": ("Sent a step", "bytes"),
+    "received_bytes_per_step": ("Received a step", "bytes"),
     "drain_ms": ("Drain", "ms"),
     "gpu_utilization": ("GPU busy", "share"),
     "gpu_peak_mib": ("GPU peak", "MiB"),

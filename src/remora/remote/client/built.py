@@ -16,7 +16,7 @@ from remora.core.errors import BadValue
 from remora.remote.client.graphs import OnServer, example_of, kind_of
 from remora.remote.client.over_each import OverEach
 from remora.remote.client.placed import upload
-from remora.remote.graph.call import HERE, Call
+from remora.remote.graph.call import HERE, Call, Flat
 from remora.remote.graph.capture import varying
 from remora.remote.graph.digest import digest_of
 from remora.remote.graph.layout import whole
@@ -107,6 +107,10 @@ class Built:
                 self._graphs[kind] = BuiltThere(self._plans, given=_given(call, tensors))
             return self._graphs[kind]
 
+    def holds(self, graph: OnServer) -> bool:
+        """As :meth:`Graphs.holds`: it is what it was built as."""
+        return True
+
     def decoding(self, channel: Channel) -> OnServer:
         """As :meth:`Graphs.decoding`."""
         if self._decoder.prepared(channel).listening:
@@ -151,13 +155,12 @@ def weights_of(weights: Mapping[str, torch.Tensor] | Path | str) -> Mapping[str,
 
 def _given(call: Call, tensors: Sequence[torch.Tensor]) -> tuple[Given, ...]:
     rest = iter(tensors)
-    args, kwargs = (call.spec.child(index) for index in (0, 1))
-    names = [*("" for _ in args.children()), *kwargs.context]
-    if not all(child.is_leaf() for child in (*args.children(), *kwargs.children())):
+    if not isinstance(call.spec, Flat):
         raise BadValue(
             "a model that the server builds takes tensors and constants, and no lists or dicts of "
             "them; load() a model of your own instead"
         )
+    names = [*[""] * call.spec.positional, *call.spec.names]
     return tuple(
         _tensor(name, next(rest)) if leaf is HERE else _constant(name, leaf)
         for name, leaf in zip(names, call.constants, strict=True)

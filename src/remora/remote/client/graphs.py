@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from remora.remote.client.placed import Placed
+from remora.remote.client.watch import Watch
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import capture, varying
 from remora.remote.graph.decoder import capture_decoder
@@ -38,7 +39,11 @@ class Graphs(Protocol):
     """Of the model, for messages."""
 
     def graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> OnServer:
-        """The one that answers this kind of call."""
+        """The one that answers this kind of call, if the model is what it was."""
+        ...
+
+    def holds(self, graph: OnServer) -> bool:
+        """Whether ``graph`` is still one of the model, which may have changed since."""
         ...
 
     def decoding(self, channel: Channel) -> OnServer:
@@ -59,13 +64,12 @@ class CapturedHere:
         self.decoder: Placed | None = None
         self._listening: Placed | None = None
         self._graphs: dict[object, Placed] = {}
-        self._stamp = self._stamp_now()
+        self._watch = Watch(module)
         self._guard = threading.Lock()
 
     def graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> OnServer:
         kind = kind_of(call, tensors)
         with self._guard:
-            self._forget_what_changed()
             graph = self._graphs.get(kind)
             if graph is None:
                 args, kwargs = call.made_of([example_of(tensor) for tensor in tensors])
@@ -73,8 +77,8 @@ class CapturedHere:
             return graph
 
     def decoding(self, channel: Channel) -> OnServer:
+        self._look()
         with self._guard:
-            self._forget_what_changed()
             if self.decoder is None:
                 decoder = capture_decoder(self.module)
                 self.decoder = Placed(decoder.captured, decoder=True, positions=decoder.positions)
@@ -85,22 +89,21 @@ class CapturedHere:
     def listening(self) -> OnServer | None:
         return self._listening
 
-    def _forget_what_changed(self) -> None:
-        """Graphs hold the weights as they were captured; changed ones are captured again."""
-        stamp = self._stamp_now()
-        if stamp != self._stamp:
-            self._stamp, self.decoder = stamp, None
-            self._graphs.clear()
+    def holds(self, graph: OnServer) -> bool:
+        self._look()
+        return any(graph is one for one in tuple(self._graphs.values()))
 
-    def _stamp_now(self) -> tuple[tuple[int, int], ...]:
-        """Which weights they are, and how often each has been changed."""
-        weights = (*self.module.parameters(), *self.module.buffers())
-        return tuple([(id(weight), weight._version) for weight in weights])
+    def _look(self) -> None:
+        """Graphs hold the weights as they were captured; of changed ones none is kept."""
+        if self._watch.sees_a_change():
+            with self._guard:
+                self._watch, self.decoder = Watch(self.module), None
+                self._graphs.clear()
 
 
 def kind_of(call: Call, tensors: Sequence[torch.Tensor]) -> object:
     """Equal for calls that one graph answers."""
-    return (call.spec, call.constants, tuple((tensor.dtype, dims_of(tensor)) for tensor in tensors))
+    return (call, tuple([(tensor.dtype, dims_of(tensor)) for tensor in tensors]))
 
 
 def dims_of(tensor: torch.Tensor) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -26,6 +26,9 @@ from remora.remote.wire.connect import connect as connect_link
 from remora.remote.wire.counted import Counted
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link
+
+if TYPE_CHECKING:
+    from remora.remote.eager.device import Device
 
 _ECHOES = 5
 _FIRST_PAUSE_S = 0.05
@@ -47,6 +50,7 @@ class RemoteServer:
         self._dial, self.address, self._reconnect_s = dial, address, reconnect_s
         self._guard = threading.Lock()
         self._closed = False
+        self._device: Device | None = None
         self._channel = dial()
 
     @property
@@ -117,6 +121,22 @@ class RemoteServer:
     def _model(self, graphs: Graphs, deadline_s: float | None) -> RemoteModel:
         return RemoteModel(self, graphs, deadline_s=deadline_s)
 
+    def device(self, *, batched: bool = True, deadline_s: float | None = None) -> Device:
+        """The server as a device of torch, for what cannot be captured.
+
+        Args:
+            batched: whether operators go together when a value is wanted; else each is a round
+                trip, as with a driver that is elsewhere.
+            deadline_s: how long each answer may take; for ever by default.
+
+        Raises:
+            BadValue: the program has such a device already.
+        """
+        from remora.remote.eager.device import Device  # what it tells torch is not undone
+
+        self._device = Device.on(self, batched=batched, deadline_s=deadline_s)
+        return self._device
+
     def echo(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """``tensors``, back from the server."""
         return self.channel.call(Echo(), tensors).tensors
@@ -144,6 +164,8 @@ class RemoteServer:
     def close(self) -> None:
         """End the connection. The server frees what only this one held. May be called again."""
         self._closed = True
+        if self._device is not None:
+            self._device.close()
         self.channel.close()
 
     def __enter__(self) -> Self:

@@ -18,6 +18,7 @@ from remora.remote.graph.digest import digest_of
 from remora.remote.graph.nodes import Graph
 from remora.remote.graph.translation import Translation
 
+_NEXT = "server.device().put(model) runs it operator by operator"
 Dims = Mapping[int, Any] | None
 """Which dims of one input may take any size, as ``torch.export`` wants to be told."""
 
@@ -77,7 +78,10 @@ def capture(
     call, tensors = Call.of(args, kwargs or {})
     returned: list[pytree.TreeSpec] = []
     shapes = [varying(tensor) for tensor in tensors] if dims is None else dims
-    translation = _translated(_export(Bare(module, call, returned), tensors, shapes), module)
+    try:
+        translation = _translated(_export(Bare(module, call, returned), tensors, shapes), module)
+    except CannotCapture as error:
+        raise CannotCapture(f"{error}; {_NEXT}") from error
     kept: dict[str, torch.Tensor] = {}
     graph = translation.graph(lambda tensor: _kept(tensor, kept))
     return Captured(graph, kept, translation.lines, returned[-1])

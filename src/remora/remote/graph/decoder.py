@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from remora.core.errors import CannotCapture
-from remora.remote.graph.capture import Captured, Dims, capture
 from remora.remote.graph.masks import mask_for
 from remora.remote.graph.nodes import Graph, Value
 from remora.remote.graph.program import Program
 from remora.remote.graph.steps import DecoderStep, ListenerStep, Listening, state_of
+
+if TYPE_CHECKING:
+    # What captures is half of what starting a server would take, and a server captures nothing.
+    from remora.remote.graph.capture import Captured, Dims
 
 _BATCH, _NEW, _OLD = 2, 3, 5
 """Sizes of the example: all different, and none of them 1, which would be taken for fixed."""
@@ -130,6 +133,8 @@ def _state_after(model: torch.nn.Module, ids: torch.Tensor) -> list[torch.Tensor
 
 @torch.no_grad()
 def _with_encoder(model: torch.nn.Module) -> Decoder:
+    from remora.remote.graph.capture import capture
+
     config: Any = model.config
     if getattr(model, "main_input_name", "") != "input_features":
         raise _no_session(
@@ -159,6 +164,8 @@ def _captured(
     context: Sequence[torch.Tensor],
     state: Sequence[torch.Tensor],
 ) -> Captured:
+    from remora.remote.graph.capture import capture
+
     positions = torch.arange(_OLD, _OLD + _NEW).expand(_BATCH, _NEW).contiguous()
     mask = _mask(kind, state[0].dtype, _NEW, _OLD, torch.zeros(_BATCH, dtype=torch.int64))
     varying = [_any(0, 1), _any(0, 1), _any(0, 1) if mask.dim() == 2 else _any(0, 2, 3)]

@@ -58,7 +58,7 @@ _NETWORK = """
     mm mv native_group_norm native_layer_norm nll_loss outer pdist pairwise_distance rms_norm
     scaled_dot_product_attention softmax upsample_bicubic2d upsample_bilinear2d upsample_linear1d
     upsample_nearest1d upsample_nearest2d linalg_vecdot mse_loss cross_entropy_loss cdist
-    _fused_rms_norm _grouped_mm celu
+    _fused_rms_norm _grouped_mm celu gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell
 """
 _CREATION = """
     arange empty empty_like full full_like linspace new_empty new_full new_ones new_zeros ones

@@ -19,6 +19,7 @@ from remora.remote.graph.nodes import (
     slots_read,
 )
 from remora.remote.graph.operators import NAMED, object_of, schema
+from remora.remote.graph.settled import unsettled
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HERE = torch.device("cpu")
@@ -121,6 +122,9 @@ def _check_node(index: int, node: Node, filled: _Filled, limits: GraphLimits) ->
     for argument in (*node.arguments, *node.keywords.values()):
         _check_argument(argument, limits)
     _check_signature(index, node)
+    words = unsettled(node)
+    if words is not None:
+        raise Refused(f"node {index} ({node.operator}) is given {words}; graphs only infer")
     filled.read(slots_read(node))
     if not node.outputs or (
         not node.unpacks and (len(node.outputs) > 1 or node.outputs[0] is None)

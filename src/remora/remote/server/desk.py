@@ -13,6 +13,7 @@ from remora.core.errors import BadValue, LinkLost, Refused, RemoraError
 from remora.core.tensors import tensor_bytes
 from remora.remote.messages import (
     Close,
+    Compute,
     Count,
     Counts,
     Done,
@@ -46,6 +47,7 @@ from remora.remote.server.work import (
     GenerateWork,
     PrefillWork,
     RewindWork,
+    SegmentWork,
     Work,
 )
 from remora.remote.wire.arrived import Arrived, Cancelled
@@ -60,6 +62,7 @@ class Desk:
         self._outbox = Outbox(link)
         self._models: dict[str, list[Model]] = {}
         """Those its client has loaded, each as often as it has."""
+        self._segments = house.segments()
         self._works: dict[int, Work] = {}
         self._aside = ThreadPoolExecutor(1, "remora-prepare")
         self._guard = threading.Lock()
@@ -142,6 +145,11 @@ class Desk:
     def _(self, message: Run, arrived: Arrived) -> Reply | None:
         model = self._model(message.model)
         self._submit(arrived, CallWork, message.profiled, model, arrived.tensors, message.wanted)
+        return None
+
+    @_handle.register
+    def _(self, message: Compute, arrived: Arrived) -> Reply | None:
+        self._submit(arrived, SegmentWork, False, self._segments.segment(message, arrived.tensors))
         return None
 
     @_handle.register
@@ -271,6 +279,7 @@ class Desk:
         for work in list(self._works.values()):
             self._house.engine.cancel(work)
         self._house.sessions.close(self._house.sessions.of(self))
+        self._segments.close()
         self._aside.shutdown(wait=False, cancel_futures=True)
         with self._guard:
             self._left = True

@@ -1,10 +1,10 @@
 """The one thread that computes, and in which order it does.
 
 A turn is one token for every sequence that decodes, then one chunk of one prompt, then one call of
-a model. So a sequence waits for its next token no longer than for one chunk and one call, however
-long the prompts are that others bring. Of prompts, and of sequences where more decode than go
-together, those come first that have been given the fewest tokens; one that is new begins level with
-the least of those at work, so nobody starves and nobody can save up.
+a model or one slice of a segment. So a sequence waits for its next token no longer than for one
+chunk and one call, however long the prompts are that others bring. Of prompts, and of sequences
+where more decode than go together, those come first that have been given the fewest tokens; one
+that is new begins level with the least of those at work, so nobody starves and nobody can save up.
 """
 
 from __future__ import annotations
@@ -27,10 +27,20 @@ from remora.remote.server.models import Model
 from remora.remote.server.outputs import select
 from remora.remote.server.session import Session
 from remora.remote.server.sessions import Sessions
-from remora.remote.server.work import AnyWork, CallWork, GenerateWork, PrefillWork, RewindWork, Work
+from remora.remote.server.work import (
+    AnyWork,
+    CallWork,
+    GenerateWork,
+    PrefillWork,
+    RewindWork,
+    SegmentWork,
+    Work,
+)
 
 IDLE_S = 1.0
 """How often an idle server looks for sessions whose lease has run out."""
+SLICE_NS = 20_000_000
+"""How long a segment runs before others have their turn."""
 
 
 class Engine:
@@ -55,7 +65,7 @@ class Engine:
         self._sessions, self._device, self._clock = sessions, device, clock
         self._chunk, self._together, self._most = chunk_tokens, together, most_waiting
         self._rewinds: deque[RewindWork] = deque()
-        self._calls: deque[CallWork] = deque()
+        self._calls: deque[CallWork | SegmentWork] = deque()
         self._prompts: list[PrefillWork] = []
         self._decoding: list[GenerateWork] = []
         self._batches: dict[Model, Batch] = {}
@@ -75,7 +85,7 @@ class Engine:
                 raise Refused(f"{self._most} requests wait already; try again later")
             if isinstance(work, RewindWork):
                 self._rewinds.append(work)
-            elif isinstance(work, CallWork):
+            elif isinstance(work, CallWork | SegmentWork):
                 self._calls.append(work)
             else:
                 self._level(work.session)
@@ -124,7 +134,10 @@ class Engine:
             self._guarded([prompt], lambda: self._prefill(prompt))
         if self._calls:
             call = self._calls.popleft()
-            self._guarded([call], lambda: self._call(call))
+            if isinstance(call, SegmentWork):
+                self._guarded([call], lambda: self._advance(call))
+            else:
+                self._guarded([call], lambda: self._call(call))
 
     def _to_decode(self) -> dict[Model, list[GenerateWork]]:
         chosen: dict[Model, list[GenerateWork]] = {}
@@ -176,6 +189,14 @@ class Engine:
             answered_ns=done_ns,
         )
         work.answer(Ran(profile if work.profiled else None), selected)
+
+    def _advance(self, work: SegmentWork) -> None:
+        """One slice. It stays first in its queue, so a client's segments keep their order."""
+        if work.segment.advance(self._clock.wall_ns() + SLICE_NS):
+            work.answer(Ran(), work.segment.fetched)
+            return
+        with self._changed:
+            self._calls.appendleft(work)
 
     def _prefill(self, work: PrefillWork) -> None:
         session, begun_ns = work.session, self._clock.wall_ns()
@@ -296,6 +317,8 @@ class Engine:
         if isinstance(work, PrefillWork | GenerateWork):
             self._apart(work.session)
             self._sessions.rest(work.session)
+        elif isinstance(work, SegmentWork):
+            work.segment.abandon()
 
     def _fail(self, work: Work, error: Exception) -> None:
         with self._changed:

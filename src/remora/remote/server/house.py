@@ -12,8 +12,10 @@ from remora.core.clock import Clock, SystemClock
 from remora.remote.server.builders import Builder, registry
 from remora.remote.server.engine import Engine
 from remora.remote.server.eviction import HOST, Eviction
+from remora.remote.server.handles import Room
 from remora.remote.server.models import Models
 from remora.remote.server.recipes import Recipes
+from remora.remote.server.segments import Plans, Segments
 from remora.remote.server.sessions import Sessions
 from remora.remote.server.weights import WeightStore
 from remora.remote.server.weights_on_disk import WeightFolder
@@ -21,7 +23,7 @@ from remora.remote.server.weights_on_disk import WeightFolder
 
 class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The most that a server gives away. 0 takes what fits its memory: half of it for weights, a
-    quarter each for sessions and calls.
+    quarter each for sessions and calls, an eighth for tensors.
     """
 
     weights_bytes: int = 0
@@ -31,6 +33,8 @@ class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host_bytes: int = 0
     """Sessions that a device other than the host itself has no room for. 0 takes a quarter of the
     host's memory."""
+    tensors_bytes: int = 0
+    """What programs keep here tensor by tensor, and what their operators make meanwhile."""
     sessions: int = 4096
     lease_s: float = 600.0
     """A session that is not used for so long is dropped."""
@@ -67,6 +71,8 @@ class House:
         idle_ns = round(quotas.idle_s * 1e9)
         eviction = Eviction(device, quotas.sessions_bytes, quotas.host_bytes, idle_ns)
         self.sessions = Sessions(eviction, self.clock, lease_s=quotas.lease_s, most=quotas.sessions)
+        self.room = Room(quotas.tensors_bytes)
+        self.plans = Plans(device)
         self.engine = Engine(
             self.sessions,
             device,
@@ -75,6 +81,10 @@ class House:
             together=quotas.together,
             most_waiting=quotas.waiting,
         )
+
+    def segments(self) -> Segments:
+        """For one connection more."""
+        return Segments(self.plans, self.room, self.weights, self.clock, self.device)
 
     def counts(self) -> Mapping[str, int]:
         """What is here now."""
@@ -86,6 +96,9 @@ class House:
             "sessions_bytes": self.sessions.held_bytes,
             "sessions_host_bytes": self.sessions.host_bytes,
             "sessions_dropped": self.sessions.dropped,
+            "tensors": self.room.handles,
+            "tensors_bytes": self.room.held_bytes,
+            "plans": len(self.plans),
             "waiting": self.engine.waiting,
         }
 
@@ -102,6 +115,7 @@ def _filled(quotas: Quotas, device: torch.device) -> Quotas:
         sessions_bytes=quotas.sessions_bytes or memory // 4,
         call_bytes=quotas.call_bytes or memory // 4,
         host_bytes=quotas.host_bytes or _host_bytes(device),
+        tensors_bytes=quotas.tensors_bytes or memory // 8,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from remora.remote.messages import Draw, Reply, Wanted
 from remora.remote.server.models import Model
+from remora.remote.server.segments import Segment
 from remora.remote.server.session import Session
 
 Answer = Callable[[Reply, Sequence[torch.Tensor]], None]
@@ -70,4 +71,11 @@ class RewindWork(Work):
     unread: int
 
 
-AnyWork = RewindWork | CallWork | PrefillWork | GenerateWork
+@dataclass(eq=False)
+class SegmentWork(Work):
+    """Run a segment, a slice of time at a time."""
+
+    segment: Segment
+
+
+AnyWork = SegmentWork | RewindWork | CallWork | PrefillWork | GenerateWork

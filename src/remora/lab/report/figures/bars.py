@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,8 @@ class BarChart:
     kinds: Sequence[str]
     reference: str
     groups: Sequence[Group]
+    write: Callable[[float], str] = "{:g}×".format
+    """How a value of the axis is written."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def draw_bars(chart: BarChart, palette: Palette, variant: Variant) -> Sheet:
     draw_legend(drawn, legend)
     axis = _axis(chart)
     for index, groups in enumerate(rows):
-        _row(drawn, groups, axis, columns, top + index * pitch + _TOP_PX)
+        _row(drawn, groups, axis, columns, top + index * pitch + _TOP_PX, chart.write)
     return drawn
 
 
@@ -97,7 +99,14 @@ def _values(group: Group) -> Iterator[float]:
             yield min(bar.high or bar.value, bar.value * _FAR)
 
 
-def _row(drawn: Sheet, groups: Sequence[Group], axis: _Axis, columns: int, top: float) -> None:
+def _row(
+    drawn: Sheet,
+    groups: Sequence[Group],
+    axis: _Axis,
+    columns: int,
+    top: float,
+    write: Callable[[float], str],
+) -> None:
     width = drawn.width - _LEFT_PX
     axes = drawn.axes(_LEFT_PX, top, width, _ROW_PX)
     pitch = len(groups[0].bars) + _BETWEEN
@@ -105,7 +114,7 @@ def _row(drawn: Sheet, groups: Sequence[Group], axis: _Axis, columns: int, top: 
     axes.set_xticks([])
     axes.set_yscale("log")
     axes.set_ylim(axis.low, axis.high)
-    axes.set_yticks(axis.ticks, [f"{tick:g}×" for tick in axis.ticks])
+    axes.set_yticks(axis.ticks, [write(tick) for tick in axis.ticks])
     axes.set_yticks([], minor=True)
     axes.hlines(axis.ticks, 0, len(groups) * pitch, colors=drawn.palette["grid"], lw=1, zorder=0.5)
     for place, group in enumerate(groups):

@@ -1,0 +1,16 @@
+"""A device on a server, which is given back at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from remora.remote.client.server import RemoteServer
+from remora.remote.eager.device import Device
+
+
+@pytest.fixture
+def device(remote: RemoteServer) -> Iterator[Device]:
+    with remote.device() as device:
+        yield device
