@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE
 from rich.table import Table
 
 from remora.cli.console import plain_console
@@ -221,20 +220,20 @@ def _show(standings: Sequence[Standing], address: str) -> None:
         title=f"{address}: {serving} of {len(standings)} serve",
         title_justify="left",
         title_style="bold",
-        box=SIMPLE,
+        box=None,
+        padding=(0, 2, 0, 0),
     )
     for name in ("server", "state", "address", "device", "process"):
-        table.add_column(name, overflow="fold")
-    for name in ("starts", "sessions", "weights"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("sessions", "weights"):
+        table.add_column(name, no_wrap=True, justify="right")
     for each in standings:
         table.add_row(
             each.name,
             each.state,
-            each.address,
+            each.address.removeprefix("tcp://"),
             each.device,
-            f"{each.pid} on {each.host}" if each.pid else "",
-            str(each.starts or ""),
+            str(each.pid or ""),
             str(each.counts.get("sessions", "")),
             format_bytes(each.counts["weights_bytes"]) if "weights_bytes" in each.counts else "",
         )
@@ -242,3 +241,5 @@ def _show(standings: Sequence[Standing], address: str) -> None:
     for each in standings:
         if each.why:
             print(f"{each.name}: {each.why}")
+        if each.starts > 1:
+            print(f"{each.name}: started {each.starts} times")

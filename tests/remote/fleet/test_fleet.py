@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from tests.remote.fleet.conftest import FleetHere, connected, within
 from tests.remote.wire.conftest import certificate as certificate
 
 from remora.core.errors import BadValue, LinkLost, Refused, ServerLost
+from remora.remote.client import aio
 from remora.remote.client.graphs import CapturedHere
 from remora.remote.client.placed import Placed
 from remora.remote.client.server import connect
@@ -111,6 +113,23 @@ def test_a_session_is_where_its_key_belongs_for_every_program(
             for key in ("one", "another", "a third"):
                 with model.session(key=key):
                     assert holder(there) == order(key, there.servers)[0]
+
+
+def test_programs_with_an_event_loop_use_it_as_well(
+    fleet_here: Make, language_model: torch.nn.Module, decoder: Placed
+) -> None:
+    there = fleet_here(3)
+
+    async def decoded() -> list[int]:
+        async with await aio.connect(there.address) as server:
+            assert isinstance(server.server, Fleet)
+            model = aio.AsyncModel(language(server.server, language_model, decoder))
+            async with model.session(key="it") as session:
+                await session.prefill(prompt(5))
+                assert holder(there) == order("it", there.servers)[0]
+                return [token async for token in session.generate(10)]
+
+    assert asyncio.run(decoded()) == decoded_here(language_model, prompt(5), 10)
 
 
 def test_sessions_without_a_key_take_turns(

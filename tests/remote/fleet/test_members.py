@@ -15,7 +15,7 @@ from remora.remote.fleet.messages import Join, View
 
 
 def join(name: str = "one", pid: int = 1) -> Join:
-    return Join(name, f"tcp://127.0.0.1:{pid}", "", "cpu", "here", pid)
+    return Join(name, f"tcp://127.0.0.1:{pid}", "", "cpu", pid)
 
 
 def test_a_server_serves_from_its_first_answer_until_it_is_silent() -> None:

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psutil
@@ -34,7 +35,7 @@ NAMES = ["server-0", "server-1"]
 
 
 def place_of(kind: str) -> Callable[[Sequence[Spec]], Place]:
-    return Processes if kind == "processes" else lambda specs: RayActors(specs, cpus=0.5)
+    return Processes if kind == "processes" else partial(RayActors, cluster="local", cpus=0.5)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ The loop is never blocked. It is the same client, so what is lost is made again 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,20 +51,20 @@ class AsyncModel:
         """As calling a :class:`RemoteModel`. A call that is cancelled ends on the server itself."""
         return await asyncio.to_thread(self.model, *args, **kwargs)
 
-    def session(self) -> AsyncSession:
-        """``async with model.session() as session``."""
-        return AsyncSession(self.model)
+    def session(self, **options: Any) -> AsyncSession:
+        """``async with model.session() as session``; as :meth:`RemoteModel.session`."""
+        return AsyncSession(self.model, options)
 
 
 class AsyncSession:
     """A session with a language model. Opened when it is entered, closed when it is left."""
 
-    def __init__(self, model: RemoteModel) -> None:
-        self._model = model
+    def __init__(self, model: RemoteModel, options: Mapping[str, Any]) -> None:
+        self._model, self._options = model, options
         self._session: RemoteSession | None = None
 
     async def __aenter__(self) -> AsyncSession:
-        self._session = await asyncio.to_thread(self._model.session)
+        self._session = await asyncio.to_thread(self._model.session, **self._options)
         return self
 
     async def __aexit__(self, *exception: object) -> None:

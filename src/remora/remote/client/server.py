@@ -163,10 +163,14 @@ class RemoteServer:
 
     def close(self) -> None:
         """End the connection. The server frees what only this one held. May be called again."""
+        self._leave()
+        self.channel.close()
+
+    def _leave(self) -> None:
+        """Look for no other connection any more, and have no device of torch."""
         self._closed = True
         if self._device is not None:
             self._device.close()
-        self.channel.close()
 
     def __enter__(self) -> Self:
         return self

@@ -107,6 +107,7 @@ class Fleet(RemoteServer):
 
     def close(self) -> None:
         """End all connections. May be called again."""
+        self._leave()
         self._router.close()
         self._lines.close()
 
@@ -144,7 +145,7 @@ class Keyed(RemoteServer):
 
     def close(self) -> None:
         """Look for no other server any more. The connection stays: it may be others' as well."""
-        self._closed = True
+        self._leave()
 
 
 class FleetModel(RemoteModel):

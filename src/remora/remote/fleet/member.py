@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 from importlib import import_module
@@ -60,7 +59,6 @@ class Member:
                 self._server.address,
                 spec.secret,
                 device=spec.device,
-                host=socket.gethostname(),
                 pid=os.getpid(),
             ),
             refused=self._is_refused,

@@ -145,7 +145,6 @@ def _standing(name: str, server: _Server) -> Standing:
         "serving" if server.serves else "silent",
         join.address,
         join.device,
-        join.host,
         join.pid,
         server.starts,
         server.why,

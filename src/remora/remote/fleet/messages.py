@@ -32,7 +32,6 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
     """``serving``; ``silent``, with ``why``; ``absent``: it has not come yet."""
     address: str = ""
     device: str = ""
-    host: str = ""
     pid: int = 0
     starts: int = 0
     """How often it has come to the directory as a new process."""
@@ -52,7 +51,6 @@ class Join(Message, frozen=True, tag=65):
     secret: str
     """Known to those servers only that the fleet has started."""
     device: str = ""
-    host: str = ""
     pid: int = 0
 
 

@@ -37,8 +37,8 @@ class RayActors:
     """As :class:`~remora.remote.fleet.places.Place` says.
 
     Args:
-        cluster: the address of a Ray cluster; empty: the one that this machine belongs to, or one
-            that is started for as long as this lasts.
+        cluster: the address of a Ray cluster; ``local``: one that is started here for as long as
+            this lasts; empty: the one that this machine belongs to, or as ``local``.
         cpus: CPUs that Ray keeps for each server.
         gpus: GPUs, of which the server then sees no others.
         is_open: the servers listen where other machines reach them.
@@ -135,7 +135,7 @@ def _connect(ray: Any, cluster: str) -> None:
             address=cluster or None,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            include_dashboard=None if cluster else False,
+            include_dashboard=False if cluster in ("", "local") else None,
         )
     except (OSError, ValueError, RuntimeError) as error:
         said = [*str(error).strip().splitlines(), type(error).__name__][0]
