@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from operator import attrgetter
 from typing import TypeVar
 
 import torch
@@ -128,11 +129,11 @@ class Fleet(RemoteServer):
                     raise
                 time.sleep(_PAUSE_S)
 
-    def _calls(self, lines: Sequence[Line]) -> Sequence[Line]:
-        return sorted(_by_key(self._key)(lines), key=lambda line: line.outstanding)
+    def _calls(self, lines: Mapping[str, Line]) -> Sequence[Line]:
+        return sorted(_by_key(self._key)(lines), key=attrgetter("outstanding"))
 
     def _by_turns(self, turn: int) -> Preference:
-        def preference(lines: Sequence[Line]) -> Sequence[Line]:
+        def preference(lines: Mapping[str, Line]) -> Sequence[Line]:
             ordered = _by_key(self._key)(lines)
             begin = turn % len(ordered) if ordered else 0
             return [*ordered[begin:], *ordered[:begin]]
@@ -174,8 +175,7 @@ class FleetModel(RemoteModel):
 
 
 def _by_key(key: str) -> Preference:
-    def preference(lines: Sequence[Line]) -> Sequence[Line]:
-        by_name = {line.name: line for line in lines}
-        return [by_name[name] for name in order(key, by_name)]
+    def preference(lines: Mapping[str, Line]) -> Sequence[Line]:
+        return [lines[name] for name in order(key, lines)]
 
     return preference

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from remora.core.errors import LinkLost, Refused, ServerLost
 from remora.remote.fleet.messages import Member
@@ -15,8 +15,8 @@ DOUBT_S = 1.0
 """For so long a server that could not be reached is not tried again: whoever waits for the attempt
 of another would else make the same, one after another."""
 
-Preference = Callable[[Sequence["Line"]], Sequence["Line"]]
-"""Puts lines in the order in which they are to be tried."""
+Preference = Callable[[Mapping[str, "Line"]], Sequence["Line"]]
+"""Puts lines, by name, in the order in which they are to be tried."""
 
 
 class Line:
@@ -85,7 +85,8 @@ class Lines:
 
     def __init__(self, dial: Callable[[str], Channel]) -> None:
         self._dial = dial
-        self._lines: dict[str, Line] = {}
+        self._lines: Mapping[str, Line] = {}
+        """By name. Never changed, only replaced: who reads it needs no guard."""
         self._closed = False
         self._guard = threading.Lock()
 
@@ -94,13 +95,12 @@ class Lines:
         with self._guard:
             if self._closed:
                 return
-            before, self._lines = self._lines, {}
-            for member in members:
-                line = before.pop(member.name, None)
-                if line is not None and line.member != member:
-                    before[member.name], line = line, None
-                self._lines[member.name] = line or Line(member, self._dial)
-        for gone in before.values():
+            kept = {line.member: line for line in self._lines.values()}
+            self._lines = {
+                member.name: kept.pop(member) if member in kept else Line(member, self._dial)
+                for member in members
+            }
+        for gone in kept.values():
             gone.close()
 
     def reach(self, preference: Preference) -> Channel:
@@ -114,7 +114,7 @@ class Lines:
         if self._closed:
             raise LinkLost("the connection to the fleet was closed here")
         lost, refused = list[ServerLost](), list[Refused]()
-        for line in preference(self.all):
+        for line in preference(self._lines):
             try:
                 return line.channel()
             except ServerLost as error:
@@ -126,8 +126,7 @@ class Lines:
     @property
     def all(self) -> Sequence[Line]:
         """To each server, by name."""
-        with self._guard:
-            return [self._lines[name] for name in sorted(self._lines)]
+        return [self._lines[name] for name in sorted(self._lines)]
 
     @property
     def open(self) -> Sequence[Channel]:

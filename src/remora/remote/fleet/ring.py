@@ -9,6 +9,7 @@ to all others; when one comes, it takes its share from each and nothing else mov
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import xxhash
 
@@ -19,7 +20,12 @@ def order(key: str, names: Iterable[str]) -> list[str]:
     >>> order("a conversation", ["server-0", "server-1", "server-2"])
     ['server-0', 'server-2', 'server-1']
     """
-    return sorted(names, key=lambda name: (-_weight(key, name), name))
+    return list(_ordered(key, tuple(names)))
+
+
+@lru_cache(maxsize=4096)
+def _ordered(key: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=lambda name: (-_weight(key, name), name)))
 
 
 def _weight(key: str, name: str) -> int:
