@@ -39,6 +39,7 @@ def started(folder: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
     return process, first.split(": ")[0].removeprefix("fleet://")
 
 
+@pytest.mark.slow
 def test_a_fleet_goes_up_is_used_shown_and_goes_down(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(TOKEN)

@@ -35,9 +35,11 @@ class Serve:
         self.address = said.split()[3].removesuffix(":")
 
     def kill(self) -> None:
-        """As the kernel does where memory runs out: no farewell."""
+        """As the kernel does where memory runs out: no farewell. May be called again."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     @property
     def rss_mib(self) -> float:
@@ -56,7 +58,7 @@ def serve() -> Iterator[Callable[..., Serve]]:
 
         def start(*options: str) -> Serve:
             started = Serve(*options)
-            stack.callback(lambda: started.kill())
+            stack.callback(started.kill)
             return started
 
         yield start

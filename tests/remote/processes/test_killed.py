@@ -138,16 +138,18 @@ def test_without_reconnecting_the_loss_is_told_at_once(
         killed = []
 
         def kill() -> None:
-            there.kill()
             killed.append(time.monotonic())
+            there.kill()
 
         timer = threading.Timer(0.1, kill)
         timer.start()
         with pytest.raises(ServerLost):
             while True:
                 waits()
-        assert time.monotonic() - killed[0] < 3
+        took_s = time.monotonic() - killed[0]
+        timer.join()
     there.start()
+    assert took_s < 3
 
 
 def test_a_program_that_is_killed_in_the_middle_of_its_upload_leaves_nothing(
@@ -189,7 +191,7 @@ def test_a_port_in_use_is_said_in_one_line(there: Serve) -> None:
         [sys.executable, "-m", "remora", "serve", "--listen", there.address],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
     assert second.returncode == 2
