@@ -22,7 +22,8 @@ class Wanted(msgspec.Struct, frozen=True, array_like=True):
 
     ``kind`` is ``full``; ``last``, the last position along dim 1; ``top``, the ``count`` largest
     along the last dim of the last position, as values and indices; ``token``, the index of the
-    largest there; ``nothing``.
+    largest there; ``handle``, which stays on the server and can be given to other calls;
+    ``nothing``.
     """
 
     kind: str = "full"
@@ -71,7 +72,13 @@ class Run(Message, frozen=True, tag=4):
     model: str
     profiled: bool = False
     wanted: tuple[Wanted, ...] = ()
-    """What is wanted of each output; all of each by default."""
+    """What is wanted of each output; all of each by default. The count of a ``handle`` is the
+    number that it is kept by, from 1 on."""
+    freed: tuple[int, ...] = ()
+    """Numbers of what is needed no longer."""
+    held: tuple[int, ...] = ()
+    """For each input the number that it is kept by, or 0 where it comes with the request; empty
+    where all do."""
 
 
 class Open(Message, frozen=True, tag=5):
@@ -80,6 +87,8 @@ class Open(Message, frozen=True, tag=5):
     """
 
     model: str
+    held: tuple[int, ...] = ()
+    """As in :class:`Run`. What was kept is the session's from then on."""
 
 
 class Prefill(Message, frozen=True, tag=6):
@@ -134,6 +143,18 @@ class Rewind(Message, frozen=True, tag=12):
     session: str
     length: int
     unread: int
+
+
+class Fetch(Message, frozen=True, tag=21):
+    """What is kept by that number. → :class:`Ran` and the tensor."""
+
+    number: int
+
+
+class Free(Message, frozen=True, tag=22):
+    """Nobody needs what is kept by those numbers any more. → :class:`Done`."""
+
+    numbers: tuple[int, ...]
 
 
 class Recipe(msgspec.Struct, frozen=True, array_like=True):
@@ -239,6 +260,8 @@ class Ran(Message, frozen=True, tag=35):
     """The outputs are the tensors."""
 
     profile: Profile | None = None
+    kept: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Dtype and shape of each output that is kept, in order."""
 
 
 class Opened(Message, frozen=True, tag=36):
@@ -280,11 +303,13 @@ class Prepared(Message, frozen=True, tag=50):
     """For each node of its graph the line of the model's code that it comes from."""
     listening: str = ""
     """The model that makes a decoder's context out of sound, where it has one."""
+    context: int = 0
+    """How many tensors that context is."""
 
 
 Request = (
     Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload | Rewind
-    | Prepare | Compute
+    | Prepare | Compute | Fetch | Free
 )  # fmt: skip
 Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed | Prepared
 

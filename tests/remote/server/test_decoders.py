@@ -101,7 +101,11 @@ def session_with(remote: RemoteServer, name: str) -> RemoteSession:
 def test_a_model_with_an_encoder(remote: RemoteServer) -> None:
     whisper = language_model("whisper")
     model = remote.load(whisper)
+    with model.session(sound(0)):
+        before = remote.counted
     with model.session(sound(0)) as one, model.session(sound(1)) as other:
+        opened = remote.counted
+        assert opened.bytes_received - before.bytes_received < 2000  # what was heard stays there
         for session in (one, other):
             session.prefill([1, 5])
         found = [list(session.generate(5)) for session in (one, other)]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from remora.core.errors import BadValue
-from remora.remote.client.graphs import OnServer, example_of, kind_of
+from remora.remote.client.graphs import Listens, OnServer, example_of, kind_of
 from remora.remote.client.over_each import OverEach
 from remora.remote.client.placed import upload
 from remora.remote.graph.call import HERE, Call, Flat
@@ -78,10 +78,12 @@ class _Hearing(BuiltThere):
 
     def __init__(self, plans: Plans, decoder: BuiltThere) -> None:
         super().__init__(plans)
-        self._decoder = decoder
+        self._decoder, self.context = decoder, 0
 
     def name_over(self, channel: Channel) -> str:
-        return self._decoder.prepared(channel).listening
+        prepared = self._decoder.prepared(channel)
+        self.context = prepared.context
+        return prepared.listening
 
 
 class Built:
@@ -92,7 +94,7 @@ class Built:
         self._plans = Plans(recipe, weights)
         self._graphs: dict[object, BuiltThere] = {}
         self._decoder = BuiltThere(self._plans, decoder=True)
-        self._hears: OnServer | None = None
+        self._hears: Listens | None = None
         self._guard = threading.Lock()
 
     def graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> OnServer:
@@ -117,7 +119,7 @@ class Built:
             self._hears = _Hearing(self._plans, self._decoder)
         return self._decoder
 
-    def listening(self) -> OnServer | None:
+    def listening(self) -> Listens | None:
         """As :meth:`Graphs.listening`."""
         return self._hears
 

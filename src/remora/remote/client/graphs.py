@@ -32,6 +32,15 @@ class OnServer(Protocol):
         ...
 
 
+class Listens(OnServer, Protocol):
+    """What makes a decoder's context out of sound."""
+
+    @property
+    def context(self) -> int:
+        """How many tensors that is, once it is on a server."""
+        ...
+
+
 class Graphs(Protocol):
     """The graphs of one model."""
 
@@ -50,7 +59,7 @@ class Graphs(Protocol):
         """The step of a language model."""
         ...
 
-    def listening(self) -> OnServer | None:
+    def listening(self) -> Listens | None:
         """What makes a decoder's context out of sound, where it has one; after that."""
         ...
 
@@ -86,7 +95,7 @@ class CapturedHere:
                     self._listening = Placed(decoder.listening)
             return self.decoder
 
-    def listening(self) -> OnServer | None:
+    def listening(self) -> Listens | None:
         return self._listening
 
     def holds(self, graph: OnServer) -> bool:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from remora.core.errors import BadValue, Refused, ServerLost
 from remora.remote.client.bill import Bill, bill_of
 from remora.remote.client.errors import CallFailed
-from remora.remote.client.graphs import Graphs, OnServer
+from remora.remote.client.graphs import Graphs, Listens, OnServer
+from remora.remote.client.kept import (
+    Held,
+    RemoteTensor,
+    dropped,
+    gathered,
+    numbered,
+    numbers_of,
+    stood_in,
+)
 from remora.remote.client.placed import Placed
 from remora.remote.client.profile import CallProfile, call_profile
-from remora.remote.client.session import ATTEMPTS, RemoteSession
+from remora.remote.client.session import ATTEMPTS, Context, RemoteSession, no_context
 from remora.remote.graph.call import Call
 from remora.remote.messages import Run, Wanted
 from remora.remote.wire.arrived import Arrived, Sent
+from remora.remote.wire.channel import Channel
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
@@ -42,23 +53,32 @@ class RemoteModel:
             Refused: an operator does not take these inputs, or they need too much memory.
             ServerLost, DeadlineExceeded: no answer came.
         """
-        graph, arrived = self._asked(*Call.of(args, kwargs))
-        return graph.whole(arrived.tensors)
+        answer = self._asked(args, kwargs)
+        return answer.graph.whole(answer.arrived.tensors)
 
     def wanted(
         self, *wanted: Wanted, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
-    ) -> list[torch.Tensor]:
-        """Call it, and have only what is ``wanted`` of each output sent back, in order."""
-        return self._asked(*Call.of(args, kwargs or {}), wanted=wanted)[1].tensors
+    ) -> list[Any]:
+        """Call it, and have only what is ``wanted`` of each output sent back, in order.
+
+        A ``handle`` is a :class:`RemoteTensor`: it stays there, and goes into this or other models'
+        calls as an argument.
+
+        Raises:
+            ServerLost: as for calling it; and where an argument was kept on a server that is gone.
+        """
+        policies = numbered(wanted)
+        answer = self._asked(args, kwargs or {}, wanted=policies)
+        return gathered(policies, answer.arrived, answer.channel)
 
     def profiled(self, *args: Any, **kwargs: Any) -> tuple[Any, CallProfile]:
         """As calling it, with where the call spent its time."""
         ahead_ns, wall_ns = self.server.clock_ahead_ns(), self.server.channel.link.clock.wall_ns
         sent: list[Sent] = []
         begun_ns = wall_ns()
-        graph, arrived = self._asked(*Call.of(args, kwargs), on_sent=sent.append, profiled=True)
-        whole = graph.whole(arrived.tensors)
-        return whole, call_profile(begun_ns, sent[-1], arrived, wall_ns(), ahead_ns)
+        answer = self._asked(args, kwargs, on_sent=sent.append, profiled=True)
+        whole = answer.graph.whole(answer.arrived.tensors)
+        return whole, call_profile(begun_ns, sent[-1], answer.arrived, wall_ns(), ahead_ns)
 
     def bill(self, *args: Any, overrides: Mapping[str, str] | None = None, **kwargs: Any) -> Bill:
         """What of such a call goes up once, with every call, comes back, and stays there.
@@ -93,66 +113,94 @@ class RemoteModel:
             self.server, decoding, context=self._context(heard), deadline_s=self.deadline_s
         )
 
-    def _context(self, heard: torch.Tensor | None) -> Sequence[torch.Tensor]:
+    def _context(self, heard: torch.Tensor | None) -> Context:
         name, listening = self.graphs.name, self.graphs.listening()
         if listening is None:
             if heard is not None:
                 raise BadValue(f"{name} has no encoder that hears; call session() without sound")
-            return ()
+            return no_context
         if heard is None:
             raise BadValue(f"{name} writes down what it hears; call session(input_features)")
-        return self._call(listening, [heard]).tensors
+        return partial(self._hear, listening, heard)
+
+    def _hear(
+        self, listening: Listens, heard: torch.Tensor, channel: Channel
+    ) -> Sequence[RemoteTensor]:
+        """A decoder's context, which stays where it is made."""
+        model = listening.name_over(channel)
+        wanted = numbered([Wanted("handle")] * listening.context)
+        arrived = channel.call(Run(model, wanted=wanted), [heard], deadline_s=self.deadline_s)
+        return gathered(wanted, arrived, channel)
 
     def _asked(
         self,
-        call: Call,
-        tensors: Sequence[torch.Tensor],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
         *,
         on_sent: Callable[[Sent], object] = lambda sent: None,
         **options: Any,
-    ) -> tuple[OnServer, Arrived]:
-        """The graph that answers, and its answer.
-
-        Whether the model has changed is looked at while the server computes, so that nobody waits
-        for it. Where it has, that answer is thrown away.
+    ) -> Answer:
+        """Whether the model has changed is looked at while the server computes, so that nobody
+        waits for it. Where it has, that answer is thrown away.
         """
+        args, kwargs, held = stood_in(args, kwargs)
+        call, tensors = Call.of(args, kwargs)
         while True:
             graph = self.graphs.graph(call, tensors)
-            held: list[bool] = []
+            current: list[bool] = []
 
-            def look(sent: Sent, graph: OnServer = graph, held: list[bool] = held) -> None:
-                held.append(self.graphs.holds(graph))
+            def look(sent: Sent, graph: OnServer = graph, current: list[bool] = current) -> None:
+                current.append(self.graphs.holds(graph))
                 on_sent(sent)
 
             try:
-                arrived = self._call(graph, tensors, on_sent=look, **options)
+                answer = self._call(graph, tensors, held, on_sent=look, **options)
             except Refused:
-                if False not in held:
+                if False not in current:
                     raise
-            if False not in held:
-                return graph, arrived
+            if False not in current:
+                return Answer(graph, *answer)
 
     def _call(
         self,
         graph: OnServer,
         tensors: Sequence[torch.Tensor],
+        held: Held,
         *,
         on_sent: Callable[[Sent], object] | None = None,
         **options: Any,
-    ) -> Arrived:
+    ) -> tuple[Arrived, Channel]:
         """Run it; a call changes nothing, so it may be made again over another connection."""
         channel, attempts = self.server.channel, ATTEMPTS
+        if held:
+            channel = next(iter(held.values())).channel
+            options["held"] = numbers_of(tensors, held, channel)
+            tensors = [tensor for tensor in tensors if id(tensor) not in held]
         while True:
             try:
-                request = Run(graph.name_over(channel), **options)
-                return channel.call(request, tensors, deadline_s=self.deadline_s, on_sent=on_sent)
+                request = Run(graph.name_over(channel), freed=dropped(channel), **options)
+                arrived = channel.call(
+                    request, tensors, deadline_s=self.deadline_s, on_sent=on_sent
+                )
+                return arrived, channel
             except ServerLost as error:
                 attempts -= 1
+                if held:
+                    raise ServerLost(f"{error}; what was kept there is gone") from error
                 if not attempts:  # it may be this very call that ends the server
                     raise
                 channel = self.server.renewed(channel, error)
             except CallFailed as error:
                 raise Refused(_where(error, graph)) from error
+
+
+class Answer(NamedTuple):
+    """What a call gave."""
+
+    graph: OnServer
+    """The graph that answered."""
+    arrived: Arrived
+    channel: Channel
 
 
 def _where(error: CallFailed, graph: OnServer) -> str:

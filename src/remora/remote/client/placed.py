@@ -39,6 +39,11 @@ class Placed:
         """
         return self._names.over(channel)
 
+    @property
+    def context(self) -> int:
+        """As :attr:`Listens.context`: its outputs."""
+        return len(self.captured.graph.outputs)
+
     def whole(self, tensors: Sequence[torch.Tensor]) -> Any:
         """What the model returns: ``tensors`` that came, and the constants of its graph."""
         given = iter(tensors)

@@ -11,6 +11,7 @@ import torch
 
 from remora.core.errors import BadValue, RemoteError, ServerLost, SessionLost
 from remora.remote.client.graphs import OnServer
+from remora.remote.client.kept import RemoteTensor
 from remora.remote.messages import (
     Close,
     Draw,
@@ -22,6 +23,7 @@ from remora.remote.messages import (
     Tokens,
     Wanted,
 )
+from remora.remote.wire.channel import Channel
 
 if TYPE_CHECKING:
     from remora.remote.client.server import RemoteServer
@@ -32,6 +34,15 @@ ATTEMPTS = 5
 _NOTHING = Wanted("nothing")
 
 Ids = torch.Tensor | Sequence[int]
+
+
+Context = Callable[[Channel], Sequence[RemoteTensor]]
+"""Has made, over a connection, what a decoder is given beside tokens and state."""
+
+
+def no_context(channel: Channel) -> Sequence[RemoteTensor]:
+    """Of a decoder that is given nothing else."""
+    return ()
 
 
 class RemoteSession:
@@ -46,7 +57,7 @@ class RemoteSession:
         server: RemoteServer,
         model: OnServer,
         *,
-        context: Sequence[torch.Tensor] = (),
+        context: Context = no_context,
         deadline_s: float | None,
     ) -> None:
         self._server, self._model, self._deadline_s = server, model, deadline_s
@@ -182,7 +193,11 @@ class RemoteSession:
 
     def _open(self) -> None:
         name = self._model.name_over(self._channel)
-        opened = self._channel.call(Open(name), self._context, deadline_s=self._deadline_s).message
+        kept = self._context(self._channel)
+        request = Open(name, tuple(tensor.number for tensor in kept))
+        opened = self._channel.call(request, deadline_s=self._deadline_s).message
+        for tensor in kept:
+            tensor.number = 0  # the session's from here on
         self._name, self.lease_s = opened.session, opened.lease_s
 
     def _prefill(self, tokens: torch.Tensor, wanted: Wanted = _NOTHING) -> list[torch.Tensor]:

@@ -19,6 +19,8 @@ from remora.remote.messages import (
     Done,
     Echo,
     Failed,
+    Fetch,
+    Free,
     Generate,
     Lacking,
     Load,
@@ -29,6 +31,7 @@ from remora.remote.messages import (
     Prefill,
     Prepare,
     Profile,
+    Ran,
     Reply,
     Rewind,
     Run,
@@ -38,6 +41,7 @@ from remora.remote.messages import (
 )
 from remora.remote.server import drawing
 from remora.remote.server.house import House
+from remora.remote.server.kept import kept, with_kept
 from remora.remote.server.models import Model
 from remora.remote.server.outbox import Outbox
 from remora.remote.server.session import Session
@@ -63,6 +67,7 @@ class Desk:
         self._models: dict[str, list[Model]] = {}
         """Those its client has loaded, each as often as it has."""
         self._segments = house.segments()
+        self._kept = house.handles()
         self._works: dict[int, Work] = {}
         self._aside = ThreadPoolExecutor(1, "remora-prepare")
         self._guard = threading.Lock()
@@ -144,8 +149,21 @@ class Desk:
     @_handle.register
     def _(self, message: Run, arrived: Arrived) -> Reply | None:
         model = self._model(message.model)
-        self._submit(arrived, CallWork, message.profiled, model, arrived.tensors, message.wanted)
+        self._kept.free(message.freed)
+        what = (model, arrived.tensors, message.wanted, message.held, self._kept)
+        self._submit(arrived, CallWork, message.profiled, *what)
         return None
+
+    @_handle.register
+    def _(self, message: Fetch, arrived: Arrived) -> Reply | None:
+        tensor = kept(self._kept, message.number)
+        self._outbox.put(arrived.request, Ran(), [tensor.to("cpu").contiguous()])
+        return None
+
+    @_handle.register
+    def _(self, message: Free, arrived: Arrived) -> Reply | None:
+        self._kept.free(message.numbers)
+        return Done()
 
     @_handle.register
     def _(self, message: Compute, arrived: Arrived) -> Reply | None:
@@ -154,7 +172,9 @@ class Desk:
 
     @_handle.register
     def _(self, message: Open, arrived: Arrived) -> Reply | None:
-        session = self._house.sessions.open(self, self._model(message.model), arrived.tensors)
+        context = with_kept(self._kept, message.held, arrived.tensors)
+        self._kept.free(message.held)
+        session = self._house.sessions.open(self, self._model(message.model), context)
         return Opened(session.name, self._house.sessions.lease_s)
 
     @_handle.register
@@ -280,6 +300,7 @@ class Desk:
             self._house.engine.cancel(work)
         self._house.sessions.close(self._house.sessions.of(self))
         self._segments.close()
+        self._kept.close()
         self._aside.shutdown(wait=False, cancel_futures=True)
         with self._guard:
             self._left = True

@@ -23,8 +23,9 @@ from remora.remote.graph.program import NodeFailed
 from remora.remote.messages import Done, Failed, Profile, Ran, Tokens
 from remora.remote.server.decoding import Batch, read
 from remora.remote.server.drawing import chosen
+from remora.remote.server.kept import keep, with_kept
 from remora.remote.server.models import Model
-from remora.remote.server.outputs import select
+from remora.remote.server.outputs import select, to_keep
 from remora.remote.server.session import Session
 from remora.remote.server.sessions import Sessions
 from remora.remote.server.work import (
@@ -165,16 +166,18 @@ class Engine:
 
     def _call(self, work: CallWork) -> None:
         begun_ns = self._clock.wall_ns()
-        check_inputs(work.model.graph.inputs, work.tensors)
-        work.model.planner.needs(tuple(tuple(tensor.shape) for tensor in work.tensors))
+        tensors = with_kept(work.handles, work.held, work.tensors)
+        check_inputs(work.model.graph.inputs, tensors)
+        work.model.planner.needs(tuple(tuple(tensor.shape) for tensor in tensors))
         planned_ns = self._clock.wall_ns()
-        inputs = [tensor.to(self._device) for tensor in work.tensors]
+        inputs = [tensor.to(self._device) for tensor in tensors]
         placed_ns = self._clock.wall_ns()
         outputs = work.model.program.run(inputs)
         executed_ns = self._clock.wall_ns()
         selected = select(outputs, work.wanted)
+        kept = keep(work.handles, to_keep(outputs, work.wanted))
         selected_ns = self._clock.wall_ns()
-        del inputs, outputs
+        del tensors, inputs, outputs
         work.tensors = []
         done_ns = self._clock.wall_ns()
         profile = Profile(
@@ -188,7 +191,7 @@ class Engine:
             cleanup_ns=done_ns - selected_ns,
             answered_ns=done_ns,
         )
-        work.answer(Ran(profile if work.profiled else None), selected)
+        work.answer(Ran(profile if work.profiled else None, kept), selected)
 
     def _advance(self, work: SegmentWork) -> None:
         """One slice. It stays first in its queue, so a client's segments keep their order."""

@@ -12,7 +12,7 @@ from remora.core.clock import Clock, SystemClock
 from remora.remote.server.builders import Builder, registry
 from remora.remote.server.engine import Engine
 from remora.remote.server.eviction import HOST, Eviction
-from remora.remote.server.handles import Room
+from remora.remote.server.handles import Handles, Room
 from remora.remote.server.models import Models
 from remora.remote.server.recipes import Recipes
 from remora.remote.server.segments import Plans, Segments
@@ -85,6 +85,10 @@ class House:
     def segments(self) -> Segments:
         """For one connection more."""
         return Segments(self.plans, self.room, self.weights, self.clock, self.device)
+
+    def handles(self) -> Handles:
+        """What one connection more keeps of the outputs of its calls."""
+        return Handles(self.room, self.weights)
 
     def counts(self) -> Mapping[str, int]:
         """What is here now."""

@@ -10,7 +10,7 @@ import torch
 from remora.core.errors import Refused
 from remora.remote.messages import Wanted
 
-KINDS = ("full", "last", "top", "token", "nothing")
+KINDS = ("full", "last", "top", "token", "handle", "nothing")
 
 
 def select(outputs: Sequence[Any], wanted: Sequence[Wanted]) -> list[torch.Tensor]:
@@ -30,10 +30,32 @@ def select(outputs: Sequence[Any], wanted: Sequence[Wanted]) -> list[torch.Tenso
     ]
 
 
+def to_keep(outputs: Sequence[Any], wanted: Sequence[Wanted]) -> dict[int, torch.Tensor]:
+    """What of ``outputs`` is to be kept, by its number, where it is.
+
+    Raises:
+        Refused: a number that is none, or twice.
+    """
+    tensors = [output for output in outputs if isinstance(output, torch.Tensor)]
+    kept: dict[int, torch.Tensor] = {}
+    for tensor, policy in zip(tensors, wanted, strict=False):
+        if policy.kind == "handle":
+            if policy.count < 1 or policy.count in kept:
+                raise Refused(f"an output cannot be kept by the number {policy.count} (again)")
+            kept[policy.count] = _by_itself(tensor)
+    return kept
+
+
+def _by_itself(tensor: torch.Tensor) -> torch.Tensor:
+    """Not holding on to a larger memory that it is a view of."""
+    is_part = tensor.untyped_storage().nbytes() > tensor.nbytes
+    return tensor.clone() if is_part else tensor
+
+
 def _selected(tensor: torch.Tensor, wanted: Wanted) -> Sequence[torch.Tensor]:
     if wanted.kind == "full":
         return (tensor,)
-    if wanted.kind == "nothing":
+    if wanted.kind in ("nothing", "handle"):
         return ()
     if wanted.kind not in KINDS:
         raise Refused(f"unknown kind {wanted.kind[:40]!r}; choose from: {', '.join(KINDS)}")

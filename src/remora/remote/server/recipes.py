@@ -83,8 +83,10 @@ class Recipes:
         models = [self._loaded(decoder.captured, decoder.positions)]
         if decoder.listening is not None:
             models.append(self._loaded(decoder.listening))
-        listening = models[1].name if len(models) > 1 else ""
-        return models, Prepared(models[0].name, listening=listening)
+        if len(models) == 1:
+            return models, Prepared(models[0].name)
+        context = len(models[1].graph.outputs)
+        return models, Prepared(models[0].name, listening=models[1].name, context=context)
 
     def _loaded(self, captured: Captured, positions: int | None = None) -> Model:
         for digest, tensor in captured.tensors.items():

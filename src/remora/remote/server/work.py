@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from remora.remote.messages import Draw, Reply, Wanted
+from remora.remote.server.handles import Handles
 from remora.remote.server.models import Model
 from remora.remote.server.segments import Segment
 from remora.remote.server.session import Session
@@ -36,6 +37,10 @@ class CallWork(Work):
     model: Model
     tensors: list[torch.Tensor]
     wanted: tuple[Wanted, ...]
+    held: tuple[int, ...]
+    """For each input the number that it is kept by, or 0 where it is one of ``tensors``."""
+    handles: Handles
+    """Of its client."""
 
 
 @dataclass(eq=False)
