@@ -9,12 +9,14 @@ import pytest
 import torch
 from tests.remote.segment.made import ADD_IN_PLACE, FETCH_X, GOOD, PUT_X, SEEN, X, encoded
 
+from remora.core.clock import ManualClock
 from remora.core.errors import DeadlineExceeded, Refused
 from remora.remote.client.placed import upload
 from remora.remote.client.server import RemoteServer, connect
 from remora.remote.graph.digest import digest_of
 from remora.remote.messages import Compute
 from remora.remote.segment.plan import FETCH, WEIGHT, Made, Plan, Seen, Several, Signature
+from remora.remote.server.house import House
 from remora.remote.server.server import Server
 
 TENSOR = torch.arange(6.0).reshape(2, 3)
@@ -52,6 +54,28 @@ def test_what_it_makes_stays_until_it_is_freed(remote: RemoteServer) -> None:
     assert remote.counts()["tensors"] == remote.counts()["tensors_bytes"] == 0
     with pytest.raises(Refused, match="no tensor 7 here"):
         ask(remote, READ, inputs=(7,))
+
+
+def test_a_long_segment_is_run_in_slices() -> None:
+    house = House(torch.device("cpu"), clock=ManualClock())
+    try:
+        segments = house.segments()
+        plan = Plan((PUT_X, ADD_IN_PLACE, FETCH_X), (0, *(1, 0, 0) * 39, 2, 0), ())
+        digest, content = encoded(plan)
+        whole = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        segment = segments.segment(Compute(digest, anew=True), [whole, TENSOR.clone()])
+
+        assert [segment.advance(0) for _ in range(3)] == [False, False, True]
+        assert torch.equal(segment.fetched[0], TENSOR * 2.0**39)
+        segments.close()
+        assert house.room.held_bytes == house.room.handles == 0
+    finally:
+        house.close()
+
+
+def test_what_is_sent_back_is_as_it_was_then(remote: RemoteServer) -> None:
+    plan = Plan((PUT_X, FETCH_X, ADD_IN_PLACE), (0, 1, 0, 2, 0, 0), ())
+    assert torch.equal(ask(remote, plan, [TENSOR])[0], TENSOR)
 
 
 def test_an_input_is_freed_within_a_stream(remote: RemoteServer) -> None:

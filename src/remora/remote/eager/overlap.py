@@ -25,22 +25,30 @@ _ALL_THE_SAME = frozenset(
 """They write the same to elements that share memory, or torch lets them."""
 
 
-def check_overlap(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Whether what ``operator`` writes to shares memory within itself, or with what it reads.
+def check_itself(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Whether elements of what ``operator`` writes to share memory.
+
+    Raises:
+        RuntimeError: they do, in the words of torch.
+    """
+    if operator.name in _ALL_THE_SAME:
+        return
+    tensors = _tensors(operator, args, kwargs)
+    if any(_overlaps_itself(tensors[name]) for name in operator.written & tensors.keys()):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory location. Please clone() the tensor before performing the operation."
+        )
+
+
+def check_between(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Whether what ``operator`` writes to shares memory with what it reads, and not all of it.
 
     Raises:
         RuntimeError: it does, in the words of torch.
     """
-    given = {**dict(zip(operator.places, args, strict=False)), **kwargs}
-    tensors = {name: each for name, each in given.items() if isinstance(each, torch.Tensor)}
-    for name in operator.written & tensors.keys():
-        written = tensors[name]
-        if operator.name not in _ALL_THE_SAME and _overlaps_itself(written):
-            raise RuntimeError(
-                "unsupported operation: more than one element of the written-to tensor refers to "
-                "a single memory location. Please clone() the tensor before performing the "
-                "operation."
-            )
+    tensors = _tensors(operator, args, kwargs)
+    for written in [tensors[name] for name in operator.written & tensors.keys()]:
         for read in tensors.values():
             if read is not written and _overlap_in_part(written, read):
                 raise RuntimeError(
@@ -48,6 +56,13 @@ def check_overlap(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, 
                     "tensor refer to a single memory location. Please clone() the tensor before "
                     "performing the operation."
                 )
+
+
+def _tensors(
+    operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, torch.Tensor]:
+    given = {**dict(zip(operator.places, args, strict=False)), **kwargs}
+    return {name: each for name, each in given.items() if isinstance(each, torch.Tensor)}
 
 
 def _overlaps_itself(tensor: torch.Tensor) -> bool:
