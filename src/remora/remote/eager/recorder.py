@@ -165,11 +165,11 @@ class Recorder:
         with self.lock:
             if self._over is not None:
                 return
-            with suppress(RemoraError):
-                self._send()
-                self._freed = list(range(self._number))
+            with suppress(RemoraError):  # what nobody asked the value of may have failed
                 self._send()
                 self._settle()
+            with suppress(RemoraError):
+                self.channel.call(Compute(frees_all=True), deadline_s=self._deadline_s)
             self.over(BadValue("this device was closed; make another with server.device()"))
 
     def over(self, reason: RemoraError) -> None:
