@@ -12,7 +12,18 @@ from collections.abc import Callable
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from benchmarks import checking, checkpoint, copies, cpu_steps, digests, lab, remote, tap, wire
+from benchmarks import (
+    checking,
+    checkpoint,
+    copies,
+    cpu_steps,
+    digests,
+    eager,
+    lab,
+    remote,
+    tap,
+    wire,
+)
 from benchmarks.page import PAGE, machine, replace_section
 
 SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
@@ -25,6 +36,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "copies": ("Checkpoints elsewhere", copies.section),
     "wire": ("The remote service's wire: echoes beside its peers", wire.section),
     "remote": ("The remote service: callers, sessions together, waiting", remote.section),
+    "eager": ("The remote service's device: operator by operator", eager.section),
 }
 
 

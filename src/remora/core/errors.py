@@ -27,6 +27,7 @@
         │   └── Refused           the server says no: its token, its version, its limits
         │       ├── NotAllowed    an operator that no server runs
         │       ├── NodeFailed    an operator that does not take what it is given
+    │       ├── ShapesUnknown an operator of which nobody can tell ahead what it gives
         │       └── CallFailed    the same, as its client hears of it
         └── JobEnded              a service cannot let the program it rides with go on
             ├── ReplayDiverged    a resumed script that does not do what it did the first time

@@ -211,6 +211,8 @@ class Compute(Message, frozen=True, tag=13):
     """Tensors that nobody needs any more, and that it does not work on."""
     anew: bool = False
     """Whether the plan has not crossed this connection yet, or so long ago that it is forgotten."""
+    frees_all: bool = False
+    """Whether nothing of this connection is needed any more."""
 
 
 # ------------------------------------------------- what a server answers

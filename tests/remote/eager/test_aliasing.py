@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -42,6 +43,7 @@ WRITES: dict[str, Any] = {
     "copy": lambda x, y: x.copy_(y),
     "clamp": lambda x, y: x.clamp_(-1, 1),
     "first": lambda x, y: x[:1].add_(1) if x.dim() else x.add_(1),
+    "shifted": lambda x, y: x[1:].copy_(x[:-1]) if x.dim() and x.shape[0] else x.add_(1),
     "by mask": lambda x, y: x.masked_fill_(x > 1, 0),
     "by index": lambda x, y: x.index_fill_(0, _first(x), 2) if x.dim() and x.shape[0] else x,
 }
@@ -115,6 +117,7 @@ class Machine(RuleBasedStateMachine):
         assert torch.equal(there.cpu(), here)
 
 
+@pytest.mark.filterwarnings("ignore:Use of (index|masked)_fill_ on expanded tensors")
 def test_what_is_written_is_seen_through_every_view(device: Device) -> None:
     class OnDevice(Machine):
         pass
@@ -123,13 +126,30 @@ def test_what_is_written_is_seen_through_every_view(device: Device) -> None:
     run_state_machine_as_test(
         OnDevice,
         settings=settings(
-            max_examples=25,
+            max_examples=40,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_memory_that_nobody_filled_comes_before_what_reads_it(device: Device) -> None:
+    x = torch.ones(3).to(device)
+    x.sum().item()
+    assert (x + torch.empty((), device=device)).tolist() == [1, 1, 1]
+
+
+def test_writing_to_elements_that_share_memory_is_the_error_it_is_here(device: Device) -> None:
+    for where in ("cpu", device):
+        x = torch.arange(4.0, device=where)
+        with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
+            x[:1].expand(3).mul_(2)
+        with pytest.raises(RuntimeError, match="some elements of the input tensor and the written"):
+            x[1:].add_(x[:-1])
+        x[:1].expand(3).fill_(7)
+        assert x.tolist() == [7, 1, 2, 3]
 
 
 def test_a_tensor_seen_as_another_dtype_is_the_same_memory(device: Device) -> None:

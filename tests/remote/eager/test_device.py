@@ -130,6 +130,13 @@ def test_everything_is_freed_when_the_device_is_closed(remote: RemoteServer) -> 
         torch.zeros(3, device=device)
 
 
+def test_it_is_closed_though_something_failed(remote: RemoteServer) -> None:
+    with remote.device() as device:
+        x = torch.zeros(3).to(device)
+        x.index_add_(0, torch.tensor([7]).to(device), torch.ones(1, device=device))
+    assert remote.counts()["tensors"] == remote.counts()["tensors_bytes"] == 0
+
+
 def test_everything_is_freed_when_the_client_goes(server: Server) -> None:
     remote = connect(server.address)
     x = torch.ones(1000).to(remote.device()) + 1

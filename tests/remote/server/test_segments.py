@@ -9,12 +9,14 @@ import pytest
 import torch
 from tests.remote.segment.made import ADD_IN_PLACE, FETCH_X, GOOD, PUT_X, SEEN, X, encoded
 
+from remora.core.clock import ManualClock
 from remora.core.errors import DeadlineExceeded, Refused
 from remora.remote.client.placed import upload
 from remora.remote.client.server import RemoteServer, connect
 from remora.remote.graph.digest import digest_of
 from remora.remote.messages import Compute
-from remora.remote.segment.plan import FETCH, WEIGHT, Made, Plan, Seen, Signature
+from remora.remote.segment.plan import FETCH, WEIGHT, Made, Plan, Seen, Several, Signature
+from remora.remote.server.house import House
 from remora.remote.server.server import Server
 
 TENSOR = torch.arange(6.0).reshape(2, 3)
@@ -52,6 +54,28 @@ def test_what_it_makes_stays_until_it_is_freed(remote: RemoteServer) -> None:
     assert remote.counts()["tensors"] == remote.counts()["tensors_bytes"] == 0
     with pytest.raises(Refused, match="no tensor 7 here"):
         ask(remote, READ, inputs=(7,))
+
+
+def test_a_long_segment_is_run_in_slices() -> None:
+    house = House(torch.device("cpu"), clock=ManualClock())
+    try:
+        segments = house.segments()
+        plan = Plan((PUT_X, ADD_IN_PLACE, FETCH_X), (0, *(1, 0, 0) * 39, 2, 0), ())
+        digest, content = encoded(plan)
+        whole = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        segment = segments.segment(Compute(digest, anew=True), [whole, TENSOR.clone()])
+
+        assert [segment.advance(0) for _ in range(3)] == [False, False, True]
+        assert torch.equal(segment.fetched[0], TENSOR * 2.0**39)
+        segments.close()
+        assert house.room.held_bytes == house.room.handles == 0
+    finally:
+        house.close()
+
+
+def test_what_is_sent_back_is_as_it_was_then(remote: RemoteServer) -> None:
+    plan = Plan((PUT_X, FETCH_X, ADD_IN_PLACE), (0, 1, 0, 2, 0, 0), ())
+    assert torch.equal(ask(remote, plan, [TENSOR])[0], TENSOR)
 
 
 def test_an_input_is_freed_within_a_stream(remote: RemoteServer) -> None:
@@ -167,3 +191,45 @@ def test_a_segment_that_nobody_waits_for_is_given_up(server: Server, remote: Rem
     remote.channel.call(Compute(freed=tuple(range(2001))), deadline_s=20)
     assert server.house.room.held_bytes == before
     assert server.house.engine.waiting == 0
+
+
+def read(*sizes: int, dtype: str = "float32") -> Seen:
+    return Seen(dtype, sizes, torch.empty(sizes, device="meta").stride())
+
+
+def like(tensor: Seen) -> Made:
+    return Made(tensor.dtype, tensor.sizes, tensor.strides)
+
+
+IMAGE, POOLED = read(1, 1, 4, 4), read(1, 1, 2, 2)
+PAIR = Several((2, 2))
+OUT_OF_RANGE: dict[str, Signature] = {
+    "rows of a table": Signature(
+        "aten.embedding_dense_backward.default",
+        (read(1, 2, 2), read(1, 2, dtype="int64"), 3, -1, False), (), (like(read(3, 2)),)),
+    "places of an image": Signature(
+        "aten.max_pool2d_with_indices_backward.default",
+        (POOLED, IMAGE, PAIR, PAIR, Several((0, 0)), Several((1, 1)), False,
+         read(1, 1, 2, 2, dtype="int64")), (), (like(IMAGE),)),
+    "classes": Signature(
+        "aten.nll_loss_backward.default",
+        (read(), read(4, 3), read(4, dtype="int64"), None, 1, -100, read()), (),
+        (like(read(4, 3)),)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+@pytest.mark.parametrize("index", [-1, 2**40])
+def test_an_index_beyond_its_bounds_is_refused_before_it_is_used(
+    remote: RemoteServer, name: str, index: int
+) -> None:
+    signature = OUT_OF_RANGE[name]
+    given = [part for part in signature.arguments if isinstance(part, Seen)]
+    puts = tuple(Signature("remora.put", (), (), (like(part),)) for part in given)
+    stream = (*range(len(given)), len(given), *range(len(given)))
+    tensors = [
+        torch.full(part.sizes, index if part.dtype == "int64" else 1).to(getattr(torch, part.dtype))
+        for part in given
+    ]
+    with pytest.raises(Refused, match="an index is out of range"):
+        ask(remote, Plan((*puts, signature), stream, ()), tensors)

@@ -34,9 +34,9 @@ class Output:
     __slots__ = ("bytes", "dtype", "sizes", "strides")
 
     def __init__(self, made: Made) -> None:
-        self.sizes, self.bytes = list(made.sizes), dense_bytes(made)
+        self.sizes, self.bytes = made.sizes, dense_bytes(made)
         self.dtype: torch.dtype = NAMED["dtype"][made.dtype]
-        self.strides = None if made.strides == row_by_row(made.sizes) else list(made.strides)
+        self.strides = None if made.strides == row_by_row(made.sizes) else made.strides
 
 
 class Entry:

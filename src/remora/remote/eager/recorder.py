@@ -88,6 +88,9 @@ class Recorder:
             raise self._over
         if self._gone:
             self._drain()
+        for memory in memories:  # what makes them comes before all that this call reads
+            if memory.unmade is not None:
+                self.fill(memory, memory.unmade)
         segment = self._segment
         slots = [
             memory.slot if memory.segment == segment else self._slot(memory) for memory in memories
@@ -162,11 +165,11 @@ class Recorder:
         with self.lock:
             if self._over is not None:
                 return
-            with suppress(RemoraError):
-                self._send()
-                self._freed = list(range(self._number))
+            with suppress(RemoraError):  # what nobody asked the value of may have failed
                 self._send()
                 self._settle()
+            with suppress(RemoraError):
+                self.channel.call(Compute(frees_all=True), deadline_s=self._deadline_s)
             self.over(BadValue("this device was closed; make another with server.device()"))
 
     def over(self, reason: RemoraError) -> None:
@@ -178,9 +181,6 @@ class Recorder:
 
     def _slot(self, memory: Memory) -> int:
         """The number in this segment of a memory that it has not met yet."""
-        if memory.unmade is not None:
-            self.fill(memory, memory.unmade)
-            return memory.slot
         self._inputs.append(memory.number)
         self._input_bytes.append(memory.bytes)
         self._enter(memory)
@@ -285,8 +285,7 @@ class _ending:  # noqa: N801  a context, lower case as those of contextlib
 def _tensor(output: Output) -> torch.Tensor:
     tensor: torch.Tensor = _create(output.sizes, output.dtype)
     if output.strides is not None:
-        strides: Any = output.strides
-        tensor = _as_strided.redispatch(_META, tensor, output.sizes, strides, 0)
+        tensor = _as_strided.redispatch(_META, tensor, output.sizes, output.strides, 0)
     return tensor
 
 

@@ -14,6 +14,7 @@ import torch
 from remora.core.errors import BadValue
 from remora.remote.eager.entries import NOT_SENT
 from remora.remote.eager.memory import Memory, memory_of
+from remora.remote.eager.overlap import check_between, check_itself
 from remora.remote.eager.recorder import Recorder
 from remora.remote.graph.nodes import Named
 from remora.remote.segment.operators import Operator
@@ -106,6 +107,8 @@ def record(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         if name not in NOT_SENT:
             key.append(name)
             strangers = take((value,), key, lain) or strangers
+    if len(lain) > 1 and operator.written and len(set(map(id, lain))) < len(lain):
+        check_between(operator, args, kwargs)
     recorder = recorder_of(lain)
     with recorder.lock:
         if strangers:
@@ -114,6 +117,7 @@ def record(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         entry = recorder.entries.get(tuple(key))
         if entry is None:
             recorder.check()
+            check_itself(operator, args, kwargs)
             entry = recorder.entries.of(tuple(key), operator, args, kwargs)
         made = recorder.add(entry, lain)  # type: ignore[arg-type]
         recorder.done()

@@ -32,14 +32,14 @@ def set_kernel(
 
 def register() -> None:
     """Have torch save storages of the device as those of the CPU, and load onto the device."""
-    Memory.cpu = _brought  # type: ignore[method-assign]
-    Memory.clone = _copied  # type: ignore[method-assign]
+    setattr(Memory, "cpu", _brought)  # noqa: B010  it is made here, of what stands above memories
+    setattr(Memory, "clone", _copied)  # noqa: B010
     torch.serialization.register_package(_FIRST, _tag, _loaded)
 
 
 def _whole(memory: Memory) -> torch.Tensor:
     """All bytes of ``memory``."""
-    tensor: torch.Tensor = _create([memory.bytes], torch.uint8)
+    tensor: torch.Tensor = _create((memory.bytes,), torch.uint8)
     attach(tensor, memory)
     return tensor
 

@@ -96,12 +96,12 @@ def _made(operator: Operator, value: torch.Tensor) -> Made:
     if dtype is None:
         raise Refused(f"{operator.name} gives {value.dtype}, which a server does not keep")
     sizes, strides = tuple(value.shape), tuple(value.stride())
-    if 0 in sizes or not _is_dense(sizes, strides):
+    if 0 in sizes or not is_dense(sizes, strides):
         strides = row_by_row(sizes)
     return Made(dtype, sizes, strides)
 
 
-def _is_dense(sizes: Sequence[int], strides: Sequence[int]) -> bool:
+def is_dense(sizes: Sequence[int], strides: Sequence[int]) -> bool:
     """Whether its elements fill its memory without gaps, in whatever order."""
     reach = 1
     for stride, size in sorted(zip(strides, sizes, strict=True)):

@@ -119,13 +119,15 @@ class Handles:
         self.weights.release([held.digest])
         held.digest, held.bytes = None, charged(held.size)
 
+    def free_all(self) -> None:
+        """Nobody needs any of them any more."""
+        self.free(list(self._held))
+
     def close(self) -> None:
         """The connection is gone, and all it kept."""
         with self._guard:
             self._closed = True
-            gone = list(self._held.values())
-            self._held.clear()
-        self._let_go(gone)
+        self.free_all()
 
     def _let_go(self, gone: Iterable[Held]) -> None:
         for held in gone:

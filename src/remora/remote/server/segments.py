@@ -161,6 +161,8 @@ class Segment:
 
     def _begin(self) -> Values:
         self._handles.free(self._asked.freed)
+        if self._asked.frees_all:
+            self._handles.free_all()
         memories, numbers = self._memories, self._asked.inputs
         if len(numbers) != len(memories.input_bytes):
             raise Refused(f"{len(numbers)} inputs; this plan takes {len(memories.input_bytes)}")
