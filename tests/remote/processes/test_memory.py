@@ -44,10 +44,19 @@ class Large(torch.nn.Module):
         return x @ self.weight
 
 
+def settled_bytes(there: Serve) -> int:
+    """The address space of the process, when it has given back what earlier connections had."""
+    process, before = psutil.Process(there.process.pid), 0
+    while (now := int(process.memory_info().vms)) != before:
+        before = now
+        time.sleep(0.3)
+    return now
+
+
 @contextmanager
 def short_of_memory(there: Serve, spare_bytes: int) -> Iterator[None]:
     """The process may take no more than ``spare_bytes`` beyond what it has."""
-    limit = psutil.Process(there.process.pid).memory_info().vms + spare_bytes
+    limit = settled_bytes(there) + spare_bytes
     before = resource.prlimit(there.process.pid, resource.RLIMIT_AS)
     resource.prlimit(there.process.pid, resource.RLIMIT_AS, (limit, before[1]))
     yield
