@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 import torch
@@ -167,6 +168,17 @@ def test_a_lost_server_is_an_error_in_bounded_time(decoder: Placed) -> None:
 
         with pytest.raises(ServerLost, match="server at tcp://127"):
             list(one.generate(30))
+
+
+def test_the_time_to_reconnect_passes_once(decoder: Placed) -> None:
+    server = Server("tcp://127.0.0.1:0")
+    with connect(server.address, reconnect_s=0.5) as remote, session(remote, decoder) as one:
+        one.prefill(prompt(5))
+        server.close()
+        began = time.monotonic()
+        with pytest.raises(ServerLost):
+            list(one.generate(30))
+        assert time.monotonic() - began < 3 * 0.5
 
 
 def test_a_session_whose_lease_ran_out_reads_its_tokens_again(

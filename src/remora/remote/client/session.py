@@ -180,9 +180,9 @@ class RemoteSession:
             raise error
         self.recoveries += 1
         for _ in range(ATTEMPTS):
+            if isinstance(error, ServerLost):  # one that stays away is not waited for again
+                self._channel = self._server.renewed(self._channel, error)
             try:
-                if isinstance(error, ServerLost):
-                    self._channel = self._server.renewed(self._channel, error)
                 self._open()
                 if self._tokens:
                     self._prefill(_as_tensor(self._tokens))
