@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from remora.remote.client.server import RemoteServer
+from remora.remote.eager import backend
 from remora.remote.eager.device import Device
+
+backend.register()  # before any test goes backwards: see test_backend.py
 
 
 @pytest.fixture
