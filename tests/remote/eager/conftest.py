@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from remora.remote.client.server import RemoteServer
-from remora.remote.eager.device import Device, gradients_flow
+from remora.remote.eager import backend
+from remora.remote.eager.device import Device
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Tests that go backwards run in a process of their own where another has done so before."""
-    if pyfuncitem.get_closest_marker("gradients") is None or gradients_flow():
+    if pyfuncitem.get_closest_marker("gradients") is None or backend.goes_backwards():
         return None
     alone = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", pyfuncitem.nodeid]
     ran = subprocess.run(alone, capture_output=True, text=True, cwd=pyfuncitem.config.rootpath)

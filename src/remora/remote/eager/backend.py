@@ -17,6 +17,7 @@ import torch
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from remora.core.errors import BadValue, CannotCapture
+from remora.core.saying import say
 from remora.remote.eager import kernels, storage
 from remora.remote.eager.entries import NEXT
 from remora.remote.eager.recording import kernel_of, record
@@ -130,6 +131,24 @@ def register() -> None:
         rest.fallback(_refuse, "PrivateUse1")
         _register_kernels(library)
         _libraries.extend((library, rest))
+        if not goes_backwards():
+            say(
+                "remora: this program called backward() before it had a device on a server, and "
+                "torch started its threads for that without it: gradients there will be an "
+                "INTERNAL ASSERT of torch; call server.device() before the first backward()"
+            )
+
+
+def goes_backwards() -> bool:
+    """Whether the threads of torch that go backwards know the device: they are started once."""
+    create = torch._C._acc.create_empty_tensor
+    tensor = create((1,), torch.float32).requires_grad_()
+    try:
+        with torch.enable_grad():
+            torch.autograd.grad(tensor.view(1), tensor, create((1,), torch.float32))
+    except RuntimeError:
+        return False
+    return True
 
 
 def _register_kernels(library: torch.library.Library) -> None:

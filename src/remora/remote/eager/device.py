@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
 from remora.core.errors import BadValue
-from remora.core.saying import say
 from remora.remote.client.placed import upload
 from remora.remote.eager import backend
 from remora.remote.eager.entries import Entries
@@ -53,7 +51,6 @@ class Device(str):
         device.recorder = CURRENT.recorder = Recorder(
             server.channel, _ENTRIES, batched=batched, deadline_s=deadline_s
         )
-        _warn_where_nothing_goes_backwards()
         return device
 
     def put(self, what: Put) -> Put:
@@ -119,30 +116,6 @@ class Device(str):
             (made,) = recorder.add(entry, [])
             recorder.done()
         return cast(torch.Tensor, made)
-
-
-@cache
-def gradients_flow() -> bool:
-    """Whether autograd works on the device in this process.
-
-    Torch counts the devices when something first goes backwards, and takes none in later. Here
-    gradients go through a view, which asks nothing of the server.
-    """
-    x, gradient = (torch.empty(1, device=f"{backend.NAME}:0") for _ in range(2))
-    try:
-        torch.autograd.grad(x.requires_grad_().view(1, 1), x, gradient.view(1, 1))
-    except RuntimeError:
-        return False
-    return True
-
-
-@cache
-def _warn_where_nothing_goes_backwards() -> None:
-    if not gradients_flow():
-        say(
-            "remora: this process ran backward() before its first server.device(), so torch lets "
-            "no gradients flow on the device; call server.device() first where you train on it"
-        )
 
 
 def is_there(tensor: torch.Tensor) -> bool:
