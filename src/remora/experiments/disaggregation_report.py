@@ -56,7 +56,7 @@ def figures() -> tuple[Figure, ...]:
                 claims_table(judged(analysis, trials)),
                 *speedup_tables(analysis, trials),
             ),
-            beside={"speedup_table.tex": speedup_latex},
+            beside=lambda analysis, trials: {"speedup_table.tex": speedup_latex(analysis, trials)},
         ),
         Figure(
             "network_traffic",

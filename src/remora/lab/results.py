@@ -99,6 +99,8 @@ class Plan(Data, frozen=True, kw_only=True):
     device: str
     created: str
     """UTC, ISO 8601."""
+    tag: str = ""
+    """A word of the user's own."""
     seed: int
     threads: int
     executor: str
