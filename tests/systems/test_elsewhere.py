@@ -1,4 +1,4 @@
-"""Models in other processes: what crosses is counted where it crosses, and uploads by themselves."""
+"""Models in other processes: bytes are counted where they cross, and uploads by themselves."""
 
 from __future__ import annotations
 

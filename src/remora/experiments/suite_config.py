@@ -39,10 +39,10 @@ def read_config(path: Path, design: Design) -> SuiteConfig:
         config = msgspec.yaml.decode(path.read_bytes(), type=SuiteConfig)
     except OSError as error:
         raise BadValue(f"--config {path} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except msgspec.ValidationError as error:
         raise BadValue(f"--config {path} is not as it should be: {error}; {_FORM}") from error
-    except Exception as error:  # PyYAML's own, which is not to be imported for its name
-        problem = str(error).splitlines()[0]
+    except msgspec.DecodeError as error:
+        problem = " ".join(str(error).split())
         raise BadValue(f"--config {path} is no YAML: {problem}; {_FORM}") from error
     _check(config, path, design)
     return config
