@@ -27,6 +27,7 @@ from remora.lab.results import (
     Trial,
 )
 from remora.lab.schedule import arms_of, schedule
+from remora.lab.worker import failed
 
 STEP_MS = {
     "native": 100.0,
@@ -75,7 +76,7 @@ def run() -> tuple[Analysis, list[Trial]]:
     trials = []
     for spec in plan.trials:
         if spec.arm.label == "ray-actor":
-            trials.append(builders.failed(spec, "unavailable", "ray-actor needs ray", ""))
+            trials.append(failed(spec, "unavailable", "ray-actor needs ray", ""))
         else:
             made = builders.make_trial(spec, STEP_MS[spec.arm.label], noise=0.001)
             trials.append(_trial(spec.arm, made))
@@ -176,7 +177,7 @@ def test_the_second_suites_json_has_its_fields_and_null_where_unknown() -> None:
     rows = [ROWS[1]._replace(name="semantic_blind"), Chosen("torch-rpc", name="pytorch_rpc")]
     plan = _plan("tiny-gpt2-decode", rows)
     trials = [
-        builders.failed(spec, "raised", "no", "")
+        failed(spec, "raised", "no", "")
         if spec.arm.label == "pytorch_rpc"
         else _trial(
             msgspec.structs.replace(
