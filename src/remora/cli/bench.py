@@ -80,7 +80,9 @@ def bench(
     tag: Annotated[
         str | None, typer.Option(help="A word that is kept with the results, and in their name.")
     ] = None,
-    latest_only: Annotated[bool, typer.Option(help="Of a table over runs, only this run.")] = False,
+    latest_only: Annotated[
+        bool, typer.Option("--latest-only", help="Of a table over runs, only this run.")
+    ] = False,
     executor: Annotated[
         str | None, typer.Option(help="spawn, forkserver or in-process (to debug).")
     ] = None,
