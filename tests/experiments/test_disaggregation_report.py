@@ -12,7 +12,8 @@ from tests.lab.builders import make_spec
 
 from remora.experiments.disaggregation_claims import claims_table, judged
 from remora.experiments.disaggregation_published import Claim, against_aim, against_range
-from remora.experiments.disaggregation_report import figures, resources_table, traffic_table
+from remora.experiments.disaggregation_report import figures
+from remora.experiments.disaggregation_tables import resources_table, traffic_table
 from remora.experiments.framework_view import PROFILE, workload_files
 from remora.experiments.speedups import speedups
 from remora.lab.analysis import analyse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from remora.core.colours import Palette
-from remora.experiments.disaggregation_report import speedup_tables, traffic_table
+from remora.experiments.disaggregation_tables import speedup_tables, traffic_table
 from remora.experiments.framework_overhead import BASELINES, SUITE
 from remora.experiments.framework_view import workload_files
 from remora.lab.report.figures.bars import Bar, BarChart, Group, draw_bars
