@@ -111,7 +111,7 @@ def _draw_traffic(analysis: Analysis, trials: Trials, palette: Palette, variant:
     def bar(row: ArmRow) -> Bar:
         return Bar(bytes_per_step(row) or None)
 
-    return draw_bars(_chart(analysis, bar, write=_bytes), palette, variant)
+    return draw_bars(_chart(analysis, bar, write=_bytes, left_px=60.0), palette, variant)
 
 
 def _draw_gpu(analysis: Analysis, trials: Trials, palette: Palette, variant: Variant) -> Sheet:
@@ -132,6 +132,7 @@ def _chart(
     analysis: Analysis,
     bar: Callable[[ArmRow], Bar],
     write: Callable[[float], str] = "{:g}×".format,
+    left_px: float = 46.0,
 ) -> BarChart:
     """A group for each workload, a bar for each drawn row that any of them has."""
     rows = [row for row in shown_rows(analysis) if row.arm.label in _DRAWN]
@@ -140,7 +141,7 @@ def _chart(
         Group(name, _bars({row.arm.label: row for row in mine}, kinds, bar))
         for name, mine in by_workload(rows).items()
     ]
-    return BarChart(kinds, "middle of the published range", groups, write=write)
+    return BarChart(kinds, "middle of the published range", groups, write=write, left_px=left_px)
 
 
 def _bars(
