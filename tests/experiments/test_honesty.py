@@ -15,6 +15,7 @@ from remora.lab.results import (
     Comparison,
     Environment,
     EnvironmentPair,
+    Failure,
     Spread,
     Verdict,
 )
@@ -26,11 +27,13 @@ def spread(value: float) -> Spread:
     return Spread(count=3, mean=value, median=value, std=0.0, min=value, max=value)
 
 
-def cell(system: str, *, wire: float = 1.0, trials: int = 3, **counts: float) -> Cell:
+def cell(
+    system: str, *, wire: float | None = 1.0, trials: int = 3, failed: bool = False, **counts: float
+) -> Cell:
     return Cell(
         arm=Arm(workload=WORKLOAD, system=system, label=system, role="system"),
         trials=[str(number) for number in range(trials)],
-        failures={},
+        failures={"b0": Failure(kind="raised", message="no", log="")} if failed else {},
         steps=10,
         unsettled=[],
         outliers=0,
@@ -41,7 +44,7 @@ def cell(system: str, *, wire: float = 1.0, trials: int = 3, **counts: float) ->
         tails_ms=[],
         stall_ms=None,
         start_up_ms={},
-        costs={"wire_mib": spread(wire)},
+        costs={} if wire is None else {"wire_mib": spread(wire)},
         counts={name: spread(value) for name, value in counts.items()},
     )
 
@@ -65,7 +68,7 @@ def analysis(*cells: Cell, comparisons: tuple[Comparison, ...] = ()) -> Analysis
 def test_an_honest_run_is_believed() -> None:
     assert not broken(
         analysis(
-            cell("remote", sent_bytes=1000.0, server_received_bytes=990.0),
+            cell("remote", all_sent_bytes=1000.0, server_received_bytes=990.0),
             cell("captured", wire=0),
             comparisons=(
                 compared("remote", 0.8, "gains"),
@@ -84,8 +87,28 @@ def test_an_honest_run_is_believed() -> None:
             r"did other work than native: step 3 differs by 0\.5",
         ),
         (analysis(cell("remote", wire=0)), "no byte crossed the wire"),
+        (analysis(cell("torch-rpc", wire=0)), "no byte crossed the wire"),
+        (analysis(cell("ray-actor", wire=None)), "nothing can tell whether any byte crossed"),
         (
-            analysis(cell("remote", sent_bytes=9e6, server_received_bytes=1e6)),
+            analysis(
+                cell("torch-rpc"),
+                cell("captured", wire=0),
+                comparisons=(
+                    compared("torch-rpc", 0.8, "gains"),
+                    compared("captured", 0.75, "gains"),
+                ),
+            ),
+            "or not what it runs: nothing explains it",
+        ),
+        (
+            analysis(
+                cell("ray-actor", trials=0, failed=True),
+                comparisons=(compared("ray-actor", 1.1, "undecided"),),
+            ),
+            "has failed, and is shown as 'undecided'",
+        ),
+        (
+            analysis(cell("remote", all_sent_bytes=9e6, server_received_bytes=1e6)),
             "this end sent 9000000 bytes and the server received 1000000",
         ),
         (

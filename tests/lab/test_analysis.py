@@ -124,7 +124,9 @@ def test_a_failed_arm_is_told_as_failed_and_spoils_nothing() -> None:
     analysis = analyse(PLAN, MACHINE, change(run(), "idle", broken))
     assert len(cell(analysis, "vgg16-train/idle").failures) == 8
     assert cell(analysis, "vgg16-train/idle").step_ms is None
-    assert row(analysis, "vgg16-train", "idle").verdict == "undecided"
+    told_of = row(analysis, "vgg16-train", "idle")
+    assert (told_of.verdict, told_of.ratio) == ("failed", None)
+    assert told_of.sentence == "failed: out-of-memory: killed by the kernel"
     told = [warning for warning in analysis.warnings if "idle" in warning]
     assert "vgg16-train/idle: 8 trials failed (killed by the kernel)" in told
     kept, before = (row(a, "gpt2-train", "torch-save") for a in (analysis, whole))

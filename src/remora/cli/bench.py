@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -70,6 +71,18 @@ def bench(
     seed: Annotated[
         int | None, typer.Option(help="Seed of weights, data and order (default 0).")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file with experiment, workloads and baselines.")
+    ] = None,
+    workloads: Annotated[
+        str | None, typer.Option(help="Several workloads at once: NAME,NAME.")
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="A word that is kept with the results, and in their name.")
+    ] = None,
+    latest_only: Annotated[
+        bool, typer.Option("--latest-only", help="Of a table over runs, only this run.")
+    ] = False,
     executor: Annotated[
         str | None, typer.Option(help="spawn, forkserver or in-process (to debug).")
     ] = None,
@@ -93,13 +106,17 @@ def bench(
         _refuse_with_resume(
             scale=scale, device=device, out=out, workload=workload, system=system, mde=mde,
             inject=inject, every=every, set=option, seconds=seconds, margin=margin, threads=threads,
-            seed=seed, data=data,
+            seed=seed, data=data, config=config, workloads=workloads, tag=tag,
         )  # fmt: skip
+    design = registry.get(experiment)
+    chosen_workloads, chosen_systems = _chosen(
+        design, config, [*(workload or ()), *(workloads or "").split(",")], system or []
+    )
     request = Request(
         scale=scale,
         device=device or "cpu",
-        workloads=tuple(workload or ()),
-        systems=tuple(system or ()),
+        workloads=chosen_workloads,
+        systems=chosen_systems,
         blocks=blocks,
         seconds=seconds,
         budget_s=parse_seconds(budget) if budget else None,
@@ -113,15 +130,34 @@ def bench(
         margin=parse_fraction(margin) if margin else None,
         executor=executor,
         data=str(data.resolve()) if data else None,
+        tag=_tag(tag or ""),
     )
-    design = registry.get(experiment)
     if resume is None and only:
         raise BadValue("--only goes with --resume FOLDER; to choose arms use --workload, --system")
     if resume is not None:
         folder = _reopen(resume, design, request)
     else:
         folder = _begin(design, request, out)
-    _conduct(folder, request, only or [])
+    _conduct(folder, request, only or [], latest_only=latest_only)
+
+
+def _chosen(
+    design: Design, config: Path | None, workloads: Sequence[str], systems: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Workloads and systems asked for; what the options leave open, the configuration says."""
+    named = tuple(name.strip() for name in workloads if name.strip())
+    if config is None:
+        return named, tuple(systems)
+    from remora.experiments.suite_config import read_config
+
+    read = read_config(config, design)
+    return named or read.workloads, tuple(systems) or read.baselines
+
+
+def _tag(tag: str) -> str:
+    if tag and not re.fullmatch(r"[A-Za-z0-9._-]{1,40}", tag):
+        raise BadValue(f"--tag {tag!r} is no word for a folder's name; use letters, digits, . _ -")
+    return tag
 
 
 def _options(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -139,7 +175,8 @@ def _begin(design: Design, request: Request, out: Path | None) -> Folder:
 
     plan = make_plan(design, request)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Folder.create(out or Path("remora-results") / f"{design.name}-{stamp}", plan)
+    name = "-".join(part for part in (design.name, request.tag, stamp) if part)
+    return Folder.create(out or Path("remora-results") / name, plan)
 
 
 def _refuse_with_resume(**options: object) -> None:
@@ -173,7 +210,7 @@ def _reopen(path: Path, design: Design, request: Request) -> Folder:
     return folder
 
 
-def _conduct(folder: Folder, request: Request, only: list[str]) -> None:
+def _conduct(folder: Folder, request: Request, only: list[str], *, latest_only: bool) -> None:
     from remora.cli.progress import Screen
     from remora.lab import executors
     from remora.lab.conduct import Conductor
@@ -195,14 +232,17 @@ def _conduct(folder: Folder, request: Request, only: list[str]) -> None:
             raise typer.Exit(INTERRUPTED) from None
         finally:
             executor.close()
-    _report(folder)
+    _report(folder, latest_only=latest_only)
 
 
-def _report(folder: Folder) -> None:
+def _report(folder: Folder, *, latest_only: bool) -> None:
     from remora.cli.report import write_report
     from remora.experiments import registry
 
     analysis = write_report(folder)
+    own = registry.write_own_table(analysis.plan.experiment, folder, latest_only=latest_only)
+    if own is not None:
+        print(f"table: {own}")
     broken = registry.broken_promises(analysis.plan.experiment, analysis)
     for sentence in broken:
         print(f"remora: this run cannot be believed: {sentence}", file=sys.stderr)

@@ -44,7 +44,7 @@ DESIGN = Design(
         "paper": _LARGE,
     },
     systems={
-        "validate": (*few("native", FULL), *_STREAMED),
+        "validate": (*few("native", FULL), _STREAMED[0]),
         "quick": (*few("native", CAPTURED, NAIVE, FULL, *PEERS), *_STREAMED),
         "standard": (*ALL, *_NETWORKS),
         "paper": (*ALL, *_NETWORKS),

@@ -6,35 +6,33 @@ that is not known is a dash, never 0; a row that failed or did other work says s
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 
 from remora.core.colours import Palette
 from remora.experiments.disaggregation_claims import bytes_per_step, claims_table, judged
 from remora.experiments.disaggregation_published import CLAIMS, LOCAL
 from remora.experiments.disaggregation_rows import CAPTURED, FULL, LOCAL_REMOTE, NAIVE, PEERS
-from remora.experiments.speedups import Speedup, speedups
-from remora.lab.report import numbers
+from remora.experiments.disaggregation_tables import (
+    Trials,
+    latency_csv,
+    resources_table,
+    shown_rows,
+    speedup_latex,
+    speedup_tables,
+    traffic_table,
+)
 from remora.lab.report.figures.bars import Bar, BarChart, Group, draw_bars
 from remora.lab.report.figures.canvas import Sheet, Variant, sheet
 from remora.lab.report.figures.catalogue import Figure
-from remora.lab.report.latex import table_latex
 from remora.lab.report.tables import (
     ArmRow,
-    Column,
-    TextTable,
-    absence_text,
-    arm_rows,
     by_workload,
-    mean,
 )
-from remora.lab.results import Analysis, Interval, Trial
+from remora.lab.results import Analysis
 
 _DRAWN = (CAPTURED, NAIVE, LOCAL_REMOTE, FULL, *PEERS)
 """Rows that the bars show; the tables show all."""
 _UNKNOWN = "GPU utilisation is unknown: this run was on a CPU, or nothing could tell."
-Trials = Sequence[Trial]
 
 
 def figures() -> tuple[Figure, ...]:
@@ -48,7 +46,7 @@ def figures() -> tuple[Figure, ...]:
             "published range.",
             "Bars of time a step × local by workload and row; the numbers are those of "
             "latency_comparison.csv.",
-            lambda analysis, trials: bool(_rows(analysis)),
+            lambda analysis, trials: bool(shown_rows(analysis)),
             _draw_latency,
             data="latency_comparison.csv",
             table=latency_csv,
@@ -56,7 +54,7 @@ def figures() -> tuple[Figure, ...]:
                 claims_table(judged(analysis, trials)),
                 *speedup_tables(analysis, trials),
             ),
-            beside={"speedup_table.tex": speedup_latex},
+            beside=lambda analysis, trials: {"speedup_table.tex": speedup_latex(analysis, trials)},
         ),
         Figure(
             "network_traffic",
@@ -66,7 +64,7 @@ def figures() -> tuple[Figure, ...]:
             "and is in the table. Ray moves tensors of 100 KiB and more through shared memory, "
             "which no socket counts.",
             "Bars of bytes a step by workload and row; the numbers are those of the table below.",
-            lambda analysis, trials: any(bytes_per_step(row) for row in _rows(analysis)),
+            lambda analysis, trials: any(bytes_per_step(row) for row in shown_rows(analysis)),
             _draw_traffic,
             shown=lambda analysis, trials: (traffic_table(analysis),),
         ),
@@ -76,15 +74,11 @@ def figures() -> tuple[Figure, ...]:
             "Share of the time that the GPU was busy, where it is known; below it what the calling "
             "process and the one with the model take of CPU and memory.",
             "GPU utilisation by workload and row, or that it is unknown.",
-            lambda analysis, trials: bool(_rows(analysis)),
+            lambda analysis, trials: bool(shown_rows(analysis)),
             _draw_gpu,
             shown=lambda analysis, trials: (resources_table(analysis),),
         ),
     )
-
-
-def _rows(analysis: Analysis) -> list[ArmRow]:
-    return [row for row in arm_rows(analysis) if row.arm.role in ("baseline", "system")]
 
 
 # ---------------------------------------------------------------- drawings
@@ -117,11 +111,11 @@ def _draw_traffic(analysis: Analysis, trials: Trials, palette: Palette, variant:
     def bar(row: ArmRow) -> Bar:
         return Bar(bytes_per_step(row) or None)
 
-    return draw_bars(_chart(analysis, bar, write=_bytes), palette, variant)
+    return draw_bars(_chart(analysis, bar, write=_bytes, left_px=60.0), palette, variant)
 
 
 def _draw_gpu(analysis: Analysis, trials: Trials, palette: Palette, variant: Variant) -> Sheet:
-    if all(row.cost("gpu_utilization") is None for row in _rows(analysis)):
+    if all(row.cost("gpu_utilization") is None for row in shown_rows(analysis)):
         empty = sheet(palette, variant, 60)
         words = _UNKNOWN if variant == "wide" else "GPU utilisation is unknown here."
         empty.text(0, 30, words, "muted")
@@ -138,15 +132,16 @@ def _chart(
     analysis: Analysis,
     bar: Callable[[ArmRow], Bar],
     write: Callable[[float], str] = "{:g}×".format,
+    left_px: float = 46.0,
 ) -> BarChart:
     """A group for each workload, a bar for each drawn row that any of them has."""
-    rows = [row for row in _rows(analysis) if row.arm.label in _DRAWN]
+    rows = [row for row in shown_rows(analysis) if row.arm.label in _DRAWN]
     kinds = list(dict.fromkeys(row.arm.label for row in rows))
     groups = [
         Group(name, _bars({row.arm.label: row for row in mine}, kinds, bar))
         for name, mine in by_workload(rows).items()
     ]
-    return BarChart(kinds, "middle of the published range", groups, write=write)
+    return BarChart(kinds, "middle of the published range", groups, write=write, left_px=left_px)
 
 
 def _bars(
@@ -161,175 +156,3 @@ def _bytes(value: float) -> str:
             return f"{value:g} {unit}"
         value /= 1000
     return f"{value:g} GB"
-
-
-# ---------------------------------------------------------------- tables
-
-
-def speedup_tables(analysis: Analysis, trials: Trials) -> tuple[TextTable, ...]:
-    """A table a workload: step and token, and how many times faster than local and than naive."""
-    against_local = _keyed(speedups(analysis, trials, LOCAL))
-    against_naive = _keyed(speedups(analysis, trials, NAIVE))
-    titles = (
-        *("Step, ms", "A unit of work, ms", "First token, ms"),
-        *("× local", "Interval", "× naive", "Interval", "Cliff’s δ, local", "Hedges’ g, local"),
-        *("Cliff’s δ, naive", "Hedges’ g, naive"),
-    )
-    columns = (Column("Row", numeric=False), *map(Column, titles))
-    return tuple(
-        TextTable(
-            f"speedup-{name}",
-            f"{name}: speed-up over local and over naive",
-            columns,
-            tuple(_speedup_cells(row, against_local, against_naive) for row in rows),
-        )
-        for name, rows in by_workload(_rows(analysis)).items()
-    )
-
-
-Keyed = Mapping[tuple[str, str], Speedup]
-
-
-def _keyed(found: Sequence[Speedup]) -> Keyed:
-    return {(each.workload, each.label): each for each in found}
-
-
-def _speedup_cells(row: ArmRow, local: Keyed, naive: Keyed) -> tuple[str, ...]:
-    step_ms, units = mean(row.cell.step_ms), row.cell.work_count
-    mine, than_naive = (found[row.arm.workload, row.arm.label] for found in (local, naive))
-    first_ms = step_ms if row.arm.workload.endswith("-prefill") else None
-    return (
-        row.arm.label,
-        absence_text(row) if step_ms is None else numbers.significant(step_ms),
-        numbers.significant(step_ms / units if step_ms is not None and units else None),
-        numbers.significant(first_ms),
-        *_ratio_cells(mine),
-        *_ratio_cells(than_naive),
-        numbers.effect(mine.cliffs_delta),
-        numbers.effect(mine.hedges_g),
-        numbers.effect(than_naive.cliffs_delta),
-        numbers.effect(than_naive.hedges_g),
-    )
-
-
-def _ratio_cells(one: Speedup) -> tuple[str, str]:
-    if one.value is None:
-        return (one.absence, numbers.NONE)
-    return (numbers.ratio(one.value), _interval(one.interval, one.value))
-
-
-def _interval(between: Interval | None, value: float) -> str:
-    if between is None:
-        return numbers.NONE
-    return numbers.interval(between.low, between.high, numbers.ratio_places(value))
-
-
-def speedup_latex(analysis: Analysis, trials: Trials) -> str:
-    """The claims and the speed-ups; needs ``\\usepackage{booktabs}``."""
-    tables = (claims_table(judged(analysis, trials)), *speedup_tables(analysis, trials))
-    head = "% Written by remora; needs \\usepackage{booktabs}. Bring it in with \\input."
-    return "\n".join([head, *(table_latex(each, analysis.plan.experiment) for each in tables)])
-
-
-def traffic_table(analysis: Analysis) -> TextTable:
-    """What crosses in a step and for a unit of work, and once."""
-    titles = (
-        *("Sent a step, bytes", "Received a step, bytes", "A unit of work, bytes"),
-        *("Fewer than naive", "Upload once, MB", "Tensors handed over, MB"),
-    )
-    columns = (Column("Workload", False), Column("Row", False), *map(Column, titles))
-    rows = _rows(analysis)
-    naive = {r.arm.workload: bytes_per_step(r) for r in rows if r.arm.label == NAIVE}
-    body = tuple(_traffic_cells(row, naive.get(row.arm.workload)) for row in rows)
-    return TextTable("traffic", "What crosses", columns, body)
-
-
-def _traffic_cells(row: ArmRow, naive: float | None) -> tuple[str, ...]:
-    sent, received = row.cost("sent_bytes_per_step"), row.cost("received_bytes_per_step")
-    both, units = bytes_per_step(row), row.cell.work_count
-    uploaded = mean(row.cell.counts.get("upload_sent_bytes"))
-    handed = mean(row.cell.counts.get("tensor_bytes"))
-    return (
-        row.arm.workload,
-        row.arm.label,
-        numbers.significant(sent) if row.ran else absence_text(row),
-        numbers.significant(received),
-        numbers.significant(both / units if both is not None and units else None),
-        numbers.ratio(naive / both if naive and both else None),
-        numbers.significant(None if uploaded is None else uploaded / 1e6),
-        numbers.significant(None if handed is None else handed / 1e6),
-    )
-
-
-def resources_table(analysis: Analysis) -> TextTable:
-    """CPU and memory of both processes, and the GPU."""
-    titles = (
-        *("CPU here, cores", "CPU there, cores", "Peak RSS here, MiB", "RSS there, MiB"),
-        *("GPU busy, %", "GPU peak, MiB"),
-    )
-    columns = (Column("Workload", False), Column("Row", False), *map(Column, titles))
-    body = tuple(map(_resource_cells, _rows(analysis)))
-    return TextTable("resources", "CPU, GPU and memory; a dash is unknown", columns, body)
-
-
-def _resource_cells(row: ArmRow) -> tuple[str, ...]:
-    step_ms, busy = mean(row.cell.step_ms), row.cost("gpu_utilization")
-    here, there = row.cost("cpu_ms_per_step"), mean(row.cell.counts.get("server_cpu_ms_per_step"))
-    return (
-        row.arm.workload,
-        row.arm.label,
-        absence_text(row) if step_ms is None else _share(here, step_ms),
-        _share(there, step_ms),
-        numbers.significant(row.cost("peak_rss_mib")),
-        numbers.significant(mean(row.cell.counts.get("server_rss_mib"))),
-        numbers.significant(None if busy is None else 100 * busy),
-        numbers.significant(row.cost("gpu_peak_mib")),
-    )
-
-
-def _share(cpu_ms: float | None, step_ms: float | None) -> str:
-    return numbers.significant(cpu_ms / step_ms if cpu_ms is not None and step_ms else None)
-
-
-def latency_csv(analysis: Analysis, trials: Trials) -> str:
-    """One row an arm: step, speed-ups with intervals and effect sizes, bytes, CPU, GPU."""
-    local, naive = (_keyed(speedups(analysis, trials, base)) for base in (LOCAL, NAIVE))
-    records = [_record(row, local, naive) for row in _rows(analysis)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
-
-
-def _record(row: ArmRow, local: Keyed, naive: Keyed) -> dict[str, str | float | None]:
-    key = (row.arm.workload, row.arm.label)
-    return {
-        "workload": row.arm.workload,
-        "row": row.arm.label,
-        "state": "measured" if row.ran else absence_text(row),
-        "step_ms": mean(row.cell.step_ms),
-        "work_count": row.cell.work_count or None,
-        "work_unit": row.cell.work_unit,
-        **_speedup_record("local", local[key]),
-        **_speedup_record("naive", naive[key]),
-        "sent_bytes_per_step": row.cost("sent_bytes_per_step"),
-        "received_bytes_per_step": row.cost("received_bytes_per_step"),
-        "upload_sent_bytes": mean(row.cell.counts.get("upload_sent_bytes")),
-        "cpu_ms_per_step": row.cost("cpu_ms_per_step"),
-        "server_cpu_ms_per_step": mean(row.cell.counts.get("server_cpu_ms_per_step")),
-        "gpu_utilization": row.cost("gpu_utilization"),
-        "gpu_peak_mib": row.cost("gpu_peak_mib"),
-    }
-
-
-def _speedup_record(base: str, one: Speedup) -> dict[str, str | float | None]:
-    between = one.interval
-    return {
-        f"speedup_over_{base}": one.value,
-        f"speedup_over_{base}_low": between.low if between else None,
-        f"speedup_over_{base}_high": between.high if between else None,
-        f"cliffs_delta_{base}": one.cliffs_delta,
-        f"hedges_g_{base}": one.hedges_g,
-        f"absence_{base}": one.absence or None,
-    }

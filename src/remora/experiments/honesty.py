@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from remora.experiments.disaggregation_rows import PEERS
+from remora.lab.report.tables import arm_rows, verdict_text
 from remora.lab.results import Analysis, Cell, Comparison
 
-REMOTE = frozenset({"remote"})
+_OURS = "remote"
+REMOTE = frozenset({_OURS, *PEERS})
 """Systems whose model is in another process."""
 LOCAL_GRAPH = "captured"
-"""The system that explains a remote row that is faster than native: its graph, run here."""
-_OURS = "remote"
+"""The system that explains a row of ours that is faster than native: its graph, run here. Nothing
+explains a peer's that is: it runs the model's own code, and a way there and back."""
 
 
 def broken(analysis: Analysis) -> list[str]:
@@ -25,6 +28,7 @@ def broken(analysis: Analysis) -> list[str]:
         *_moved_nothing(analysis),
         *_miscounted(analysis),
         *_faster_without_reason(analysis),
+        *_failed_and_not_said(analysis),
     ]
 
 
@@ -37,7 +41,11 @@ def _different_work(analysis: Analysis) -> Iterator[str]:
 def _moved_nothing(analysis: Analysis) -> Iterator[str]:
     for cell in _measured(analysis):
         wire = cell.costs.get("wire_mib")
-        if cell.arm.system in REMOTE and (wire is None or wire.min <= 0):
+        if cell.arm.system not in REMOTE:
+            continue
+        if wire is None:
+            yield f"{cell.arm.name} is to be remote, and nothing can tell whether any byte crossed"
+        elif wire.min <= 0:
             yield f"{cell.arm.name} is to be remote, and no byte crossed the wire in some trial"
 
 
@@ -46,7 +54,7 @@ def _miscounted(analysis: Analysis) -> Iterator[str]:
     for cell in _measured(analysis):
         if cell.arm.system != _OURS:
             continue
-        sent, arrived = cell.counts.get("sent_bytes"), cell.counts.get("server_received_bytes")
+        sent, arrived = cell.counts.get("all_sent_bytes"), cell.counts.get("server_received_bytes")
         if sent is not None and arrived is not None and abs(sent.mean - arrived.mean) > _ASKING:
             yield (
                 f"{cell.arm.name}: this end sent {sent.mean:.0f} bytes and the server received "
@@ -62,16 +70,28 @@ def _faster_without_reason(analysis: Analysis) -> Iterator[str]:
     for one in analysis.comparisons:
         if one.verdict != "gains" or _system(analysis, one) not in REMOTE or one.ratio is None:
             continue
-        graph = _of(analysis, one.workload, LOCAL_GRAPH)
+        ours = _system(analysis, one) == _OURS
+        graph = _of(analysis, one.workload, LOCAL_GRAPH) if ours else None
         if graph is None or graph.ratio is None or graph.ratio > one.ratio * _SLACK:
             yield (
                 f"{one.workload}/{one.label} is faster than native ({one.ratio:.2f} ×) on the same "
-                "hardware, and its graph run here is not: nothing explains it"
+                "hardware, and its graph run here is not, or not what it runs: nothing explains it"
             )
 
 
 _SLACK = 1.1
 """How much slower than the remote row its graph here may seem and still explain it."""
+
+
+def _failed_and_not_said(analysis: Analysis) -> Iterator[str]:
+    """Of a row that has failed there is no number, and the word for it is *failed*."""
+    failed = {(c.arm.workload, c.arm.label) for c in analysis.cells if c.failures and not c.trials}
+    for one in analysis.comparisons:
+        if (one.workload, one.label) in failed and (one.verdict, one.ratio) != ("failed", None):
+            yield f"{one.workload}/{one.label} has failed, and is shown as {one.verdict!r}"
+    for row in arm_rows(analysis):
+        if row.cell.failures and not row.cell.trials and verdict_text(row) != "failed":
+            yield f"{row.arm.name} has failed, and the tables say {verdict_text(row)!r}"
 
 
 def _measured(analysis: Analysis) -> Iterator[Cell]:

@@ -12,11 +12,15 @@ from remora.experiments import (
     checkpoint_sensitivity,
     checkpoint_throughput,
     disaggregation,
+    framework_overhead,
     quick,
 )
 from remora.lab.design import Design
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from remora.lab.folder import Folder
     from remora.lab.report.figures import Figure
     from remora.lab.results import Analysis
 
@@ -28,6 +32,7 @@ _ALL = (
     checkpoint_concurrency.DESIGN,
     check_overhead.DESIGN,
     disaggregation.DESIGN,
+    framework_overhead.DESIGN,
 )
 _DESIGNS = {design.name: design for design in _ALL}
 
@@ -58,13 +63,26 @@ def figures(name: str) -> tuple[Figure, ...]:
         from remora.experiments import disaggregation_report
 
         return disaggregation_report.figures()
+    if name == framework_overhead.DESIGN.name:
+        from remora.experiments import framework_report
+
+        return (framework_report.figure(),)
     return ()
 
 
 def broken_promises(name: str, analysis: Analysis) -> list[str]:
     """What a run of the experiment ``name`` must hold to and does not, in sentences."""
-    if name == disaggregation.DESIGN.name:
+    if name in (disaggregation.DESIGN.name, framework_overhead.DESIGN.name):
         from remora.experiments import honesty
 
         return honesty.broken(analysis)
     return []
+
+
+def write_own_table(name: str, folder: Folder, *, latest_only: bool) -> Path | None:
+    """The table over runs that the experiment ``name`` keeps beside its report; None for none."""
+    if name != framework_overhead.DESIGN.name:
+        return None
+    from remora.experiments import framework_view
+
+    return framework_view.write_table(folder, latest_only=latest_only)

@@ -17,6 +17,7 @@ from remora.lab.results import (
     Comparison,
     CostRatio,
     EnvironmentPair,
+    Failure,
     NoiseFloor,
     Plan,
     Spread,
@@ -34,6 +35,7 @@ from remora.lab.statistics.verdict import judge_table
 from remora.lab.statistics.wording import sentence
 from remora.lab.summary import Measured, by_arm, log_ratios, paired
 
+Failures = Mapping[str, Failure]
 QUANTILES = (0.5, 0.95, 0.99)
 _MIB = 2**20
 _COSTS: dict[str, Callable[[Measured], float | None]] = {
@@ -76,7 +78,8 @@ def analyse(
 ) -> Analysis:
     """What the trials of ``plan`` mean; ``warnings`` are what reading them already found."""
     arms = by_arm(trials, plan.warm_up)
-    tables = [_Table(plan, workload, arms) for workload in _workloads(plan)]
+    failures = _failures(trials, arms)
+    tables = [_Table(plan, workload, arms, failures) for workload in _workloads(plan)]
     cells = [_cell(arm, trials, arms.get(arm.name, {})) for arm in plan.arms]
     noise = [table.floor for table in tables if table.floor is not None]
     return Analysis(
@@ -88,6 +91,15 @@ def analyse(
         warnings=[*warnings, *cautions.of(plan, environment, trials, cells, noise)],
         complete=cautions.complete(plan, trials),
     )
+
+
+def _failures(trials: Sequence[Trial], arms: Mapping[str, Mapping[int, Measured]]) -> Failures:
+    """Why there is nothing of an arm, for each that ran and never gave samples."""
+    found: dict[str, Failure] = {}
+    for trial in trials:
+        if trial.failure is not None and not arms.get(trial.spec.arm.name):
+            found.setdefault(trial.spec.arm.name, trial.failure)
+    return found
 
 
 def _workloads(plan: Plan) -> list[str]:
@@ -185,9 +197,13 @@ class _Table:
     """The comparisons of one workload, judged together."""
 
     def __init__(
-        self, plan: Plan, workload: str, arms: Mapping[str, Mapping[int, Measured]]
+        self,
+        plan: Plan,
+        workload: str,
+        arms: Mapping[str, Mapping[int, Measured]],
+        failures: Failures,
     ) -> None:
-        self.plan, self.workload, self.arms = plan, workload, arms
+        self.plan, self.workload, self.arms, self.failures = plan, workload, arms, failures
         mine = [arm for arm in plan.arms if arm.workload == workload]
         self.native = arms.get(next(a.name for a in mine if a.role == "baseline"), {})
         again = arms.get(next(a.name for a in mine if a.role == "again"), {})
@@ -220,6 +236,8 @@ class _Table:
         return [self._comparison(row, judged.get(row.arm.name)) for row in self.rows]
 
     def _comparison(self, row: _Row, judged: Judgement | None) -> Comparison:
+        if failure := self.failures.get(row.arm.name):
+            return self._failed(row.arm, failure)
         mine = np.asarray([a.mean_step_ns for a, _ in row.pairs])
         native = np.asarray([b.mean_step_ns for _, b in row.pairs])
         enough = len(row.pairs) > 1
@@ -237,6 +255,23 @@ class _Table:
             sentence=self._sentence(row, judged),
             equal_work=row.work,
             cost_ratios=self._cost_ratios(row) if row.pairs else [],
+        )
+
+    def _failed(self, arm: Arm, failure: Failure) -> Comparison:
+        return Comparison(
+            workload=self.workload,
+            label=arm.label,
+            blocks=0,
+            ratio=None,
+            interval=None,
+            p_value=None,
+            p_holm=None,
+            cliffs_delta=None,
+            hedges_g=None,
+            verdict="failed",
+            sentence=f"failed: {failure.kind}: {failure.message}",
+            equal_work="it never ran to its end",
+            cost_ratios=[],
         )
 
     def _sentence(self, row: _Row, judged: Judgement | None) -> str:

@@ -62,6 +62,8 @@ class Design:
     """Options of which every system that has them is run at each value, in all combinations."""
     warm_up: WarmUp = "found"
     curves: tuple[Curve, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names for its workloads and rows, as they are published."""
     built_at: Mapping[str, Mapping[str, Scale]] = field(default_factory=dict)
     """By scale: workloads that are built at another one's sizes."""
 
@@ -97,3 +99,5 @@ class Request:
     margin: float | None = None
     executor: str | None = None
     data: str | None = None
+    tag: str = ""
+    """A word of the user's own that is kept with the results."""

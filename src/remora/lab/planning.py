@@ -45,7 +45,8 @@ def make_plan(design: Design, request: Request) -> Plan:
     effort = _effort(design.efforts[scale], request)
     _check(request, effort)
     device = parse_device(request.device)
-    names = dict.fromkeys(request.workloads or design.workloads[scale])
+    wanted = request.workloads or design.workloads[scale]
+    names = dict.fromkeys(design.aliases.get(name, name) for name in wanted)
     chosen = list({w.name: w for w in map(workloads.get, names)}.values())
     built_at = {w.name: design.workload_scale(scale, w.name) for w in chosen}
     for workload in chosen:
@@ -85,6 +86,7 @@ def make_plan(design: Design, request: Request) -> Plan:
         scale=scale,
         device=str(device),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        tag=request.tag,
         seed=request.seed,
         threads=request.threads,
         executor=effort.executor,
@@ -184,7 +186,8 @@ def _chosen_systems(design: Design, request: Request, scale: str) -> list[Chosen
     designed = design.systems[scale]
     chosen = list(designed)
     if request.systems:
-        chosen = [each for name in request.systems for each in _asked_for(name, designed)]
+        asked = [design.aliases.get(name, name) for name in request.systems]
+        chosen = [each for name in asked for each in _asked_for(name, designed)]
     names = list(dict.fromkeys(each.system for each in chosen))
     swept = {**design.sweep.get(scale, {}), **_asked_options(request, names)}
     found = [one for each in chosen for one in _swept(each, swept)]

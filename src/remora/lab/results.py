@@ -21,7 +21,7 @@ RESULTS_VERSION = 1
 Option = int | float | str | bool
 Role = Literal["baseline", "again", "injected", "system"]
 FailureKind = Literal["raised", "killed", "out-of-memory", "timed-out", "unavailable"]
-Verdict = Literal["no cost", "costs", "gains", "undecided", "void"]
+Verdict = Literal["no cost", "costs", "gains", "undecided", "void", "failed"]
 WarmUp = Literal["found", "first period"]
 Quantity = Literal["throughput", "slowdown", "durable_ms"]
 
@@ -99,6 +99,8 @@ class Plan(Data, frozen=True, kw_only=True):
     device: str
     created: str
     """UTC, ISO 8601."""
+    tag: str = ""
+    """A word of the user's own."""
     seed: int
     threads: int
     executor: str
@@ -361,7 +363,7 @@ class Comparison(Data, frozen=True, kw_only=True):
     sentence: str
     """The verdict in words, with numbers."""
     equal_work: str
-    """"identical", "within <tolerance>", or why the comparison is void."""
+    """"identical", "within <tolerance>", or why the comparison is void or there is none."""
     cost_ratios: list[CostRatio]
 
 

@@ -50,17 +50,15 @@ class ElsewhereRide(Ride):
         self._after = None
         return self.work()
 
-    def drain(self) -> None:
-        """What a framework says beside the steps' own work from here on is none of theirs."""
-        self._after = self._crossed()
-
     def work(self) -> Outcome:
         """One step of the session's work."""
         return self.session.step()
 
     def moved(self) -> Moved:
-        """What crossed since the model was there, each way."""
-        now, before = self._after or self._crossed(), self._before
+        """What crossed since the model was there, each way, until this was first asked after a
+        step: what a framework says beside the steps' own work is none of theirs."""
+        self._after = self._after or self._crossed()
+        now, before = self._after, self._before
         if now is None or before is None:
             return Moved(wire_bytes=None)
         sent, received = now.sent - before.sent, now.received - before.received

@@ -18,10 +18,11 @@ from remora.remote.graph.decoder import Decoder, capture_decoder
 from remora.remote.wire.relay import Relay
 from remora.systems.contract import Ride, System
 from remora.systems.elsewhere import Crossed, ElsewhereRide
-from remora.systems.remote_calls import CalledModule, GraphOf, Keeps, Reader
+from remora.systems.remote_calls import CalledModule, Keeps, Reader
 from remora.systems.remote_decoding import Decoding, DecodingHere, DecodingThere
 from remora.systems.remote_graph import RemoteGraph
 from remora.systems.remote_process import ServerProcess
+from remora.systems.remote_profile import of_call, of_tokens
 from remora.systems.remote_sessions import DecoderThere
 from remora.workloads.contract import Outcome, Session
 from remora.workloads.language.decoding import DecodeSession
@@ -36,13 +37,16 @@ class RemoteRide(ElsewhereRide):
         self.remote = remote
         self.held = ExitStack()
         """What ends with it: the connection, the network, the server."""
+        self.graph: RemoteGraph | None = None
         super().__init__(session, self._wire, psutil.Process(pid))
 
     def counts(self) -> Mapping[str, float]:
         """Both ends' counts of the same bytes, and what the server holds."""
-        counts, here, there = super().counts(), self.remote.counted, self.remote.counts()
+        counts, profile = super().counts(), self.profile()
+        here, there = self.remote.counted, self.remote.counts()
         return {
             **counts,
+            **profile,
             "all_sent_bytes": here.bytes_sent,
             "all_received_bytes": here.bytes_received,
             "server_sent_bytes": there["wire_sent_bytes"],
@@ -50,6 +54,16 @@ class RemoteRide(ElsewhereRide):
             "server_weights_bytes": there["weights_bytes"],
             "server_sessions_bytes": there["sessions_bytes"],
         }
+
+    def profile(self) -> Mapping[str, float]:
+        """Where a step's requests spend their time, in ms, by making them once more."""
+        found = None if self.graph is None else self.graph.profiled()
+        return {} if found is None else of_call(found)
+
+    def place(self, captured: Captured, keeps: Keeps) -> RemoteGraph:
+        """``captured`` on the server, as far as it is to stay there."""
+        self.graph = RemoteGraph(self.remote, captured, keeps)
+        return self.graph
 
     def close(self) -> None:
         self.held.close()
@@ -72,7 +86,7 @@ class _CallRide(RemoteRide):
         super().close()
 
     def _graph(self, captured: Captured) -> RemoteGraph:
-        graph = RemoteGraph(self.remote, captured, self._keeps)
+        graph = self.place(captured, self._keeps)
         self.ready()
         return graph
 
@@ -106,12 +120,15 @@ class _DecodeRide(RemoteRide):
             there = DecoderThere(remote, decoder, keeps)
             self._decoding = DecodingThere(there, session.prompt, keeps)
         else:
-            reader = Reader(decoder.captured, self._graph_with(keeps), keeps)
+            reader = Reader(decoder.captured, lambda graph: self.place(graph, keeps), keeps)
             self._decoding = DecodingHere(reader, session.prompt)
         self.ready()
 
-    def _graph_with(self, keeps: Keeps) -> GraphOf:
-        return lambda captured: RemoteGraph(self.remote, captured, keeps)
+    def profile(self) -> Mapping[str, float]:
+        if isinstance(self._decoding, DecodingThere):
+            return of_tokens(self._decoding.profiled(self.session.new_tokens))
+        tokens = self.session.new_tokens
+        return {name: value * tokens for name, value in super().profile().items()}
 
     def work(self) -> Outcome:
         return Outcome(torch.tensor([self._decoding.decode(self.session.new_tokens)]))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from remora.remote.messages import Wanted
+from remora.remote.messages import Profile, Wanted
 from remora.systems.remote_calls import Keeps, Reader
 from remora.systems.remote_sessions import DecoderThere
 
@@ -43,6 +43,12 @@ class DecodingThere:
             self._decoder.send_again()
             tokens.append(choose(tokens))
         return tokens
+
+    def profiled(self, count: int) -> Sequence[Profile]:
+        """Where ``count`` tokens spend their time on the server."""
+        self._session.rewind(self._length + 1)
+        list(self._session.generate(count, profiled=True))
+        return list(self._session.profiles)
 
     def _given(self, before: Sequence[int]) -> int:
         (token,) = self._session.generate(1)

@@ -25,7 +25,7 @@ from remora.lab.report.tables import (
 )
 from remora.lab.results import Analysis, Environment, NoiseFloor, Option, Plan, Trial
 
-MARKS = {"no cost": "=", "costs": "▲", "gains": "▼", "undecided": "?", "void": "∅"}
+MARKS = {"no cost": "=", "costs": "▲", "gains": "▼", "undecided": "?", "void": "∅", "failed": "!"}
 
 
 @dataclass(frozen=True)

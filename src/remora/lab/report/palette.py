@@ -23,6 +23,7 @@ VERDICT_TONES = {
     "costs": "worse",
     "gains": "better",
     "undecided": "unsure",
+    "failed": "worse",
     "void": "void",
 }
 

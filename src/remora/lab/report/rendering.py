@@ -93,9 +93,10 @@ def _write(
                 if (table := drawn.figure.table) is not None
             ),
             *(
-                written(name, made(analysis, trials))
+                written(name, text)
                 for drawn in figures
-                for name, made in drawn.figure.beside.items()
+                if (beside := drawn.figure.beside) is not None
+                for name, text in beside(analysis, trials).items()
             ),
         ),
         page=written("index.html", page_html(analysis, trials, folder, figures)),

@@ -42,6 +42,7 @@ _TRAINED_LAYERS_AT_STANDARD = {"gpt2-large": 12, "gpt2-xl": 12}
 
 _40M = CausalSizes(8, 512, 8, 2048, 28672, 128, sequence=16)
 """40.0 M parameters: with AdamW's moments 480 MB."""
+_TINY = CausalSizes(2, 2, 2, 8, 50257, 1024, sequence=8, new_tokens=16)
 _LEARNING_RATE = 2.5e-4
 
 _MODES: dict[Mode, tuple[Mapping[str, int], str]] = {
@@ -65,6 +66,14 @@ def workloads() -> Iterator[Workload]:
         learning_rate=_LEARNING_RATE,
         trained_layers_at_standard=_TRAINED_LAYERS_AT_STANDARD,
     ).workloads()
+    yield CausalWorkload(
+        "tiny-gpt2",
+        "decode",
+        dict.fromkeys(("quick", "standard", "paper"), _TINY),
+        "hf_tiny_gpt2 of Genie's framework benchmark: GPT-2 of 2 layers, 2 wide, that generates 16 "
+        "tokens; the prompt of 8 is ours",
+        architecture=_GPT2,
+    )
     yield CausalWorkload(
         "gpt2-40m",
         "train",

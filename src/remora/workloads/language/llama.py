@@ -37,12 +37,15 @@ def workloads() -> Iterator[Workload]:
         yield CausalWorkload(
             "llama-2-7b",
             mode,
-            scales(
-                mode,
-                quick=CausalSizes(2, 256, 4, 768, 4096, 256, dtype="bfloat16"),
-                standard=replace(full, layers=8),
-                paper=replace(full, **step),  # type: ignore[arg-type]
-            ),
+            {
+                scale: replace(sizes, new_tokens=min(1, sizes.new_tokens))
+                for scale, sizes in scales(
+                    mode,
+                    quick=CausalSizes(2, 256, 4, 768, 4096, 256, dtype="bfloat16"),
+                    standard=replace(full, layers=8),
+                    paper=replace(full, **step),  # type: ignore[arg-type]
+                ).items()
+            },
             f"Touvron et al. (2023), 7B config; {source}, as in Genie's framework benchmark",
             architecture=_LLAMA,
         )

@@ -14,7 +14,7 @@ from remora.lab.report.figures.rows import shortened
 
 _COLUMNS = {"wide": 6, "narrow": 2}
 _ROW_PX, _NAMES_PX, _GAP_PX = 210.0, 42.0, 18.0
-_LEFT_PX, _TOP_PX = 46.0, 8.0
+_TOP_PX = 8.0
 _BAR = 0.8
 """Of the room of a bar, how much it fills."""
 _BETWEEN = 1.0
@@ -54,6 +54,8 @@ class BarChart:
     groups: Sequence[Group]
     write: Callable[[float], str] = "{:g}×".format
     """How a value of the axis is written."""
+    left_px: float = 46.0
+    """Room for that."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def draw_bars(chart: BarChart, palette: Palette, variant: Variant) -> Sheet:
     draw_legend(drawn, legend)
     axis = _axis(chart)
     for index, groups in enumerate(rows):
-        _row(drawn, groups, axis, columns, top + index * pitch + _TOP_PX, chart.write)
+        _row(drawn, groups, axis, columns, top + index * pitch + _TOP_PX, chart)
     return drawn
 
 
@@ -105,23 +107,23 @@ def _row(
     axis: _Axis,
     columns: int,
     top: float,
-    write: Callable[[float], str],
+    chart: BarChart,
 ) -> None:
-    width = drawn.width - _LEFT_PX
-    axes = drawn.axes(_LEFT_PX, top, width, _ROW_PX)
+    width = drawn.width - chart.left_px
+    axes = drawn.axes(chart.left_px, top, width, _ROW_PX)
     pitch = len(groups[0].bars) + _BETWEEN
     axes.set_xlim(0, columns * pitch)
     axes.set_xticks([])
     axes.set_yscale("log")
     axes.set_ylim(axis.low, axis.high)
-    axes.set_yticks(axis.ticks, [write(tick) for tick in axis.ticks])
+    axes.set_yticks(axis.ticks, [chart.write(tick) for tick in axis.ticks])
     axes.set_yticks([], minor=True)
     axes.hlines(axis.ticks, 0, len(groups) * pitch, colors=drawn.palette["grid"], lw=1, zorder=0.5)
     for place, group in enumerate(groups):
         left = place * pitch + _BETWEEN / 2
         _group(axes, group, left, drawn.palette)
         bar_px = width / (columns * pitch)
-        _names(drawn, group, (_LEFT_PX + left * bar_px, top + _ROW_PX), bar_px)
+        _names(drawn, group, (chart.left_px + left * bar_px, top + _ROW_PX), bar_px)
 
 
 def _group(axes: Any, group: Group, left: float, palette: Palette) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from remora.core.colours import LIGHT, Palette
 from remora.lab.report.figures import curves, distributions, overhead, stalls, warmup
@@ -32,8 +32,8 @@ class Figure:
     """What is in ``data``, where nothing else writes it."""
     shown: Callable[[Analysis, Sequence[Trial]], tuple[TextTable, ...]] | None = None
     """Tables that the page has under the drawing."""
-    beside: Mapping[str, Callable[[Analysis, Sequence[Trial]], str]] = field(default_factory=dict)
-    """Further files that go with it, by name, and what is in them."""
+    beside: Callable[[Analysis, Sequence[Trial]], Mapping[str, str]] | None = None
+    """Further files that go with it: by name, what is in them."""
 
     def drawn(self, analysis: Analysis, trials: Sequence[Trial]) -> Drawn:
         """The figure in every form. Same data, same bytes."""

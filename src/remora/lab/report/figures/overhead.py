@@ -15,7 +15,7 @@ from remora.lab.report.palette import VERDICT_TONES
 from remora.lab.report.tables import ArmRow, absence_text, arm_rows, by_workload, interval_text
 from remora.lab.results import Analysis, Trial
 
-MARKS = {"no cost": "o", "costs": "^", "gains": "v", "undecided": "D", "void": "X"}
+MARKS = {"no cost": "o", "costs": "^", "gains": "v", "undecided": "D", "void": "X", "failed": "x"}
 
 
 def drawable(analysis: Analysis, trials: Sequence[Trial]) -> bool:
