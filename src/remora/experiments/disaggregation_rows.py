@@ -14,7 +14,7 @@ from remora.workloads.contract import Mode
 
 Options = dict[str, Option]
 
-REMOTE, CAPTURED = "remote", "captured"
+REMOTE, CAPTURED, DEVICE = "remote", "captured", "remote-device"
 PEERS = ("torch-rpc", "ray-actor")
 NAIVE = "naive"
 LOCAL_REMOTE = "local-remote"
@@ -52,8 +52,13 @@ WITHOUT = (
 )
 """What keeps nothing apart for a workload is not run on it: one without keys and values has none to
 keep, and one that asks for one position's logits has nothing to choose from."""
+BY_OPERATOR = (
+    Chosen(DEVICE, {"batched": False}, "driver", most_steps=2),
+    Chosen(DEVICE, name="eager-device"),
+)
+"""Nothing is captured: each operator is a round trip, or they wait until a value is wanted."""
 OTHERS = tuple(Chosen(peer) for peer in PEERS)
-ALL = (NATIVE, *LADDER, *WITHOUT, *OTHERS)
+ALL = (NATIVE, *LADDER, *WITHOUT, *BY_OPERATOR, *OTHERS)
 
 
 def few(*whole: str) -> tuple[Chosen, ...]:

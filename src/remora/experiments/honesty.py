@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from remora.experiments.disaggregation_rows import PEERS
+from remora.experiments.disaggregation_rows import DEVICE, PEERS
 from remora.lab.report.tables import arm_rows, verdict_text
 from remora.lab.results import Analysis, Cell, Comparison
 
 _OURS = "remote"
-REMOTE = frozenset({_OURS, *PEERS})
+REMOTE = frozenset({_OURS, DEVICE, *PEERS})
 """Systems whose model is in another process."""
 LOCAL_GRAPH = "captured"
 """The system that explains a row of ours that is faster than native: its graph, run here. Nothing

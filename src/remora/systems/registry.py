@@ -23,6 +23,7 @@ from remora.systems.remora_check import RemoraCheck
 from remora.systems.remora_checkpoint import RemoraCheckpoint
 from remora.systems.remora_record import RemoraRecord
 from remora.systems.remora_remote import RemoraRemote
+from remora.systems.remote_device import RemoteDevice
 from remora.systems.safetensors_save import SafetensorsSave
 from remora.systems.torch_checkpointing import TorchCheckpointing
 from remora.systems.torch_rpc import TorchRpc
@@ -45,7 +46,7 @@ _BUILTIN = (
     *(TorchSaveNoSync, TorchSave, SafetensorsSave, DcpSave, DcpAsync, DcpAsyncProcess),
     *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
     RemoraCheckpoint,
-    *(Captured, RemoraRemote, TorchRpc, RayActor),
+    *(Captured, RemoraRemote, RemoteDevice, TorchRpc, RayActor),
 )
 _REGISTRY: Registry[type[System]] = Registry(
     "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept

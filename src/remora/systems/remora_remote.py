@@ -12,15 +12,15 @@ import psutil
 import torch
 
 from remora.core.errors import BadValue
-from remora.remote.client.server import RemoteServer, connect
+from remora.remote.client.server import RemoteServer
 from remora.remote.graph.capture import Captured
 from remora.remote.graph.decoder import Decoder, capture_decoder
-from remora.remote.wire.relay import Relay
 from remora.systems.contract import Ride, System
 from remora.systems.elsewhere import Crossed, ElsewhereRide
 from remora.systems.remote_calls import CalledModule, Keeps, Reader
 from remora.systems.remote_decoding import Decoding, DecodingHere, DecodingThere
 from remora.systems.remote_graph import RemoteGraph
+from remora.systems.remote_network import connected
 from remora.systems.remote_process import ServerProcess
 from remora.systems.remote_profile import of_call, of_tokens
 from remora.systems.remote_sessions import DecoderThere
@@ -163,8 +163,6 @@ class RemoraRemote(System):
     def ride(self, session: Session, directory: Path) -> Ride:
         if self.state not in STATES:
             raise BadValue(f"state={self.state!r} is none of {', '.join(STATES)}")
-        if self.mbit_s < 0 or self.delay_ms < 0:
-            raise BadValue(f"a network of {self.mbit_s} Mbit/s and {self.delay_ms} ms; not below 0")
         keeps = Keeps(self.graph, self.weights, self.state, self.selected, self.streamed)
         with ExitStack() as stack:
             server = ServerProcess(str(session.device), torch.get_num_threads())
@@ -178,13 +176,9 @@ class RemoraRemote(System):
     ) -> RemoteRide:
         """A language model is captured while the server starts."""
         decoder = capture_decoder(session.model) if isinstance(session, DecodeSession) else None
-        remote = stack.enter_context(self._connected(server.address, stack))
+        remote = connected(
+            server.address, stack, mbit_s=self.mbit_s, delay_ms=self.delay_ms, share=self.shared
+        )
         if isinstance(session, DecodeSession) and decoder is not None:
             return _DecodeRide(session, decoder, remote, server.pid, keeps)
         return _CallRide(session, remote, server.pid, keeps)
-
-    def _connected(self, address: str, stack: ExitStack) -> RemoteServer:
-        if self.mbit_s or self.delay_ms:
-            bits_per_s = self.mbit_s * 1e6 or None
-            address = str(stack.enter_context(Relay(address, bits_per_s, self.delay_ms)).address)
-        return connect(address, reconnect_s=0, share=self.shared)
