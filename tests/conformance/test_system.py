@@ -21,7 +21,7 @@ from remora.systems import registry
 from remora.systems.contract import System
 
 NAMES = registry.names()
-SLOW = {"ray-actor"}
+SLOW = {"ray-actor", "remote-device"}
 """Systems that take some ten seconds to start."""
 PREALLOCATED = {"gpm-like", "remora-checkpoint"}
 """Systems whose files take their space before there is anything to write."""

@@ -90,7 +90,7 @@ PEERS = ["torch-rpc", pytest.param("ray-actor", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("peer", PEERS)
-@pytest.mark.parametrize("loop_there", [False, True])
+@pytest.mark.parametrize("loop_there", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_peer_decodes_the_tokens_that_the_model_itself_does(
     peer: str, loop_there: bool, tmp_path: Path
 ) -> None:
@@ -121,7 +121,13 @@ OURS: list[tuple[dict[str, Option], float, float]] = [
 are 0.4 MB, and its logits 0.2 MB a token."""
 
 
-@pytest.mark.parametrize(("options", "least", "most"), OURS)
+@pytest.mark.parametrize(
+    ("options", "least", "most"),
+    [
+        pytest.param(*each, marks=[pytest.mark.slow] * (index not in (0, 3)))
+        for index, each in enumerate(OURS)
+    ],
+)
 def test_every_row_of_ours_is_what_it_says_by_its_bytes(
     options: dict[str, Option], least: float, most: float, tmp_path: Path
 ) -> None:

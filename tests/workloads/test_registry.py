@@ -74,6 +74,7 @@ def test_every_wanted_model_is_there() -> None:
         "gpt2-large": gpt2,
         "gpt2-xl": gpt2,
         "gpt2-40m": {"train"},
+        "tiny-gpt2": {"decode"},
         "opt-350m": {"train", "decode"},
         "opt-1.3b": {"train", "decode"},
         "bloom-560m": {"train"},

@@ -129,6 +129,7 @@ def test_it_learns_what_it_learns_here(name: str, device: Device) -> None:
         torch.testing.assert_close(there.state_dict()[key].cpu(), want)
 
 
+@pytest.mark.slow
 @pytest.mark.gradients
 def test_a_language_model_learns(language_model: nn.Module, device: Device) -> None:
     here, there = copy.deepcopy(language_model), device.put(copy.deepcopy(language_model))

@@ -55,6 +55,7 @@ def test_what_is_saved_is_loaded_anywhere(model: Any, device: Device) -> None:
     assert all(tensor.is_cpu for tensor in torch.load(file).values())
 
 
+@pytest.mark.slow
 @pytest.mark.gradients
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_activations_are_computed_again(model: Any, device: Device, reentrant: bool) -> None:
