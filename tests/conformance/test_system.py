@@ -21,8 +21,8 @@ from remora.systems import registry
 from remora.systems.contract import System
 
 NAMES = registry.names()
-SLOW = {"ray-actor", "remote-device"}
-"""Systems that take some ten seconds to start."""
+SLOW = {"ray-actor", "remote", "remote-device", "torch-rpc"}
+"""Systems that start a process of their own, which takes seconds."""
 PREALLOCATED = {"gpm-like", "remora-checkpoint"}
 """Systems whose files take their space before there is anything to write."""
 INTERVALS = [name for name in NAMES if "every" in registry.create(name).settings()]
