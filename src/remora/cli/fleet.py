@@ -12,7 +12,19 @@ import typer
 from rich.table import Table
 
 from remora.cli.console import plain_console
-from remora.cli.serve import certificate_of, quotas_of, wait_for_the_end
+from remora.cli.serving import (
+    LEASE,
+    Calls,
+    Key,
+    Lease,
+    Sessions,
+    Tensors,
+    Weights,
+    WeightsFolder,
+    certificate_of,
+    quotas_of,
+    wait_for_the_end,
+)
 from remora.core.errors import BadValue
 from remora.core.saying import say
 from remora.core.units import format_bytes, parse_seconds
@@ -74,27 +86,13 @@ def up(
     ] = DEFAULT_ADDRESS,
     token_file: Token = None,
     cert: Cert = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", metavar="FILE", help="The certificate's private key.")
-    ] = None,
-    weights: Annotated[
-        str, typer.Option("--weights", metavar="SIZE", help="Memory of each server for weights.")
-    ] = "",
-    weights_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights-folder", metavar="FOLDER", help="Keep weights there for the next fleet too."
-        ),
-    ] = None,
-    sessions: Annotated[
-        str, typer.Option("--sessions", metavar="SIZE", help="Memory of each for sessions.")
-    ] = "",
-    calls: Annotated[
-        str, typer.Option("--calls", metavar="SIZE", help="Memory of each for one call.")
-    ] = "",
-    lease: Annotated[
-        str, typer.Option("--lease", metavar="TIME", help="How long a session stays unused.")
-    ] = "10min",
+    key: Key = None,
+    weights: Weights = "",
+    weights_folder: WeightsFolder = None,
+    sessions: Sessions = "",
+    calls: Calls = "",
+    tensors: Tensors = "",
+    lease: Lease = LEASE,
     threads: Annotated[
         int,
         typer.Option("--threads", metavar="N", min=0, help="CPU threads of each; a share of all."),
@@ -125,7 +123,7 @@ def up(
         token=read_token_text(token_file),
         certificate=certificate_of(cert, key),
         threads=threads or _share(on, servers),
-        quotas=quotas_of(weights, sessions, calls, lease),
+        quotas=quotas_of(weights, sessions, calls, tensors, lease),
         health=Health(silent_s=parse_seconds(silent)),
         weights_folder=weights_folder,
         builders={"workloads": "remora.workloads.builder:workload_model"},

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from remora.core.errors import BadValue
-from remora.core.units import format_bytes, parse_bytes, parse_seconds
-
-if TYPE_CHECKING:
-    from remora.remote.server.house import Quotas
-    from remora.remote.wire.listener import Certificate
+from remora.cli.serving import (
+    LEASE,
+    Calls,
+    Key,
+    Lease,
+    Sessions,
+    Tensors,
+    Weights,
+    WeightsFolder,
+    certificate_of,
+    quotas_of,
+    wait_for_the_end,
+)
+from remora.core.units import format_bytes
 
 
 def serve(
@@ -35,35 +42,13 @@ def serve(
         Path | None,
         typer.Option("--cert", metavar="FILE", help="PEM certificate: TLS, with --key."),
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", metavar="FILE", help="The certificate's private key.")
-    ] = None,
-    weights: Annotated[
-        str, typer.Option("--weights", metavar="SIZE", help="Memory for weights; else half.")
-    ] = "",
-    weights_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights-folder", metavar="FOLDER", help="Keep weights there for the next server too."
-        ),
-    ] = None,
-    sessions: Annotated[
-        str,
-        typer.Option(
-            "--sessions", metavar="SIZE", help="Memory for sessions; by default a quarter."
-        ),
-    ] = "",
-    calls: Annotated[
-        str,
-        typer.Option("--calls", metavar="SIZE", help="Memory for one call; else a quarter."),
-    ] = "",
-    tensors: Annotated[
-        str,
-        typer.Option("--tensors", metavar="SIZE", help="For what programs keep; else an eighth."),
-    ] = "",
-    lease: Annotated[
-        str, typer.Option("--lease", metavar="TIME", help="How long a session stays unused.")
-    ] = "10min",
+    key: Key = None,
+    weights: Weights = "",
+    weights_folder: WeightsFolder = None,
+    sessions: Sessions = "",
+    calls: Calls = "",
+    tensors: Tensors = "",
+    lease: Lease = LEASE,
     threads: Annotated[
         int,
         typer.Option("--threads", metavar="N", help="CPU threads of an operator; all by default."),
@@ -88,7 +73,7 @@ def serve(
         device_here(device),
         token=read_token_text(token_file),
         certificate=certificate_of(cert, key),
-        quotas=quotas_of(weights, sessions, calls, lease, tensors),
+        quotas=quotas_of(weights, sessions, calls, tensors, lease),
         weights_folder=weights_folder,
         builders={"workloads": workload_model},
         troubled=lambda words: print(words, flush=True),
@@ -102,34 +87,3 @@ def serve(
             flush=True,
         )
         wait_for_the_end(threading.Event())
-
-
-def wait_for_the_end(ended: threading.Event) -> None:
-    """Wait for ``ended``, Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    try:
-        ended.wait()
-    except KeyboardInterrupt:
-        return
-
-
-def certificate_of(cert: Path | None, key: Path | None) -> Certificate | None:
-    """What ``--cert`` and ``--key`` name; both or neither."""
-    from remora.remote.wire.listener import Certificate
-
-    if (cert is None) != (key is None):
-        raise BadValue("--cert and --key go together; give both, or neither for no TLS")
-    return None if cert is None or key is None else Certificate(cert, key)
-
-
-def quotas_of(weights: str, sessions: str, calls: str, lease: str, tensors: str = "") -> Quotas:
-    """What the options of those names say."""
-    from remora.remote.server.house import Quotas
-
-    return Quotas(
-        weights_bytes=parse_bytes(weights) if weights else 0,
-        sessions_bytes=parse_bytes(sessions) if sessions else 0,
-        call_bytes=parse_bytes(calls) if calls else 0,
-        tensors_bytes=parse_bytes(tensors) if tensors else 0,
-        lease_s=parse_seconds(lease),
-    )
