@@ -140,26 +140,40 @@ class RemoteModel:
         on_sent: Callable[[Sent], object] = lambda sent: None,
         **options: Any,
     ) -> Answer:
-        """Whether the model has changed is looked at while the server computes, so that nobody
-        waits for it. Where it has, that answer is thrown away.
-        """
+        """Ask until the answer is that of the model as it is."""
         args, kwargs, held = stood_in(args, kwargs)
         call, tensors = Call.of(args, kwargs)
         while True:
-            graph = self.graphs.graph(call, tensors)
-            current: list[bool] = []
+            answer = self._once(call, tensors, held, on_sent, options)
+            if answer is not None:
+                return answer
 
-            def look(sent: Sent, graph: OnServer = graph, current: list[bool] = current) -> None:
-                current.append(self.graphs.holds(graph))
-                on_sent(sent)
+    def _once(
+        self,
+        call: Call,
+        tensors: Sequence[torch.Tensor],
+        held: Held,
+        on_sent: Callable[[Sent], object],
+        options: Mapping[str, Any],
+    ) -> Answer | None:
+        """The answer; None where the model had changed before it was asked.
 
-            try:
-                answer = self._call(graph, tensors, held, on_sent=look, **options)
-            except Refused:
-                if False not in current:
-                    raise
-            if False not in current:
-                return Answer(graph, *answer)
+        That is looked at while the server computes, so that nobody waits for it.
+        """
+        graph, is_current = self.graphs.graph(call, tensors), True
+
+        def look(sent: Sent) -> None:
+            nonlocal is_current
+            is_current = self.graphs.holds(graph)
+            on_sent(sent)
+
+        try:
+            answer = self._call(graph, tensors, held, on_sent=look, **options)
+        except Refused:
+            if is_current:
+                raise
+            return None
+        return Answer(graph, *answer) if is_current else None
 
     def _call(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from remora.remote.wire.connect import connect as connect_link
 from remora.remote.wire.counted import Counted
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link
+from remora.remote.wire.tls import trusting
 
 if TYPE_CHECKING:
     from remora.remote.eager.device import Device
@@ -211,7 +211,7 @@ def connect(
     """
     where = with_scheme(address)
     secret = token or read_token_text(Path(token_file) if token_file is not None else None)
-    tls = _tls(certificate)
+    tls = trusting(certificate)
 
     def dial(where: str) -> Channel:
         link = connect_link(
@@ -233,12 +233,3 @@ def _check_is_server(link: Link, where: str) -> None:
         link.close()
         fleet = where.replace("tcp://", "fleet://")
         raise BadValue(f"at {where} is a fleet's directory, no server; connect to {fleet}")
-
-
-def _tls(certificate: Path | str | None) -> ssl.SSLContext | None:
-    if certificate is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(certificate))
-    except OSError as error:
-        raise BadValue(f"the certificate {certificate} cannot be read: {error}") from error

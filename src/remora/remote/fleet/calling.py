@@ -12,6 +12,7 @@ from remora.remote.fleet.messages import is_last as is_last_answer
 from remora.remote.messages import Reply, is_last
 from remora.remote.wire.channel import Channel
 from remora.remote.wire.connect import connect
+from remora.remote.wire.tls import trusting
 
 
 class Calling:
@@ -65,12 +66,8 @@ def verifying(certificate: Path | None) -> ssl.SSLContext | None:
     Raises:
         BadValue: it cannot be read.
     """
-    if certificate is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=str(certificate))
-    except OSError as error:
-        raise BadValue(f"the certificate {certificate} cannot be read: {error}") from error
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context = trusting(certificate)
+    if context is not None:
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context

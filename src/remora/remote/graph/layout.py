@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -85,6 +86,7 @@ def _layout(spec: pytree.TreeSpec, leaves: Iterator[Any]) -> Layout:
     )
 
 
+@lru_cache(maxsize=256)  # looked up at every call, and slow where transformers is not there
 def _output_kind(name: str) -> Any:
     """The class of transformers for outputs that is called so; None where there is none."""
     try:

@@ -89,8 +89,8 @@ class Recipes:
         return models, Prepared(models[0].name, listening=models[1].name, context=context)
 
     def _loaded(self, captured: Captured, positions: int | None = None) -> Model:
-        for digest, tensor in captured.tensors.items():
-            self.weights.put(digest, tensor)
+        for digest in self.weights.lacking(captured.tensors):  # what was uploaded is there
+            self.weights.put(digest, captured.tensors[digest])
         encoded = msgspec.msgpack.encode(captured.graph)
         decoder = positions is not None
         return self.models.load(encoded, decoder=decoder, positions=positions or 0)

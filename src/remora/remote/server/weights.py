@@ -50,7 +50,7 @@ class WeightStore:
             for digest in wanted:
                 if digest in self._tensors:
                     self._tensors.move_to_end(digest)
-            return tuple(digest for digest in wanted if not self._is_fetched(digest))
+            return tuple(digest for digest in wanted if not self._fetched(digest))
 
     def put(self, digest: str, tensor: torch.Tensor) -> None:
         """Keep ``tensor``, if its contents are what ``digest`` says.
@@ -75,8 +75,9 @@ class WeightStore:
         """
         with self._guard:
             wanted = set(digests)
-            missing = {digest for digest in wanted if not self._is_fetched(digest)}
-            missing |= wanted - self._tensors.keys()  # one may have made room for another
+            for digest in wanted:
+                self._fetched(digest)
+            missing = wanted - self._tensors.keys()  # one may have made room for another
             if missing:
                 raise Refused(
                     f"{len(missing)} weights are not here ({min(missing)[:12]}…); upload them first"
@@ -89,15 +90,13 @@ class WeightStore:
         with self._guard:
             self._holders.subtract(set(digests))
 
-    def _is_fetched(self, digest: str) -> bool:
+    def _fetched(self, digest: str) -> bool:
         """Whether it is in memory, from the folder if need be."""
-        if digest in self._tensors:
-            return True
-        tensor = None if self._folder is None else self._folder.get(digest)
-        if tensor is None:
-            return False
-        with suppress(Refused):  # who uploads it is told that there is no room
-            self._keep(digest, tensor)
+        if digest not in self._tensors and self._folder is not None:
+            tensor = self._folder.get(digest)
+            if tensor is not None:
+                with suppress(Refused):  # who uploads it is told that there is no room
+                    self._keep(digest, tensor)
         return digest in self._tensors
 
     def _keep(self, digest: str, tensor: torch.Tensor) -> None:

@@ -9,11 +9,27 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from remora.core.errors import BadValue
 from remora.remote.wire.transport import Views, keep_little_unsent, poll, shut, unacknowledged
 
 RECORD_BYTES = 16 * 2**10
 """The most that one TLS record holds, and what is written at once."""
+
+
+def trusting(certificate: Path | str | None) -> ssl.SSLContext | None:
+    """TLS for a client that trusts the PEM file ``certificate``; None without one.
+
+    Raises:
+        BadValue: it cannot be read.
+    """
+    if certificate is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(certificate))
+    except OSError as error:
+        raise BadValue(f"the certificate {certificate} cannot be read: {error}") from error
 
 
 def wrapped(
