@@ -53,6 +53,7 @@ def test_learning_and_checking_change_no_number(name: str, tmp_path: Path) -> No
     assert sum(rule.triggered for rule in service._checker.rules) > 10
 
 
+@pytest.mark.slow
 def test_a_draw_of_one_random_number_is_seen(tmp_path: Path) -> None:
     """Broken on purpose: what this file compares tells a service that draws from one that not."""
 

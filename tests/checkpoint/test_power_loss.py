@@ -31,6 +31,7 @@ def test_power_loss_twice_at_length(scenario: Scenario) -> None:
     crash_twice(scenario, Folder, crashes=300, sample=5)
 
 
+@pytest.mark.slow
 @every_scenario
 def test_killed_and_going_on_and_power_loss(scenario: Scenario) -> None:
     kill_then_lose_power(scenario, Folder, every=11, sample=1)

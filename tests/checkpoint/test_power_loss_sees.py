@@ -172,6 +172,7 @@ def test_going_on_shows_it(broken: type[Folder], scenario: Scenario) -> None:
         crash_twice(scenario, broken, crashes=60, sample=1)
 
 
+@pytest.mark.slow
 def test_a_process_that_died_shows_it() -> None:
     with pytest.raises(Violation):
         kill_then_lose_power(runs.one_by_one, OpensWithoutRecording, every=1, sample=6)

@@ -45,6 +45,7 @@ class _Lanes(WrappedStorage):
         return _SlowFile(self.inner.open(name, create=create, direct=direct), self._lanes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_as_many_threads_as_help(lanes: int) -> None:
     storage = MemoryStorage()

@@ -96,6 +96,7 @@ def test_it_runs_as_ever_and_is_watched_to_its_end(
     assert ("several threads train" in checking.stderr) is (what is THREADS)
 
 
+@pytest.mark.slow
 def test_a_traceback_is_that_of_the_program(learned: Path, tmp_path: Path) -> None:
     wrong = "change = lambda model: nn.Linear(3, 3)\ntrain(2, out)\n"
     (tmp_path / "train.py").write_text(TRAIN + wrong)
@@ -118,6 +119,7 @@ def test_what_ends_the_job_for_a_violation_ends_it_with_1(learned: Path, tmp_pat
     assert "does not hold" in done.stderr
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written_nothing_is_started(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("print('begun')\n")
     done = run(tmp_path, "run", "--learn", "nowhere/healthy.inv", "train.py")

@@ -94,6 +94,7 @@ def test_a_trial_that_takes_too_long_is_killed(isolating: Executor, tmp_path: Pa
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_trials_share_no_process(isolating: Executor, tmp_path: Path) -> None:
     children = len(psutil.Process().children())
     pids = {os.getpid()}
@@ -131,6 +132,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["spawn", "forkserver"])
 def test_a_worker_dies_with_its_parent(name: str, tmp_path: Path) -> None:
     slow = msgspec.structs.replace(spec(), seconds=600.0, max_steps=10**9)

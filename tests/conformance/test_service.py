@@ -189,6 +189,7 @@ def test_it_finishes_where_nothing_happened(make: Make) -> None:
     job.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", SERVICES, ids=label)
 def test_two_of_a_kind_ride_together(make: Make) -> None:
     job = Job(strict=True)

@@ -12,6 +12,8 @@ from tests.docs.markdown import ROOT
 
 DOCS = ROOT / "docs"
 
+pytestmark = pytest.mark.slow  # half a minute
+
 
 def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]

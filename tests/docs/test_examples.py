@@ -121,6 +121,7 @@ def test_the_results_can_be_read_as_shown(results_folder: Path, tmp_path: Path) 
     assert "b00-00-micro-matmul-forward" in run(tmp_path, "-c", typed).stdout
 
 
+@pytest.mark.slow
 def test_the_error_shown_is_the_error_given(folder: Path) -> None:
     (session,) = (b for b in page("docs/errors.md").blocks if b.language == "console")
     command, shown = session.text.split("\n", 1)

@@ -39,6 +39,7 @@ def remora(
     )
 
 
+@pytest.mark.slow
 def test_its_names_are_listed_beside_ours(environment: dict[str, str], tmp_path: Path) -> None:
     shown = remora(environment | {"COLUMNS": "200"}, tmp_path, "list")
     assert shown.returncode == 0, shown.stderr

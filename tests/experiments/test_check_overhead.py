@@ -122,6 +122,7 @@ def test_what_fires_stands_beside_what_it_costs(analysis: Analysis) -> None:
     assert float(record["judged_per_step"]) == 48.5
 
 
+@pytest.mark.slow
 def test_the_page_has_the_bars_and_both_tables(analysis: Analysis, trials: list[Trial]) -> None:
     (figure,) = registry.figures("check-overhead")
     assert figure.drawable(analysis, trials)

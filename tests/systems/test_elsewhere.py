@@ -89,6 +89,7 @@ def _ride(
 PEERS = ["torch-rpc", pytest.param("ray-actor", marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("loop_there", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_peer_decodes_the_tokens_that_the_model_itself_does(
@@ -124,7 +125,7 @@ are 0.4 MB, and its logits 0.2 MB a token."""
 @pytest.mark.parametrize(
     ("options", "least", "most"),
     [
-        pytest.param(*each, marks=[pytest.mark.slow] * (index not in (0, 3)))
+        pytest.param(*each, marks=[pytest.mark.slow] * (index != 0))
         for index, each in enumerate(OURS)
     ],
 )
@@ -149,6 +150,7 @@ def test_every_row_of_ours_is_what_it_says_by_its_bytes(
     assert counts["profile_server_duration_ms"] > 0
 
 
+@pytest.mark.slow
 def test_weights_and_state_that_do_not_stay_cross_with_every_token(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     options: dict[str, Option] = {

@@ -71,6 +71,7 @@ def test_a_second_model_is_found(job: Job) -> None:
     assert kinds(seen) == ["Linear", "Bilinear"] * 4
 
 
+@pytest.mark.slow
 def test_a_forward_that_raises_leaves_nothing(job: Job, model: nn.Module) -> None:
     class Flaky(nn.Module):
         def __init__(self) -> None:
@@ -157,6 +158,7 @@ def test_a_wrapped_model_is_seen_as_its_wrapper(job: Job, model: nn.Module) -> N
     assert kinds(seen) == ["DataParallel"] * 2
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_seen_and_computes_the_same(job: Job, model: nn.Module) -> None:
     expected = model(X)
     seen: list[Forward] = []
@@ -176,6 +178,7 @@ def test_a_model_compiled_in_place_computes_the_same(job: Job, model: nn.Module)
     assert all(torch.allclose(model(X), expected) for _ in range(3))
 
 
+@pytest.mark.slow
 def test_generation_is_a_forward_a_token(job: Job) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(

@@ -128,7 +128,14 @@ def ride(job: Job) -> None:
 Leave = Callable[[Job], None]
 
 
-@pytest.mark.parametrize("leave", [Job.detach_all, Job.finish, Job.abandon])
+@pytest.mark.parametrize(
+    "leave",
+    [
+        Job.detach_all,
+        pytest.param(Job.finish, marks=pytest.mark.slow),
+        pytest.param(Job.abandon, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("strict", [False, True])
 def test_everything_is_as_it_was(
     leave: Leave, strict: bool, model: nn.Module, traced_module: Any
@@ -162,6 +169,7 @@ def test_an_idle_job_changes_nothing(model: nn.Module, traced_module: Any) -> No
     assert job.services == ()
 
 
+@pytest.mark.slow
 def test_a_scheduler_made_during_the_ride_keeps_nothing_of_it(
     model: nn.Module, traced_module: Any
 ) -> None:

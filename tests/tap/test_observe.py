@@ -58,6 +58,7 @@ def test_the_summary_reads_so() -> None:
     assert summary(NOTHING, rank="1") == "remora: observed (rank 1)\n  steps      none seen"
 
 
+@pytest.mark.slow
 def test_steps_are_timed_from_end_to_end(job: Job, model: nn.Module, step: Stepper) -> None:
     clock = ManualClock()
     observe = Observe(stream=io.StringIO(), clock_ns=clock.wall_ns)
@@ -96,6 +97,7 @@ def test_calls_are_counted_and_timed(job: Job) -> None:
     assert calls["torch.mul"].count == 0
 
 
+@pytest.mark.slow
 def test_the_file_holds_what_the_summary_says(
     job: Job, model: nn.Module, step: Stepper, tmp_path: Path
 ) -> None:
@@ -123,6 +125,7 @@ def test_an_unknown_name_is_refused_while_attaching(job: Job) -> None:
     assert job.services == ()
 
 
+@pytest.mark.slow
 def test_it_keeps_no_model_alive(job: Job, make_service: Any) -> None:
     import gc
     import weakref

@@ -64,6 +64,7 @@ print(json.dumps(high_water_bytes() - before))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 @pytest.mark.parametrize(
     "name",

@@ -43,6 +43,7 @@ print(json.dumps(peak_bytes() - before))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_reading_a_large_output_takes_little_memory() -> None:
     done = subprocess.run(

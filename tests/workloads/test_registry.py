@@ -124,6 +124,7 @@ def test_a_row_counts_parameters_when_asked() -> None:
     assert row.sizes["batch"] == 32
 
 
+@pytest.mark.slow
 def test_listing_imports_no_models() -> None:
     code = """
 import sys

@@ -71,6 +71,7 @@ class _ValuesRead(TorchDispatchMode):
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names())
 def test_a_step_asks_nothing_back_from_the_device(name: str, asking: frozenset[str]) -> None:
     """GIVEN a session of tensors without data, warmed up THEN a step reads none of their values,
@@ -99,6 +100,7 @@ def test_decoding_with_a_cache_gives_what_rereading_everything_gives(name: str) 
     assert torch.equal(ids[:, -decoded.shape[1] :], decoded)
 
 
+@pytest.mark.slow
 def test_local_weights_replace_random_ones(tmp_path: Path) -> None:
     workload = registry.get("gpt2-forward")
     assert isinstance(workload, ModelWorkload)

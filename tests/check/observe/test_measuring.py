@@ -79,6 +79,7 @@ def test_norms_of_a_step() -> None:
     }, rel=1e-5)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_large_tensor_is_measured_by_a_part_of_it() -> None:
     size = MOST_ELEMENTS * 50 + 7
     large = torch.randn(size, generator=torch.Generator().manual_seed(0))
@@ -122,6 +123,7 @@ def test_the_norm_of_a_gradient_of_few_rows_is_no_estimate(clip: float, looks: b
     assert [one["gradient norm"] for one in sink.numbers] == pytest.approx(seen, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_square_of_a_half_overflows_and_its_norm_does_not() -> None:
     for dtype in (torch.float16, torch.bfloat16):
         [found] = measured(one_step([torch.ones(9)], [None]), OPTIMIZER_STEP, "parameter norm")

@@ -80,6 +80,7 @@ def test_what_is_no_number_of_steps(every: Any, tmp_path: Path) -> None:
         checked(tmp_path, Cover(ZERO, BACKWARD), every=every)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", [Cover(ZERO, BACKWARD), Lead(BACKWARD, ZERO)])
 def test_what_reaches_over_a_steps_end_is_found_in_the_next_watched_step(
     claim: Any, tmp_path: Path
@@ -91,6 +92,7 @@ def test_what_reaches_over_a_steps_end_is_found_in_the_next_watched_step(
     assert (report.steps, report.every) == (25, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", [Cover(ZERO, BACKWARD), Lead(BACKWARD, ZERO)])
 @pytest.mark.parametrize("every", [2, 3, 7, 10])
 def test_gaps_accuse_nobody(claim: Any, every: int, tmp_path: Path) -> None:
@@ -116,6 +118,7 @@ def test_what_comes_every_so_many_steps_may_have_come_in_between(
     assert service.report().violations == []
 
 
+@pytest.mark.slow
 def test_what_happens_in_between_is_not_seen(tmp_path: Path) -> None:
     report = checked(tmp_path, Cover(ZERO, BACKWARD), every=10, forgets=range(3, 8))
     assert report.violations == []
@@ -158,6 +161,7 @@ def learned() -> list[Invariant]:
     return learned_from(lambda: train(12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [2, 3, 10])
 def test_all_that_is_learned_holds_of_a_sampled_healthy_run(
     learned: list[Invariant], every: int, tmp_path: Path
@@ -172,6 +176,7 @@ def test_all_that_is_learned_holds_of_a_sampled_healthy_run(
     assert len(report.passed) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [2, 3, 4])
 def test_what_changes_every_so_many_steps_is_not_taken_to_be_early(
     every: int, tmp_path: Path

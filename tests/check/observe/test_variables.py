@@ -270,6 +270,7 @@ def test_groups_added_and_rates_that_become_0_are_noticed(variables: Variables) 
     assert said(variables, PARAMETER, "net.bias")["still"] is False
 
 
+@pytest.mark.slow
 def test_scans_are_few(variables: Variables, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = []
     find = State.find

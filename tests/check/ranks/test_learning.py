@@ -68,6 +68,7 @@ def of_ranks(invariants: Invariants) -> list[Invariant]:
     return [one for one in invariants.invariants if "every rank" in one.words()]
 
 
+@pytest.mark.slow
 def test_what_is_learned_live_is_what_the_recorded_ranks_teach(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
@@ -95,6 +96,7 @@ def test_what_is_learned_live_is_what_the_recorded_ranks_teach(tmp_path: Path) -
     assert live.header.sources == offline.header.sources
 
 
+@pytest.mark.slow
 def test_what_one_rank_does_not_do_is_not_learned(tmp_path: Path) -> None:
     def freezes(net: nn.Module, step: int) -> None:
         net.get_parameter("part.weight").grad = None
@@ -107,6 +109,7 @@ def test_what_one_rank_does_not_do_is_not_learned(tmp_path: Path) -> None:
     assert changes not in {one.words() for one in one.invariants}
 
 
+@pytest.mark.slow
 def test_what_the_file_said_before_is_tried_on_every_rank(tmp_path: Path) -> None:
     path, said = tmp_path / "f.inv", list[str]()
 
@@ -141,6 +144,7 @@ def comes_apart(at: int) -> Prepare:
     return prepare
 
 
+@pytest.mark.slow
 def test_recorded_ranks_are_checked_against_each_other(tmp_path: Path) -> None:
     learned = learn_from([recorded(tmp_path / "healthy", replica(0), replica(1))]).invariants
     broken = recorded(tmp_path / "broken", replica(0), replica(1, comes_apart(2)), replica(2))
@@ -158,6 +162,7 @@ def test_recorded_ranks_are_checked_against_each_other(tmp_path: Path) -> None:
     assert set(report.triggered) == set(healthy.triggered)
 
 
+@pytest.mark.slow
 def test_ranks_that_were_started_anew_are_not_compared(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "run", replica(0), replica(1))
     (folder / "rank1-pid101.jsonl").rename(folder / "rank0-pid101.jsonl")
@@ -165,6 +170,7 @@ def test_ranks_that_were_started_anew_are_not_compared(tmp_path: Path) -> None:
     assert of_ranks(learn_from([folder]).invariants) == []
 
 
+@pytest.mark.slow
 def test_a_held_out_job_drops_what_does_not_hold_between_its_ranks(tmp_path: Path) -> None:
     healthy = recorded(tmp_path / "healthy", replica(0), replica(1))
     other = recorded(tmp_path / "other", replica(0), replica(1, comes_apart(3)))
@@ -175,7 +181,7 @@ def test_a_held_out_job_drops_what_does_not_hold_between_its_ranks(tmp_path: Pat
     assert any("differs from rank 0's after step 3" in one.why for one in taught.dropped)
 
 
-@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("late", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_ranks_of_a_running_job_find_the_step(tmp_path: Path, late: int) -> None:
     """Each rank a run of its own, one after the other: whichever comes later tells."""
     learned = learn_from([recorded(tmp_path / "healthy", replica(0), replica(1))]).invariants

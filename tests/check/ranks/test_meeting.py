@@ -175,11 +175,12 @@ def test_the_twin_forgets_what_is_too_much() -> None:
 # ---------------------------------------------------------------- at the end
 
 
+@pytest.mark.slow
 def test_what_every_rank_gives_comes_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("remora.check.ranks.gathering.PART_BYTES", 7)
     monkeypatch.setattr("remora.check.ranks.gathering._gatherings", iter([0, 0, 0]))
     store = tcp_store()
-    first, *others = [Gathering(Ranks(store, n, 3), patience_s=0.1) for n in range(3)]
+    first, *others = [Gathering(Ranks(store, n, 3), patience_s=2.0) for n in range(3)]
 
     assert others[0].give(bytes(range(256)) * 9)
 

@@ -133,6 +133,7 @@ def script(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_two_ranks_find_each_other_and_the_step_at_which_they_come_apart(
     tmp_path: Path, script: str
 ) -> None:

@@ -84,6 +84,7 @@ def test_healthy_training_with_any_optimizer(
     assert check(invariants, train()) == []  # of Adam learned, of SGD checked
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_a_copy_is_found_at_the_first_step() -> None:
     found = check(learn(train()), train(of=copy.deepcopy))
 
@@ -102,6 +103,7 @@ def test_everything_frozen_is_found_at_the_step_at_which_it_froze() -> None:
     assert {one.step for one in found} == {5, 6, 7}
 
 
+@pytest.mark.slow
 def test_gradients_that_nobody_clears_are_not_called_cleared() -> None:
     def of_one_layer_only() -> None:
         net = model()
@@ -120,6 +122,7 @@ def frozen(net: nn.Module, step: int) -> None:
         net[0].requires_grad_(False)  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_frozen_layers_are_told_by_condition_and_by_name() -> None:
     invariants = learn(train(prepare=frozen))
 
@@ -133,6 +136,7 @@ def test_frozen_layers_are_told_by_condition_and_by_name() -> None:
     assert check(invariants, train(prepare=frozen)) == []
 
 
+@pytest.mark.slow
 def test_a_layer_that_was_frozen_and_is_not_any_more_is_found_by_name() -> None:
     def thaws(net: nn.Module, step: int) -> None:
         frozen(net, step)
@@ -145,6 +149,7 @@ def test_a_layer_that_was_frozen_and_is_not_any_more_is_found_by_name() -> None:
     assert {one.step for one in found} == {4, 5, 6, 7}
 
 
+@pytest.mark.slow
 def test_the_optimizer_of_another_model_is_found_though_layers_were_frozen() -> None:
     """accelerate-2665: a condition on what is trained is not met, so nothing else tells."""
     found = check(learn(train(prepare=frozen)), train(prepare=frozen, of=copy.deepcopy))
@@ -152,6 +157,7 @@ def test_the_optimizer_of_another_model_is_found_though_layers_were_frozen() -> 
     assert first(found, "step changes some parameter").step == 0
 
 
+@pytest.mark.slow
 def test_a_step_without_a_learning_rate_is_told_apart() -> None:
     def program(rate_of: Callable[[int], float]) -> Program:
         def run() -> None:
@@ -188,6 +194,7 @@ def gan(steps: Callable[[int], tuple[str, ...]] = lambda step: ("d", "g")) -> Pr
     return program
 
 
+@pytest.mark.slow
 def test_two_optimizers_change_their_own_and_keep_the_others() -> None:
     invariants = learn(gan())
 
@@ -200,6 +207,7 @@ def test_two_optimizers_change_their_own_and_keep_the_others() -> None:
     assert check(invariants, gan()) == []
 
 
+@pytest.mark.slow
 def test_what_one_optimizer_was_learned_to_do_another_does_to_its_own() -> None:
     invariants = learn(train())
     findings = check(invariants, gan())
@@ -223,6 +231,7 @@ def stale() -> None:
             optimizer.step()
 
 
+@pytest.mark.slow
 def test_what_is_said_of_buffers_is_said_with_whose_they_are() -> None:
     class Positions(nn.Module):
         def __init__(self) -> None:
@@ -260,6 +269,7 @@ def test_accumulated_gradients_change_at_each_backward() -> None:
     assert check(invariants, train(accumulate=2)) == []
 
 
+@pytest.mark.slow
 def test_buffers_change_in_training_and_are_kept_in_evaluation() -> None:
     def program(mode: Callable[[nn.Module, int], object] = lambda net, step: None) -> Program:
         def run() -> None:
@@ -390,6 +400,7 @@ def test_what_happened_once_to_many_variables_is_not_learned() -> None:
     assert learn(program) == []
 
 
+@pytest.mark.slow
 def test_learning_and_checking_leave_every_number_as_it_is() -> None:
     def trained(run: Callable[[Program], object]) -> list[torch.Tensor]:
         kept: list[torch.Tensor] = []

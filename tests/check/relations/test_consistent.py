@@ -73,6 +73,7 @@ def language(prepare: Callable[[Tied, int], object] = lambda net, step: None) ->
     return program
 
 
+@pytest.mark.slow
 def test_tied_weights_that_come_apart() -> None:
     def unties(net: Tied, step: int) -> None:
         if step == 3:
@@ -112,6 +113,7 @@ def following(keep_up: Callable[[int], bool], size: int = 4) -> Program:
     return program
 
 
+@pytest.mark.slow
 def test_a_copy_that_stops_following_is_found_at_that_step() -> None:
     with_hooks_first = following(lambda step: True)
     invariants = learn(with_hooks_first)
@@ -122,6 +124,7 @@ def test_a_copy_that_stops_following_is_found_at_that_step() -> None:
     assert {one.step for one in found if one.invariant.relation == "consistent"} == {5}
 
 
+@pytest.mark.slow
 def test_a_difference_in_no_sample_is_found_when_all_is_compared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

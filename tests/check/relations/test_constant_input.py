@@ -67,6 +67,7 @@ def test_a_call_that_raised_says_nothing() -> None:
     assert checked(invariants, [[forward(True, EVAL, failed=True)]]) == []
 
 
+@pytest.mark.slow
 def test_dropout_that_goes_on_in_evaluation_is_found() -> None:
     invariants = learned_from(partial(train_and_evaluate, False))
 

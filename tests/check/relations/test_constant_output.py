@@ -103,6 +103,7 @@ def test_a_call_that_raised_says_nothing() -> None:
     assert checked(learned(healthy), [[raised]]) == []
 
 
+@pytest.mark.slow
 def test_autocast_that_does_not_reach_the_model_is_found_in_the_first_step() -> None:
     invariants = learned_from(partial(mixed_precision, nn.Linear))
 

@@ -16,6 +16,7 @@ from remora.check.relations.registry import RELATIONS
 SEEDS = st.integers(0, 1 << 32)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(seed=SEEDS, fewest=st.integers(1, 3))
 def test_a_run_never_violates_what_was_learned_from_it(seed: int, fewest: int) -> None:
@@ -25,6 +26,7 @@ def test_a_run_never_violates_what_was_learned_from_it(seed: int, fewest: int) -
     assert [(one.invariant.words(), one.seen) for one in checked(invariants, run)] == []
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(seeds=st.lists(SEEDS, min_size=2, max_size=3))
 def test_nor_does_one_of_several_runs(seeds: list[int]) -> None:

@@ -88,6 +88,7 @@ def healthy() -> list[Invariant]:
     return of("full batch", learned_from(partial(train, stacked)))
 
 
+@pytest.mark.slow
 def test_rows_folded_into_one_are_found_in_the_first_step(healthy: list[Invariant]) -> None:
     found = found_in(partial(train, folded), healthy)
 

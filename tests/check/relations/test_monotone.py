@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 import torch
 from tests.check.stories import EVAL, Told, checked, learned, said
 from tests.check.training import Program, check, learn, ride, words
@@ -98,6 +99,7 @@ def test_a_state_that_is_lost_is_found_at_the_next_step() -> None:
     assert (one.step, one.seen) == (BREAKS, "it grew by -4")
 
 
+@pytest.mark.slow
 def test_an_optimizer_made_anew_counts_from_the_start() -> None:
     def twice() -> None:
         training()()

@@ -164,6 +164,7 @@ def without_closure() -> None:
         optimizer.step()
 
 
+@pytest.mark.slow
 def test_a_step_that_is_given_a_closure_calls_what_it_needs_itself() -> None:
     invariants = learned_from(without_closure)
 

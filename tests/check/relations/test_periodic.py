@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from tests.check.stories import Told, checked, learned, said
 from tests.check.training import Program, check, learn, words
@@ -110,6 +111,7 @@ def training(accumulate: int = 2, forgets: str = "", batch: int = 8) -> Program:
     return program
 
 
+@pytest.mark.slow
 def test_accumulation_and_epochs_of_a_training() -> None:
     invariants = learn(training(), relations=RELATION)
     assert words(invariants) == {

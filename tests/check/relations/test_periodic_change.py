@@ -119,6 +119,7 @@ def training(
     return program
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [4, 200], ids=["read whole", "sampled"])
 def test_a_target_network_and_an_average_of_weights(size: int) -> None:
     invariants = learn(training(size=size), relations=RELATION)

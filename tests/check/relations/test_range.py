@@ -197,6 +197,7 @@ def thrown(net: nn.Module, loss: torch.Tensor) -> torch.Tensor:
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "number", "seen"),
     [

@@ -28,6 +28,7 @@ SETTINGS: list[Any] = [
 PER_EPOCH = BATCHES // 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_it_goes_on_as_if_nothing_had_happened(settings: dict[str, Any], tmp_path: Path) -> None:
     whole, outcome = train(None, **settings)
@@ -40,6 +41,7 @@ def test_it_goes_on_as_if_nothing_had_happened(settings: dict[str, Any], tmp_pat
         assert end == outcome
 
 
+@pytest.mark.slow
 def test_draws_of_workers_are_exact_if_skipped_batches_are_loaded(tmp_path: Path) -> None:
     whole, outcome = train(None, workers=2)
     train(tmp_path / "run", stop_at=5, workers=2)

@@ -45,6 +45,7 @@ SETTINGS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_it_goes_on_as_if_nothing_had_happened(settings: dict[str, Any], tmp_path: Path) -> None:
     whole = train(None, **settings)

@@ -45,11 +45,13 @@ def _losses(trainer: Any) -> list[float]:
     return [each["loss"] for each in trainer.state.log_history if "loss" in each]
 
 
+@pytest.mark.slow
 def test_riding_along_changes_nothing(tmp_path: Path) -> None:
     whole, ridden = train(None, tmp_path), train(tmp_path / "run", tmp_path)
     assert outcome(ridden) == outcome(whole)
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"max_steps": 8, "eval_strategy": "no"}
     whole = train(tmp_path / "run", tmp_path, **settings)
@@ -67,6 +69,7 @@ def test_it_survives_kill_9(tmp_path: Path) -> None:
     assert said == str(outcome(whole)[1:])
 
 
+@pytest.mark.slow
 def test_an_explicit_checkpoint_is_obeyed(tmp_path: Path) -> None:
     train(tmp_path / "run", tmp_path / "out", stop_at=8)
     theirs: dict[str, Any] = {
@@ -92,6 +95,7 @@ def test_a_trainer_without_the_callback_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_it_leaves_the_library_as_it_was_found(tmp_path: Path) -> None:
     skip = trainer_module.skip_first_batches
     trainer = train(tmp_path / "run", tmp_path, stop_at=2)

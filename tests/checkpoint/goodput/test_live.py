@@ -52,6 +52,7 @@ def test_the_model_is_within_ten_percent_of_reality(tmp_path: Path, every: int) 
     assert abs(row.predicted_lost_steps - row.measured_lost_steps) <= every * row.kills / 3
 
 
+@pytest.mark.slow
 def test_an_undisturbed_run_predicts_a_disturbed_one(tmp_path: Path) -> None:
     errors = [foretold_by_a_calm_run(tmp_path / "0")]
     # Two runs are two moments of a machine that others may use: one pair in three must agree.

@@ -142,6 +142,7 @@ def test_what_is_written_is_read_back_exactly(data: st.DataObject, times: list[f
     assert parse_trace(trace.csv(), "t") == trace
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.text(alphabet=",.019-e\n\"' TimeGPUs", max_size=200))
 def test_any_text_is_a_trace_or_one_line_about_it(text: str) -> None:
@@ -165,6 +166,7 @@ def test_a_drawn_trace_says_so_and_is_always_the_same() -> None:
     assert parse_trace(first.csv(), first.name).readings == first.readings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_drawn_trace_loses_machines_at_the_rate_asked_for(seed: int) -> None:
     # GIVEN machines that stay away for long, so that few losses and returns cancel out

@@ -8,6 +8,7 @@ from tests.checkpoint.ride.conftest import Ride
 from remora.checkpoint import inventory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ride", ["no_forward"], indirect=True)
 def test_the_next_step_waits_until_the_state_is_copied(ride: Ride) -> None:
     ended = ride.ridden(every="1")

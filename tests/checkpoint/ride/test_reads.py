@@ -110,6 +110,7 @@ def test_reading_otherwise_is_told_at_once() -> None:
         replay(log, lambda: [torch.ones(1).item() for _ in range(2)])
 
 
+@pytest.mark.slow
 def test_of_a_large_array_replay_must_arrive_at_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reads, "MAX_BYTES", 64)
     large = torch.arange(100.0)

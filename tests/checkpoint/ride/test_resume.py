@@ -12,6 +12,7 @@ SOME = ["plain"]
 MORE = ["epochs", "gan", "mixed", "functional", "trainer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ride", [*SOME, *(pytest.param(each, marks=pytest.mark.slow) for each in MORE)], indirect=True
 )

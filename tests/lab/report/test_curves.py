@@ -135,6 +135,7 @@ def test_the_csv_holds_the_points(made: Results, report: Rendered) -> None:
     assert int(skipped["checkpoints_made"]) == int(skipped["checkpoints_due"]) - BLOCKS
 
 
+@pytest.mark.slow
 def test_the_hollow_mark_is_explained_only_where_there_is_one(made: Results) -> None:
     analysis, trials = made
     words = "hollow: fewer checkpoints than asked for"

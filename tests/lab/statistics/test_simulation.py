@@ -41,6 +41,7 @@ def test_disturbed_trials_do_not_make_intervals_too_short(blocks: int) -> None:
     assert share >= 0.93
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arms", [1, 6])
 @pytest.mark.parametrize("blocks", BLOCKS)
 def test_native_against_native_is_seldom_called_different(blocks: int, arms: int) -> None:

@@ -174,6 +174,7 @@ def test_memory_lives_as_long_as_a_view_of_it(device: Device) -> None:
     assert view.tolist() == [3, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.gradients
 def test_gradients_flow_through_views(device: Device) -> None:
     grads = []

@@ -17,7 +17,7 @@ print(backend.goes_backwards())
 """
 
 
-@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("late", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_who_goes_backwards_before_there_is_a_device_is_told(late: bool) -> None:
     program = [sys.executable, "-c", _PROGRAM.format(late=late)]
     ran = subprocess.run(program, capture_output=True, text=True, check=True)

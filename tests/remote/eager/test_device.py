@@ -70,6 +70,7 @@ def test_what_comes_again_goes_as_a_digest(device: Device, remote: RemoteServer)
     assert not torch.equal(results[2], results[3])  # another number is another plan
 
 
+@pytest.mark.slow
 @pytest.mark.gradients
 def test_a_step_of_training_comes_again(device: Device, remote: RemoteServer) -> None:
     model = device.put(nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)))

@@ -113,7 +113,13 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.gradients
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (index > 0))
+        for index, name in enumerate(NETWORKS)
+    ],
+)
 def test_it_learns_what_it_learns_here(name: str, device: Device) -> None:
     here = NETWORKS[name]()
     there = device.put(copy.deepcopy(here))

@@ -84,7 +84,9 @@ def test_every_server_is_a_process_of_its_own(there: RunningFleet) -> None:
     assert os.getpid() not in pids
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+)
 def test_tokens_go_on_elsewhere_when_a_server_is_killed_or_hangs(
     there: RunningFleet, decoder: Placed, language_model: torch.nn.Module, sent: signal.Signals
 ) -> None:

@@ -125,6 +125,7 @@ def test_a_module_that_is_no_language_model_says_so() -> None:
         capture_decoder(torch.nn.Linear(2, 2))
 
 
+@pytest.mark.slow
 def test_a_model_that_counts_its_own_positions_is_found_out() -> None:
     """It would be right alone, and wrong beside a longer sequence."""
     model = language_model("gpt2")

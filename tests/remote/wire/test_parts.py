@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +79,7 @@ def test_waiting_for_a_turn_has_an_end() -> None:
     assert turns.take(small=False, timeout_s=0.05), "nobody small waits any more"
 
 
+@pytest.mark.slow
 def test_memory_is_used_again_when_its_tensor_is_gone() -> None:
     pool, size = Pool(), 2 * LEAST_BYTES + 5
     tensor = tensor_in(pool(size), Spec("uint8", (size,)))
@@ -94,6 +96,7 @@ def test_memory_is_used_again_when_its_tensor_is_gone() -> None:
     assert tensor_in(pool(size), Spec("uint8", (size,))).data_ptr() == place
 
 
+@pytest.mark.slow
 def test_an_array_of_a_tensor_keeps_its_memory() -> None:
     pool = Pool()
     array = tensor_in(pool(LEAST_BYTES), Spec("float32", (LEAST_BYTES // 4,))).numpy()[1:3]
@@ -104,6 +107,7 @@ def test_an_array_of_a_tensor_keeps_its_memory() -> None:
     assert pool.kept_bytes == LEAST_BYTES
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_bounded() -> None:
     pool = Pool(kept_bytes=5 * LEAST_BYTES)
     for count in (1, 2, 3, 4, 9):

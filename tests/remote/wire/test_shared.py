@@ -146,6 +146,7 @@ def test_who_copies_cannot_write() -> None:
     arena.close()
 
 
+@pytest.mark.slow
 def test_places_come_back_when_tensors_are_gone(served: Serve) -> None:
     made = served("shared")
     with Channel(made.link(), is_last=is_last) as channel:
@@ -164,6 +165,7 @@ def test_places_come_back_when_tensors_are_gone(served: Serve) -> None:
         assert within(5, lambda: ours.lent_bytes == 0)
 
 
+@pytest.mark.slow
 def test_a_full_arena_is_passed_by(served: Serve) -> None:
     made = served("shared")
     with Channel(made.link(), is_last=is_last) as channel:
@@ -229,6 +231,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_left_after_a_client_is_killed(served: Serve) -> None:
     before = set(Path("/dev/shm").iterdir())
     made = served("shared")
