@@ -145,6 +145,16 @@ class Rewind(Message, frozen=True, tag=12):
     unread: int
 
 
+class Reorder(Message, frozen=True, tag=23):
+    """Each of some sessions goes on from where one of them stands, all at once, as beams do.
+    → :class:`Done`.
+    """
+
+    sessions: tuple[str, ...]
+    sources: tuple[int, ...]
+    """For each, which of them it takes the place of in the text: an index."""
+
+
 class Fetch(Message, frozen=True, tag=21):
     """What is kept by that number. → :class:`Ran` and the tensor."""
 
@@ -311,7 +321,7 @@ class Prepared(Message, frozen=True, tag=50):
 
 Request = (
     Offer | Upload | Load | Run | Open | Prefill | Generate | Close | Count | Echo | Unload | Rewind
-    | Prepare | Compute | Fetch | Free
+    | Reorder | Prepare | Compute | Fetch | Free
 )  # fmt: skip
 Reply = Done | Lacking | Loaded | Ran | Opened | Tokens | Counts | Failed | Prepared
 

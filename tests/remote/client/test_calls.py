@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from remora.core.errors import ServerLost
-from remora.remote.client.server import connect
+from remora.core.errors import CannotCapture, ServerLost
+from remora.remote.client.graphs import MOST_SIZES
+from remora.remote.client.server import RemoteServer, connect
 from remora.remote.client.session import ATTEMPTS
 from remora.remote.server.desk import Desk
 from remora.remote.server.server import Server
@@ -85,3 +86,35 @@ def test_nested_arguments_are_a_call_too(server: Server) -> None:
     x = torch.randn(4, 3)
     with connect(server.address) as remote, torch.no_grad():
         assert torch.equal(remote.load(Adds())([x, {"b": x}]), x + x)
+
+
+class Loops(torch.nn.Module):
+    """Its graph is of one length, for it has a node for each place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.arange(4.0))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros(ids.shape[0])
+        for index in range(ids.shape[1]):
+            total = torch.sin(total + self.weight[ids[:, index]])
+        return total
+
+
+def test_a_model_that_decides_by_a_size_has_a_graph_for_each(remote: RemoteServer) -> None:
+    module = Loops().eval()
+    model = remote.load(module)
+    for length in (3, 5, 3, 1, 5):
+        for batch in (1, 2):
+            ids = torch.randint(4, (batch, length))
+            assert torch.allclose(model(ids), module(ids))
+
+
+def test_it_does_not_capture_for_ever(remote: RemoteServer) -> None:
+    model = remote.load(Loops().eval())
+    for length in range(1, MOST_SIZES + 1):
+        model(torch.zeros(2, length, dtype=torch.int64))
+
+    with pytest.raises(CannotCapture, match=f"captured for {MOST_SIZES} of them; pad inputs"):
+        model(torch.zeros(2, MOST_SIZES + 1, dtype=torch.int64))

@@ -9,10 +9,12 @@ import pytest
 import torch
 from tests.remote.conftest import decoded_here, prompt
 
-from remora.core.errors import BadValue, Refused, ServerLost, SessionLost
+from remora.core.errors import BadValue, Refused, RemoraError, ServerLost, SessionLost
 from remora.remote.client.placed import Placed
+from remora.remote.client.reorder import reorder
 from remora.remote.client.server import RemoteServer, connect
 from remora.remote.client.session import RemoteSession
+from remora.remote.messages import Reorder
 from remora.remote.server.house import Quotas
 from remora.remote.server.server import Server
 
@@ -261,3 +263,74 @@ def test_nothing_is_left_of_sessions(server: Server, decoder: Placed) -> None:
         threading.Event().wait(0.02)
 
     assert server.house.counts()["sessions_bytes"] == len(server.house.sessions) == 0
+
+
+def three(remote: RemoteServer, decoder: Placed) -> list[RemoteSession]:
+    """Sessions at different places of different texts; the second has an unread token."""
+    sessions = [session(remote, decoder) for _ in range(3)]
+    for seed, one in enumerate(sessions):
+        one.prefill(prompt(5 + seed, seed=seed))
+    list(sessions[1].generate(3))
+    return sessions
+
+
+def test_sessions_take_each_others_places(
+    remote: RemoteServer, decoder: Placed, language_model: torch.nn.Module
+) -> None:
+    sessions = three(remote, decoder)
+    noted = [one.tokens for one in sessions]
+    read = remote.counts()["wire_received_bytes"]
+    reorder(sessions, [1, 0, 1])
+    assert remote.counts()["wire_received_bytes"] - read < 500  # nothing was read again
+    for one, source in zip(sessions, [1, 0, 1], strict=True):
+        assert one.tokens == noted[source]
+        here = decoded_here(language_model, torch.tensor([noted[source]]), 6)
+        assert list(one.generate(6)) == here
+
+
+def test_places_are_taken_also_when_the_server_is_lost(
+    server: Server, decoder: Placed, language_model: torch.nn.Module
+) -> None:
+    with connect(server.address) as remote:
+        sessions = three(remote, decoder)
+        noted = [one.tokens for one in sessions]
+        remote.channel.link.close()
+        reorder(sessions, [1, 0, 1])
+        for one, source in zip(sessions, [1, 0, 1], strict=True):
+            here = decoded_here(language_model, torch.tensor([noted[source]]), 6)
+            assert list(one.generate(6)) == here
+        assert remote.counts()["sessions"] == 3
+
+
+@pytest.mark.parametrize("sources", [[0], [0, 1, 3], [0, 1, -1]])
+def test_places_that_are_none_are_refused(
+    remote: RemoteServer, decoder: Placed, sources: list[int]
+) -> None:
+    with pytest.raises(BadValue, match="3 sessions want as many sources"):
+        reorder(three(remote, decoder), sources)
+
+
+@pytest.mark.parametrize(
+    ("names", "sources", "error", "words"),
+    [
+        ([0, 0], (0, 1), "BadValue", "named twice"),
+        ([0, 1], (0, 2), "BadValue", "2 sessions want 2 sources"),
+        ([0, None], (1, 1), "SessionLost", "no such session"),
+    ],
+)
+def test_a_server_refuses_an_order_that_is_none(
+    remote: RemoteServer,
+    decoder: Placed,
+    names: list[int | None],
+    sources: tuple[int, ...],
+    error: str,
+    words: str,
+) -> None:
+    sessions = three(remote, decoder)
+    request = Reorder(
+        tuple("?" if name is None else sessions[name]._name for name in names), sources
+    )
+    with pytest.raises(RemoraError, match=words) as raised:
+        remote.channel.call(request)
+    assert type(raised.value).__name__ == error
+    assert len(list(sessions[0].generate(2))) == 2  # none is left at work

@@ -32,7 +32,7 @@ _MODELS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "mistral": (
         "MistralConfig", "MistralForCausalLM",
         {**_WIDE, **_PLACES, "intermediate_size": 64, "num_key_value_heads": 2,
-         "sliding_window": 4},
+         "sliding_window": 18},
     ),
     "whisper": (
         "WhisperConfig", "WhisperForConditionalGeneration",

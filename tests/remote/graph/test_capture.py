@@ -173,6 +173,19 @@ def test_a_model_that_writes_into_its_own_values_is_captured_without_that() -> N
     assert torch.equal(outputs_of(captured, x), compute(x))
 
 
+def test_a_size_that_the_model_fixes_is_fixed_also_where_it_is_traced_twice() -> None:
+    def compute(x: torch.Tensor) -> torch.Tensor:
+        y = x + 1
+        y[:, 0] = 7  # in place: what is traced first cannot be sent
+        total = y[:, 0]
+        for index in range(x.shape[1]):
+            total = total + y[:, index]
+        return total
+
+    captured = captured_of(compute, torch.ones(2, 3, dtype=torch.int64))
+    assert captured.graph.inputs[0].dims == (-1, 3)
+
+
 def test_what_only_one_reads_may_be_written_over_and_is_traced_once() -> None:
     captured = captured_of(lambda x: (x + 1).relu_().add_(2).mul_(x), torch.ones(2, 3))
     assert operators(captured.graph) == [

@@ -10,7 +10,14 @@ from tests.remote.graph.language import decoder_of, language_model, sound
 from tests.remote.graph.made import CPU, sent
 
 from remora.core.errors import CannotCapture
-from remora.remote.graph.decoder import Decoder, capture_decoder, context_in, no_state, state_in
+from remora.remote.graph.decoder import (
+    _ADDED,
+    Decoder,
+    capture_decoder,
+    context_in,
+    no_state,
+    state_in,
+)
 from remora.remote.graph.masks import fits, mask_for
 from remora.remote.graph.nodes import Slot
 from remora.remote.graph.program import Program
@@ -83,6 +90,21 @@ def test_its_inputs_and_outputs_are_as_a_server_takes_them(name: str) -> None:
     assert decoder.positions == (0 if name == "bloom" else 32)
 
 
+def test_a_layer_that_sees_a_window_sees_it_behind_a_long_text() -> None:
+    """The tokens of a capture's own trial all lie within the window."""
+    model, decoder = decoder_of("mistral")
+    assert decoder.captured.graph.inputs[2].dtype == "int64"
+    texts = torch.arange(40).view(2, 20)
+    found = Sequences(decoder, texts, []).decode(6)
+    assert torch.equal(found, decoded_by(model, texts, 6))
+
+
+def test_a_step_that_sees_beyond_the_window_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remora.remote.graph.decoder._kinds", lambda model: [_ADDED])
+    with pytest.raises(CannotCapture, match="does not go by the positions and the mask"):
+        capture_decoder(language_model("mistral"))
+
+
 @pytest.mark.slow
 def test_a_model_with_an_encoder_hears_once_and_decodes_what_it_heard() -> None:
     model, decoder = decoder_of("whisper")
@@ -109,7 +131,6 @@ def test_what_the_decoder_does_with_its_first_token_is_no_part_of_listening() ->
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("mistral", "keeps a DynamicSlidingWindowLayer between tokens; .* pass the whole text"),
         ("mamba", "MambaForCausalLM cannot have a session: .* no past_key_values; call load"),
         ("bert", "BertModel cannot have a session: it returns no past_key_values"),
         ("t5", "T5ForConditionalGeneration cannot have a session: its encoder reads texts"),

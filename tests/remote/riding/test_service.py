@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.remote.conftest import VOCABULARY, prompt
+from tests.remote.graph.language import language_model as tiny
 
 from remora.core.errors import CannotCapture
 from remora.remote.client.model import RemoteModel
@@ -131,9 +132,46 @@ def test_a_drawn_generate_draws_here_and_keeps_its_cache_there(
         assert there.tolist() == language.generate(prompt(9), **options).tolist()
 
 
-def test_beams_are_refused_in_words(language: Any) -> None:
-    with pytest.raises(CannotCapture, match="num_beams=1"):
-        language.generate(prompt(5), max_new_tokens=4, num_beams=2, pad_token_id=0)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_beams_take_each_others_places_there(language: Any, riding: Remote, rows: int) -> None:
+    ids = torch.cat([prompt(9, seed=row) for row in range(rows)])
+    options = {"max_new_tokens": 10, "num_beams": 3, "pad_token_id": 0}
+    there = language.generate(ids, **options)
+
+    with riding.inside():
+        assert there.tolist() == language.generate(ids, **options).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_model_without_sessions_is_read_anew_and_says_so(
+    riding: Remote, capsys: pytest.CaptureFixture[str], beams: int
+) -> None:
+    model: Any = tiny("t5")
+    ids, options = prompt(9), {"max_new_tokens": 6, "num_beams": beams, "pad_token_id": 0}
+    there = model.generate(ids, **options)
+
+    with riding.inside():
+        assert there.tolist() == model.generate(ids, **options).tolist()
+    assert capsys.readouterr().err.count("the server reads its whole text for every token") == 1
+
+
+@pytest.mark.slow
+def test_a_model_of_one_length_is_not_captured_for_every_token(riding: Remote) -> None:
+    model: Any = tiny("mamba")
+    ids = prompt(9)
+    with torch.no_grad(), riding.inside():
+        here = model(ids)
+    assert torch.allclose(model(ids).logits, here.logits, atol=1e-4)
+    with pytest.raises(CannotCapture, match="MambaForCausalLM decides by the length of its text"):
+        model.generate(ids, max_new_tokens=4, pad_token_id=0)
+
+
+def test_a_cache_that_was_filled_here_is_refused(language: Any, riding: Remote) -> None:
+    with torch.no_grad(), riding.inside():
+        cache = language(prompt(3), use_cache=True).past_key_values
+    with pytest.raises(CannotCapture, match="a DynamicCache that was filled here"):
+        language(prompt(1), past_key_values=cache)
 
 
 def test_nothing_is_left_behind(server: Server) -> None:

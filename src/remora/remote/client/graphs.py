@@ -8,12 +8,16 @@ from typing import Any, Protocol
 
 import torch
 
+from remora.core.errors import CannotCapture
 from remora.remote.client.placed import Placed
 from remora.remote.client.watch import Watch
 from remora.remote.graph.call import Call
 from remora.remote.graph.capture import capture, varying
 from remora.remote.graph.decoder import capture_decoder
 from remora.remote.wire.channel import Channel
+
+MOST_SIZES = 16
+"""How often one kind of call is captured, of a model that has a graph of its own for each size."""
 
 
 class OnServer(Protocol):
@@ -72,18 +76,34 @@ class CapturedHere:
         self.module = module
         self.decoder: Placed | None = None
         self._listening: Placed | None = None
-        self._graphs: dict[object, Placed] = {}
+        self._graphs: dict[object, list[Placed]] = {}
+        """For each kind of call one, or one for each of the sizes that the model fixes."""
         self._watch = Watch(module)
         self._guard = threading.Lock()
 
     def graph(self, call: Call, tensors: Sequence[torch.Tensor]) -> OnServer:
         kind = kind_of(call, tensors)
         with self._guard:
-            graph = self._graphs.get(kind)
+            captured = self._graphs.setdefault(kind, [])
+            graph = next((one for one in captured if one.takes(tensors)), None)
             if graph is None:
-                args, kwargs = call.made_of([example_of(tensor) for tensor in tensors])
-                graph = self._graphs[kind] = Placed(capture(self.module, args, kwargs))
+                graph = self._captured(call, tensors, len(captured))
+                captured.append(graph)
             return graph
+
+    def _captured(self, call: Call, tensors: Sequence[torch.Tensor], sizes: int) -> Placed:
+        if sizes >= MOST_SIZES:
+            raise CannotCapture(
+                f"{self.name} decides by the sizes of its inputs, and was captured for {sizes} of "
+                "them; pad inputs to fewer sizes, or use server.device().put(model), which runs it "
+                "operator by operator"
+            )
+        args, kwargs = call.made_of([example_of(tensor) for tensor in tensors])
+        graph = Placed(capture(self.module, args, kwargs))
+        if graph.takes(tensors):
+            return graph
+        args, kwargs = call.made_of(tensors)  # it fixes a size of which the example had another
+        return Placed(capture(self.module, args, kwargs))
 
     def decoding(self, channel: Channel) -> OnServer:
         self._look()
@@ -100,7 +120,7 @@ class CapturedHere:
 
     def holds(self, graph: OnServer) -> bool:
         self._look()
-        return any(graph is one for one in tuple(self._graphs.values()))
+        return any(graph is one for captured in tuple(self._graphs.values()) for one in captured)
 
     def _look(self) -> None:
         """Graphs hold the weights as they were captured; of changed ones none is kept."""

@@ -113,6 +113,14 @@ class RemoteModel:
             self.server, decoding, context=self._context(heard), deadline_s=self.deadline_s
         )
 
+    def try_session(self) -> None:
+        """Capture what sessions need, and open none.
+
+        Raises:
+            CannotCapture: as for :meth:`session`; and the model hears.
+        """
+        self.graphs.decoding(self.server.channel)
+
     def _context(self, heard: torch.Tensor | None) -> Context:
         name, listening = self.graphs.name, self.graphs.listening()
         if listening is None:

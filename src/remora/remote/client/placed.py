@@ -39,6 +39,14 @@ class Placed:
         """
         return self._names.over(channel)
 
+    def takes(self, tensors: Sequence[torch.Tensor]) -> bool:
+        """Whether the graph takes ``tensors`` of their sizes, some of which a model may fix."""
+        return all(
+            dim in (-1, size)
+            for value, tensor in zip(self.captured.graph.inputs, tensors, strict=True)
+            for dim, size in zip(value.dims, tensor.shape, strict=True)
+        )
+
     @property
     def context(self) -> int:
         """As :attr:`Listens.context`: its outputs."""

@@ -19,6 +19,7 @@ from remora.remote.messages import (
     Open,
     Prefill,
     Profile,
+    Reorder,
     Rewind,
     Tokens,
     Wanted,
@@ -72,7 +73,7 @@ class RemoteSession:
         """Of the tokens of the latest :meth:`generate` with ``profiled``."""
         self.recoveries = 0
         """How often its tokens had to be read again."""
-        self._again(self._open)
+        self._start()
 
     def prefill(self, ids: Ids) -> None:
         """Read token ids, (tokens) or (1, tokens), behind what was read and generated before.
@@ -136,6 +137,40 @@ class RemoteSession:
         del self._tokens[count:]
         self._to_what_is_noted()
 
+    @property
+    def tokens(self) -> list[int]:
+        """All that were read or generated, in order."""
+        return list(self._tokens)
+
+    def settle(self) -> None:
+        """Have the server hold what is noted here, and no more.
+
+        Raises:
+            SessionLost: this session was closed.
+        """
+        self._begin()
+
+    def lead(self, sessions: Sequence[RemoteSession], sources: Sequence[int]) -> bool:
+        """Ask for it that each of ``sessions``, of which this is one, goes on where its source is;
+        False where they are on several connections.
+        """
+        if any(session._channel is not self._channel for session in sessions):
+            return False
+        request = Reorder(tuple(session._name for session in sessions), tuple(sources))
+        self._channel.call(request, deadline_s=self._deadline_s)
+        return True
+
+    def followed(self, tokens: list[int]) -> None:
+        """The server holds it with these ``tokens`` now."""
+        self._tokens = list(tokens)
+
+    def begin_anew(self, tokens: list[int]) -> None:
+        """Read ``tokens`` from the first on, instead of what was read before."""
+        with suppress(RemoteError):
+            self._channel.call(Close(self._name), deadline_s=self._deadline_s)
+        self._tokens = list(tokens)
+        self._start()
+
     def close(self) -> None:
         """Free what the server holds of it. May be called again, and when the server is gone."""
         if not self._closed:
@@ -183,13 +218,22 @@ class RemoteSession:
             if isinstance(error, ServerLost):  # one that stays away is not waited for again
                 self._channel = self._server.renewed(self._channel, error)
             try:
-                self._open()
-                if self._tokens:
-                    self._prefill(_as_tensor(self._tokens))
+                self._open_and_read()
                 return
             except (ServerLost, SessionLost) as again:
                 error = again
         raise error
+
+    def _start(self) -> None:
+        try:
+            self._open_and_read()
+        except (ServerLost, SessionLost) as error:
+            self._recover(error)
+
+    def _open_and_read(self) -> None:
+        self._open()
+        if self._tokens:
+            self._prefill(_as_tensor(self._tokens))
 
     def _open(self) -> None:
         name = self._model.name_over(self._channel)

@@ -7,7 +7,7 @@ reading a prompt, a part of one, and decoding one token of several sequences are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,15 @@ from remora.core.errors import CannotCapture
 from remora.remote.graph.masks import mask_for
 from remora.remote.graph.nodes import Graph, Value
 from remora.remote.graph.program import Program
-from remora.remote.graph.steps import DecoderStep, ListenerStep, Listening, state_of
+from remora.remote.graph.steps import (
+    DecoderStep,
+    ListenerStep,
+    Listening,
+    cache_of,
+    filled,
+    state_of,
+    windows_of,
+)
 
 if TYPE_CHECKING:
     # What captures is half of what starting a server would take, and a server captures nothing.
@@ -29,6 +37,9 @@ _TOLERANCE = 1e-3
 """How far logits may be from the model's own, of their largest: sums are taken in another order.
 Where the model's numbers are coarser than that, 8 of their steps."""
 _MASK = 2
+_ADDED, _LOCAL = Value(_MASK, "float32", (-1, 1, -1, -1)), Value(_MASK, "int64", (-1, -1))
+"""A mask that the model adds as it is, and one of which it makes its own: a layer with a window
+needs that, since it sees less than the others."""
 _BEFORE_CONTEXT = 3
 """Tokens, positions and mask."""
 
@@ -74,9 +85,8 @@ def capture_decoder(model: torch.nn.Module) -> Decoder:
         raise _no_session(model, "it is no model of transformers")
     if getattr(config, "is_encoder_decoder", False):
         return _with_encoder(model)
-    kinds = (Value(_MASK, "float32", (-1, 1, -1, -1)), Value(_MASK, "int64", (-1, -1)))
     refusals: list[CannotCapture] = []
-    for kind in kinds:
+    for kind in _kinds(model):
         try:
             return Decoder(_tried(model, kind), _positions(config))
         except CannotCapture as error:
@@ -107,25 +117,58 @@ def no_state(states: Sequence[Value]) -> list[torch.Tensor]:
 # ------------------------------------------------- a decoder by itself
 
 
+def _kinds(model: torch.nn.Module) -> Sequence[Value]:
+    """The masks to try, the cheaper first."""
+    has_windows = bool(windows_of(_cache_after(model, _ids(model, 1)[None])))
+    return (_LOCAL,) if has_windows else (_ADDED, _LOCAL)
+
+
 @torch.no_grad()
 def _tried(model: torch.nn.Module, kind: Value) -> Captured:
     ids = _ids(model, _BATCH * (_OLD + _NEW)).view(_BATCH, -1)
-    state = _state_after(model, ids[:, :_OLD])
+    windows = windows_of(_cache_after(model, ids[:, :_OLD]))
+    state = state_of(_cache_after(model, ids[:, :_OLD], **_plain(windows)))
     captured = _captured(DecoderStep(model), kind, ids[:, _OLD:], (), state)
     own: Any = model(input_ids=ids[:1], use_cache=False)
     _try(model, captured, Trial(ids[:1], own.logits))
+    if windows:
+        _try_beyond(model, captured, max(windows) + _NEW)
     return captured
 
 
-def _state_after(model: torch.nn.Module, ids: torch.Tensor) -> list[torch.Tensor]:
+@torch.no_grad()
+def _cache_after(model: torch.nn.Module, ids: torch.Tensor, **options: Any) -> Any:
     try:
-        read: Any = model(input_ids=ids, use_cache=True)
+        read: Any = model(input_ids=ids, use_cache=True, **options)
         cache = read.past_key_values
     except (TypeError, AttributeError) as error:
         raise _no_session(model, "it takes no input_ids or returns no past_key_values") from error
     if cache is None:
         raise _no_session(model, "it returns no past_key_values")
-    return state_of(cache)
+    return cache
+
+
+def _plain(windows: Sequence[int]) -> Mapping[str, Any]:
+    """Has a model keep all keys and values, also in layers that see a window of them."""
+    return {"past_key_values": cache_of(())} if windows else {}
+
+
+@torch.no_grad()
+def _try_beyond(model: torch.nn.Module, captured: Captured, held: int) -> None:
+    """One token behind so many that every window is full, against a cache of the model's own.
+
+    What those tokens left is made up: reading them would take as long as all the rest.
+    """
+    generator = torch.Generator().manual_seed(0)
+    state = [
+        torch.randn(1, s.shape[1], held, s.shape[3], generator=generator).to(s.dtype)
+        for s in no_state(state_in(captured.graph))
+    ]
+    ids = _ids(model, held + 1)[None]
+    step = _Step(captured, Trial(ids, ids))
+    logits, _ = step.run(held, held + 1, state, torch.zeros(1, dtype=torch.int64))
+    own: Any = model(input_ids=ids[:, held:], past_key_values=filled(model.config, state))
+    _compare(logits, own.logits[:, -1], model)
 
 
 # ------------------------------------------------- a decoder that listens to an encoder

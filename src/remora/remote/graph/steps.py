@@ -10,6 +10,8 @@ import torch
 
 from remora.core.errors import CannotCapture
 
+_WINDOW = "DynamicSlidingWindowLayer"
+
 
 class DecoderStep(torch.nn.Module):
     """A causal language model, its cache taken apart."""
@@ -96,7 +98,7 @@ def state_of(cache: Any) -> list[torch.Tensor]:
     """Keys and values of every layer of a transformers cache, in order.
 
     Raises:
-        CannotCapture: a layer keeps something else, a window or a running sum.
+        CannotCapture: a layer keeps something else, as a running sum.
     """
     state: list[torch.Tensor] = []
     for layer in getattr(cache, "layers", [cache]):
@@ -107,6 +109,20 @@ def state_of(cache: Any) -> list[torch.Tensor]:
             )
         state += [layer.keys, layer.values]
     return state
+
+
+def windows_of(cache: Any) -> Sequence[int]:
+    """How many tokens each layer of a transformers cache keeps, of those that keep a part only."""
+    layers = getattr(cache, "layers", ())
+    return [layer.sliding_window for layer in layers if type(layer).__name__ == _WINDOW]
+
+
+def filled(config: Any, state: Sequence[torch.Tensor]) -> Any:
+    """The cache that a model of that ``config`` would have made itself, with that ``state``."""
+    cache = import_module("transformers").DynamicCache(config=config.get_text_config(decoder=True))
+    for layer, held in enumerate(cache.layers):
+        held.update(*state[2 * layer : 2 * layer + 2])
+    return cache
 
 
 def _both(state: Sequence[torch.Tensor], context: Sequence[torch.Tensor]) -> Any:

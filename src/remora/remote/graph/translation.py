@@ -290,4 +290,9 @@ def _dtype(tensor: torch.Tensor) -> str:
 
 
 def _dims(tensor: torch.Tensor) -> tuple[int, ...]:
-    return tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+    """Its sizes, -1 where any will do. One that is fixed may be a symbol for a number."""
+    return tuple(-1 if (fixed := _fixed(size)) is None else fixed for size in tensor.shape)
+
+
+def _fixed(size: int | torch.SymInt) -> int | None:
+    return size if isinstance(size, int) else size.node.maybe_as_int()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from remora.core.errors import CannotCapture
+from remora.remote.client.reorder import reorder
 from remora.remote.messages import Wanted
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ class Row:
             self._session = self._model.session()
         return self._session
 
+    def noted(self) -> tuple[list[int], list[int]]:
+        """Its tokens, and those of them that it has yet to read."""
+        return list(self.tokens), list(self._owed)
+
+    def note(self, tokens: list[int], owed: list[int]) -> None:
+        """As what another has noted, whose place in the text its session has taken."""
+        self.tokens, self._owed = list(tokens), list(owed)
+
     def crop(self, length: int) -> None:
         """Forget all behind the first ``length`` tokens: another session reads those."""
         kept = self.tokens[:length]
@@ -79,10 +87,12 @@ class RemoteCache:
         self._length = length
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        raise CannotCapture(
-            "beam search reorders what the model keeps, and sessions on a server cannot be "
-            "reordered; use num_beams=1, or use_cache=False"
-        )
+        """Each row goes on from where the one at its index stands, on the server."""
+        sources: list[int] = beam_idx.tolist()
+        reorder([row.session for row in self.rows], sources)
+        noted = [row.noted() for row in self.rows]
+        for row, source in zip(self.rows, sources, strict=True):
+            row.note(*noted[source])
 
     def __del__(self) -> None:
         for row in getattr(self, "rows", []):

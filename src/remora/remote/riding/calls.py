@@ -10,6 +10,8 @@ import torch
 
 from remora.core.errors import CannotCapture
 from remora.remote.riding.cache import RemoteCache, Row, remote_cache
+from remora.remote.riding.keeping import Keeping
+from remora.remote.riding.rereading import Reread, past_of, reread, text_of
 
 if TYPE_CHECKING:
     from remora.remote.client.model import RemoteModel
@@ -31,11 +33,16 @@ def runs_there(module: torch.nn.Module) -> bool:
 
 
 def called(
-    model: RemoteModel, module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+    model: RemoteModel,
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    keeping: Keeping,
 ) -> Any:
     """What the call of ``module`` gives, which is ``model`` there.
 
-    By a session where the model keeps keys and values, else at once.
+    By a session where the model keeps keys and values; where it keeps something else, by reading
+    the whole text; else at once.
 
     Raises:
         CannotCapture: the model cannot become a graph.
@@ -43,6 +50,9 @@ def called(
     given = _by_name(module, args, kwargs)
     if given is None or not _keeps_cache(module, given):
         return model(*args, **kwargs)
+    _refuse_foreign(past_of(given))
+    if not keeping.has_sessions(model, module):
+        return reread(model, module, given)
     _refuse_what_sessions_cannot(module, given)
     return _continued(model, given)
 
@@ -55,9 +65,8 @@ def _tensors(module: torch.nn.Module) -> Any:
 def _by_name(
     module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """The arguments of a causal language model of transformers by their names; None for others."""
-    config: Any = getattr(module, "config", None)
-    if not hasattr(module, "generate") or getattr(config, "is_encoder_decoder", True):
+    """The arguments of a language model of transformers by their names; None for others."""
+    if not hasattr(module, "generate") or not hasattr(module, "config"):
         return None
     names = list(inspect.signature(module.forward).parameters)
     named = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -65,12 +74,11 @@ def _by_name(
 
 
 def _keeps_cache(module: torch.nn.Module, given: Mapping[str, Any]) -> bool:
-    if isinstance(given.get("past_key_values"), RemoteCache):
+    if isinstance(past_of(given), RemoteCache | Reread):
         return True
     config: Any = module.config
-    return (
-        bool(given.get("use_cache", getattr(config, "use_cache", False))) and "labels" not in given
-    )
+    uses = bool(given.get("use_cache", getattr(config, "use_cache", False)))
+    return uses and "labels" not in given and text_of(given) in given
 
 
 def _continued(model: RemoteModel, given: dict[str, Any]) -> Any:
@@ -108,14 +116,30 @@ def _refuse_what_sessions_cannot(module: torch.nn.Module, given: Mapping[str, An
         )
 
 
-def _cache_of(model: RemoteModel, past: Any, rows: int) -> RemoteCache:
-    if isinstance(past, RemoteCache):
-        return past
-    if past is not None and past.get_seq_length():
+def _refuse_foreign(past: Any) -> None:
+    if past is not None and not isinstance(past, RemoteCache | Reread) and _holds_something(past):
         raise CannotCapture(
             f"a {type(past).__name__} that was filled here is passed to a model that runs on a "
             "server; begin with an empty one, or with none"
         )
+
+
+def _holds_something(past: Any) -> bool:
+    """Whether a cache of transformers, or a tuple of tensors of an older one, has been filled."""
+    read = getattr(past, "self_attention_cache", past)
+    return any(map(_is_filled, getattr(read, "layers", [read])))
+
+
+def _is_filled(layer: Any) -> bool:
+    if hasattr(layer, "get_seq_length"):
+        return bool(layer.get_seq_length())
+    states = getattr(layer, "has_previous_state", True)
+    return any(states.values()) if isinstance(states, dict) else bool(states)
+
+
+def _cache_of(model: RemoteModel, past: Any, rows: int) -> RemoteCache:
+    if isinstance(past, RemoteCache):
+        return past
     made: RemoteCache = remote_cache([Row(model) for _ in range(rows)])
     return made
 

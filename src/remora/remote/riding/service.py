@@ -13,6 +13,7 @@ from remora.core.saying import say
 from remora.core.units import format_bytes
 from remora.remote.riding.calls import called, runs_there
 from remora.remote.riding.decoding import decoded, is_greedy
+from remora.remote.riding.keeping import Keeping
 from remora.tap.service import Service
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Remote(Service):
         self._models: weakref.WeakKeyDictionary[torch.nn.Module, RemoteModel] = (
             weakref.WeakKeyDictionary()
         )
+        self._keeping = Keeping()
         self._inside = _Depth()
         self._undo: list[Callable[[], None]] = []
 
@@ -78,7 +80,7 @@ class Remote(Service):
                 with service.inside():
                     return here(module, *args, **kwargs)
             with service.inside():
-                return called(service.model(module), module, args, kwargs)
+                return called(service.model(module), module, args, kwargs, service._keeping)
 
         Module.__call__ = __call__  # type: ignore[method-assign]
         self._undo.append(partial(setattr, Module, "__call__", here))
@@ -93,8 +95,12 @@ class Remote(Service):
             is_here = service._inside.depth or not runs_there(model)
             if is_here or not is_greedy(model, **options):
                 return here(model, input_ids, **options)
+            there = service.model(model)
             with service.inside():
-                return decoded(service.model(model), input_ids, **options)
+                has_sessions = service._keeping.has_sessions(there, model)
+                if has_sessions:
+                    return decoded(there, input_ids, **options)
+            return here(model, input_ids, **options)
 
         GenerationMixin._sample = _sample
         self._undo.append(partial(setattr, GenerationMixin, "_sample", here))

@@ -32,6 +32,7 @@ from remora.remote.messages import (
     Prepare,
     Profile,
     Ran,
+    Reorder,
     Reply,
     Rewind,
     Run,
@@ -50,6 +51,7 @@ from remora.remote.server.work import (
     CallWork,
     GenerateWork,
     PrefillWork,
+    ReorderWork,
     RewindWork,
     SegmentWork,
     Work,
@@ -217,6 +219,22 @@ class Desk:
         return None
 
     @_handle.register
+    def _(self, message: Reorder, arrived: Arrived) -> Reply | None:
+        _check_order(message)
+        sessions: list[Session] = []
+        try:
+            for name in message.sessions:  # one by one: those found so far rest if one is not
+                sessions.append(self._house.sessions.get(name, self))  # noqa: PERF401
+            if any(session.model is not sessions[0].model for session in sessions):
+                raise BadValue("these sessions are of several models; none can follow another's")
+            self._submit(arrived, ReorderWork, False, sessions, message.sources)
+        except BaseException:
+            for session in sessions:
+                self._house.sessions.rest(session)
+            raise
+        return None
+
+    @_handle.register
     def _(self, message: Close, arrived: Arrived) -> Reply | None:
         session = self._house.sessions.get(message.session, self)
         self._house.sessions.close([session])
@@ -314,6 +332,14 @@ def _tensors(arrived: Arrived, count: int) -> list[torch.Tensor]:
     if len(arrived.tensors) != count:
         raise BadValue(f"{len(arrived.tensors)} tensors came with the request; it takes {count}")
     return arrived.tensors
+
+
+def _check_order(message: Reorder) -> None:
+    count = len(message.sessions)
+    if len(message.sources) != count or any(not 0 <= s < count for s in message.sources):
+        raise BadValue(f"{count} sessions want {count} sources, each the index of one of them")
+    if len(set(message.sessions)) != count:
+        raise BadValue("a session is named twice; name each once")
 
 
 def _behind_unread(session: Session, tokens: torch.Tensor) -> torch.Tensor:

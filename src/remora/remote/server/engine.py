@@ -33,6 +33,7 @@ from remora.remote.server.work import (
     CallWork,
     GenerateWork,
     PrefillWork,
+    ReorderWork,
     RewindWork,
     SegmentWork,
     Work,
@@ -65,7 +66,8 @@ class Engine:
     ) -> None:
         self._sessions, self._device, self._clock = sessions, device, clock
         self._chunk, self._together, self._most = chunk_tokens, together, most_waiting
-        self._rewinds: deque[RewindWork] = deque()
+        self._moves: deque[RewindWork | ReorderWork] = deque()
+        """What takes sessions to another place in their text; nothing is computed for it."""
         self._calls: deque[CallWork | SegmentWork] = deque()
         self._prompts: list[PrefillWork] = []
         self._decoding: list[GenerateWork] = []
@@ -84,8 +86,8 @@ class Engine:
         with self._changed:
             if self.waiting >= self._most:
                 raise Refused(f"{self._most} requests wait already; try again later")
-            if isinstance(work, RewindWork):
-                self._rewinds.append(work)
+            if isinstance(work, RewindWork | ReorderWork):
+                self._moves.append(work)
             elif isinstance(work, CallWork | SegmentWork):
                 self._calls.append(work)
             else:
@@ -125,9 +127,9 @@ class Engine:
 
     def _turn(self) -> None:
         self._drop_cancelled()
-        while self._rewinds:
-            rewind = self._rewinds.popleft()
-            self._guarded([rewind], lambda rewind=rewind: self._rewind(rewind))  # type: ignore[misc]
+        while self._moves:
+            move = self._moves.popleft()
+            self._guarded([move], lambda move=move: self._move(move))  # type: ignore[misc]
         for model, works in self._to_decode().items():
             self._guarded(works, lambda model=model, works=works: self._decode(model, works))  # type: ignore[misc]
         if self._prompts:
@@ -159,9 +161,15 @@ class Engine:
 
     # ------------------------------------------------- one piece of work
 
-    def _rewind(self, work: RewindWork) -> None:
-        self._apart(work.session)
-        self._sessions.rewind(work.session, work.length, work.unread)
+    def _move(self, work: RewindWork | ReorderWork) -> None:
+        if isinstance(work, RewindWork):
+            self._apart(work.session)
+            self._sessions.rewind(work.session, work.length, work.unread)
+        else:
+            for session in work.sessions:
+                self._apart(session)
+            self._sessions.reorder(work.sessions, work.sources)
+            self._rest(work)
         work.answer(Done(), [])
 
     def _call(self, work: CallWork) -> None:
@@ -311,17 +319,23 @@ class Engine:
                 self._batches.pop(model).part()
 
     def _all(self) -> list[Work]:
-        return [*self._rewinds, *self._calls, *self._prompts, *self._decoding]
+        return [*self._moves, *self._calls, *self._prompts, *self._decoding]
 
     def _forget(self, work: Work) -> None:
-        for queue in (self._rewinds, self._calls, self._prompts, self._decoding):
+        for queue in (self._moves, self._calls, self._prompts, self._decoding):
             if work in queue:
                 queue.remove(work)  # type: ignore[arg-type]
         if isinstance(work, PrefillWork | GenerateWork):
             self._apart(work.session)
             self._sessions.rest(work.session)
+        elif isinstance(work, ReorderWork):
+            self._rest(work)
         elif isinstance(work, SegmentWork):
             work.segment.abandon()
+
+    def _rest(self, work: ReorderWork) -> None:
+        for session in work.sessions:
+            self._sessions.rest(session)
 
     def _fail(self, work: Work, error: Exception) -> None:
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -55,6 +56,15 @@ class Session:
         self.state = [_first(tensor, length) for tensor in self.state]
         self.length, self.ready, self.unread = length, None, unread
 
+    def standing(self) -> Standing:
+        """Where it stands in its text."""
+        place = (self.length, self.ready, self.unread)
+        return Standing(self.state, self.context, *place, self.on_host)
+
+    def stand(self, standing: Standing) -> None:
+        """Go on from there. A state is never written to, so two may have it."""
+        self.state, self.context, self.length, self.ready, self.unread, self.on_host = standing
+
     def move(self, device: torch.device) -> None:
         """Have all that it holds on ``device``."""
         self.state = [tensor.to(device) for tensor in self.state]
@@ -67,6 +77,17 @@ class Session:
         context_bytes = sum(tensor.nbytes for tensor in self.context)
         ready_bytes = 0 if self.ready is None else self.ready.nbytes
         return self.length * self.model.token_bytes + context_bytes + ready_bytes
+
+
+class Standing(NamedTuple):
+    """Where a session stands in its text; of the same names as there."""
+
+    state: list[torch.Tensor]
+    context: Sequence[torch.Tensor]
+    length: int
+    ready: torch.Tensor | None
+    unread: int | None
+    on_host: bool
 
 
 def _first(state: torch.Tensor, length: int) -> torch.Tensor:

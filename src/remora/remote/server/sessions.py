@@ -118,6 +118,25 @@ class Sessions:
                 raise _lost()
             session.rewind(length, unread)
 
+    def reorder(self, sessions: Sequence[Session], sources: Sequence[int]) -> None:
+        """Have each go on from where the one at its source stands.
+
+        Raises:
+            Refused: those that go on further in the text than before have no room for it.
+            SessionLost: one has been dropped meanwhile.
+        """
+        standing = [session.standing() for session in sessions]
+        longer = [
+            max(0, sessions[source].state_bytes - session.state_bytes)
+            for session, source in zip(sessions, sources, strict=True)
+        ]
+        self._make_room(sum(longer), "these sessions")
+        with self._guard:
+            if any(session.closed for session in sessions):
+                raise _lost()
+            for session, source in zip(sessions, sources, strict=True):
+                session.stand(standing[source])
+
     def rest(self, session: Session) -> None:
         """The request for it is done."""
         session.used_ns = self._clock.wall_ns()

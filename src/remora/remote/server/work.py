@@ -77,10 +77,18 @@ class RewindWork(Work):
 
 
 @dataclass(eq=False)
+class ReorderWork(Work):
+    """Have sessions go on from where others of them stand."""
+
+    sessions: Sequence[Session]
+    sources: Sequence[int]
+
+
+@dataclass(eq=False)
 class SegmentWork(Work):
     """Run a segment, a slice of time at a time."""
 
     segment: Segment
 
 
-AnyWork = SegmentWork | RewindWork | CallWork | PrefillWork | GenerateWork
+AnyWork = SegmentWork | RewindWork | ReorderWork | CallWork | PrefillWork | GenerateWork
