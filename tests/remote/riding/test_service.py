@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -140,6 +141,60 @@ def test_beams_take_each_others_places_there(language: Any, riding: Remote, rows
 
     with riding.inside():
         assert there.tolist() == language.generate(ids, **options).tolist()
+
+
+def test_candidates_are_judged_behind_all_that_was_read(language: Any, riding: Remote) -> None:
+    """GIVEN an assistant that says other things than the model THEN what it drafts is cropped."""
+    torch.manual_seed(5)
+    assistant = copy.deepcopy(language)
+    for parameter in assistant.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    options = {"max_new_tokens": 10, "pad_token_id": 0, "assistant_model": assistant}
+    there = language.generate(prompt(9), **options)
+
+    with riding.inside():
+        assert there.tolist() == language.generate(prompt(9), **options).tolist()
+
+
+@pytest.mark.parametrize("crop", [0, -3, 6])
+def test_a_cropped_text_goes_on(language: Any, riding: Remote, crop: int) -> None:
+    def behind(crop: int) -> torch.Tensor:
+        cache = language(prompt(9), use_cache=True).past_key_values
+        first = language(prompt(1, seed=3), past_key_values=cache).past_key_values
+        first.crop(crop)
+        logits: torch.Tensor = language(prompt(1, seed=4), past_key_values=first).logits
+        return logits
+
+    there = behind(crop)
+    with torch.no_grad(), riding.inside():
+        here = behind(min(crop, crop - 10 if crop > 0 else crop))
+    assert torch.allclose(there, here, atol=1e-4)
+
+
+def test_what_only_the_whole_model_gives_comes_with_a_text_of_one_call(
+    language: Any, riding: Remote
+) -> None:
+    there = language(prompt(9), output_hidden_states=True)
+    with torch.no_grad(), riding.inside():
+        here = language(prompt(9), output_hidden_states=True)
+    for left, right in zip(there.hidden_states, here.hidden_states, strict=True):
+        assert torch.allclose(left, right, atol=1e-5)
+    with pytest.raises(CannotCapture, match="called with output_hidden_states"):
+        language(prompt(1), past_key_values=there.past_key_values, output_hidden_states=True)
+
+
+def test_embeddings_instead_of_tokens_are_refused_in_words(language: Any) -> None:
+    with pytest.raises(CannotCapture, match="called with no token ids"):
+        language(inputs_embeds=torch.randn(1, 3, 32), use_cache=True)
+
+
+def test_a_compiled_model_runs_there(riding: Remote) -> None:
+    model, inputs = layers().eval(), torch.randn(3, 4)
+    with torch.no_grad():
+        there = torch.compile(model, backend="eager")(inputs)  # type: ignore[no-untyped-call]
+        with riding.inside():
+            assert torch.allclose(there, model(inputs))
+    assert loads(riding) >= 1
 
 
 @pytest.mark.slow

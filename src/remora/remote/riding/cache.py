@@ -66,6 +66,12 @@ class Row:
             self._session.close()
 
 
+def length_after(cache: Any, crop: int) -> int:
+    """Tokens that ``cache.crop(crop)`` leaves: transformers has taken it in both ways."""
+    length: int = cache.get_seq_length()
+    return min(crop, length) if crop > 0 else length + crop
+
+
 class RemoteCache:
     """What :func:`remote_cache` makes is one, and a ``Cache`` of transformers as well."""
 
@@ -80,8 +86,8 @@ class RemoteCache:
         return self._length
 
     def crop(self, max_length: int) -> None:
-        """Keep the first ``max_length`` columns; of a negative number, drop so many."""
-        length = max_length if max_length >= 0 else self._length + max_length
+        """Keep the first ``max_length`` columns; of a negative number or 0, drop so many."""
+        length = length_after(self, max_length)
         for row in self.rows:
             row.crop(max(0, len(row.tokens) - (self._length - length)))
         self._length = length

@@ -41,8 +41,8 @@ def called(
 ) -> Any:
     """What the call of ``module`` gives, which is ``model`` there.
 
-    By a session where the model keeps keys and values; where it keeps something else, by reading
-    the whole text; else at once.
+    At once, where a text begins and all of it is wanted, and where the model keeps nothing. Else by
+    a session, or where that cannot hold what the model keeps, by reading the whole text.
 
     Raises:
         CannotCapture: the model cannot become a graph.
@@ -50,7 +50,16 @@ def called(
     given = _by_name(module, args, kwargs)
     if given is None or not _keeps_cache(module, given):
         return model(*args, **kwargs)
-    _refuse_foreign(past_of(given))
+    past = past_of(given)
+    _refuse_foreign(past)
+    if text_of(given) not in given:
+        raise _cannot(module, "no token ids")
+    more = [name for name, value in given.items() if name.startswith("output_") and value]
+    if not isinstance(past, RemoteCache | Reread):
+        if more or not _only_last(given):
+            return reread(model, module, given)
+    elif more:
+        raise _cannot(module, ", ".join(more))
     if not keeping.has_sessions(model, module):
         return reread(model, module, given)
     _refuse_what_sessions_cannot(module, given)
@@ -78,42 +87,55 @@ def _keeps_cache(module: torch.nn.Module, given: Mapping[str, Any]) -> bool:
         return True
     config: Any = module.config
     uses = bool(given.get("use_cache", getattr(config, "use_cache", False)))
-    return uses and "labels" not in given and text_of(given) in given
+    return uses and "labels" not in given
+
+
+def _only_last(given: Mapping[str, Any]) -> bool:
+    """Whether logits behind the last token are all that is wanted."""
+    keep = given.get("logits_to_keep", 0)
+    return given[text_of(given)].shape[1] == 1 or (isinstance(keep, int) and keep == 1)
 
 
 def _continued(model: RemoteModel, given: dict[str, Any]) -> Any:
     """A call that reads tokens behind those that its cache has read."""
     ids, mask = given["input_ids"], given.get("attention_mask")
-    cache = _cache_of(model, given.get("past_key_values"), ids.shape[0])
-    keep = given.get("logits_to_keep", 0)
-    if ids.shape[1] == 1 or (isinstance(keep, int) and keep == 1):
-        logits = torch.cat(
-            [row.read(real_tokens(ids, mask, index)) for index, row in enumerate(cache.rows)]
-        )
-    elif cache.get_seq_length():
-        raise CannotCapture(
-            f"all logits of {ids.shape[1]} tokens are wanted behind {cache.get_seq_length()} others"
-            "; a session gives those of the last: pass logits_to_keep=1, or use_cache=False"
-        )
+    cache = _cache_of(model, given)
+    tokens = [real_tokens(ids, mask, index) for index in range(len(cache.rows))]
+    if _only_last(given):
+        read = [row.read(new) for row, new in zip(cache.rows, tokens, strict=True)]
+        logits = torch.cat(read)
     else:
-        logits = model(**{**given, "use_cache": False, "past_key_values": None}).logits
-        for index, row in enumerate(cache.rows):
-            row.owe(real_tokens(ids, mask, index))
+        logits = _all_logits(model, cache, tokens, ids.shape[1])
     cache.grow(ids.shape[1])
     return _output(logits, cache, given)
 
 
-def _refuse_what_sessions_cannot(module: torch.nn.Module, given: Mapping[str, Any]) -> None:
-    unknown = sorted(
-        name
-        for name, value in given.items()
-        if name not in _KNOWN or (name.startswith("output_") and value)
-    )
-    if unknown or "input_ids" not in given:
+def _all_logits(
+    model: RemoteModel, cache: RemoteCache, tokens: Sequence[torch.Tensor], new: int
+) -> torch.Tensor:
+    """Logits of each of the ``new`` tokens, by reading the whole text: sessions give the last."""
+    for row, given in zip(cache.rows, tokens, strict=True):
+        row.owe(given)
+    if len({len(row.tokens) for row in cache.rows}) > 1:
         raise CannotCapture(
-            f"{type(module).__name__} is called with {', '.join(unknown) or 'no input_ids'}, which "
-            "a session cannot answer; call it with use_cache=False, and it runs as one graph"
+            f"all logits of {new} tokens are wanted, behind texts of several lengths; a session "
+            "gives those of the last: pass logits_to_keep=1, or use_cache=False"
         )
+    ids = torch.tensor([row.tokens for row in cache.rows])
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits[:, -new:]
+    return logits
+
+
+def _refuse_what_sessions_cannot(module: torch.nn.Module, given: Mapping[str, Any]) -> None:
+    if unknown := sorted(given.keys() - _KNOWN):
+        raise _cannot(module, ", ".join(unknown))
+
+
+def _cannot(module: torch.nn.Module, what: str) -> CannotCapture:
+    return CannotCapture(
+        f"{type(module).__name__} is called with {what}, which nothing that it keeps on a server "
+        "can answer; call it with use_cache=False, and it runs as one graph"
+    )
 
 
 def _refuse_foreign(past: Any) -> None:
@@ -137,10 +159,17 @@ def _is_filled(layer: Any) -> bool:
     return any(states.values()) if isinstance(states, dict) else bool(states)
 
 
-def _cache_of(model: RemoteModel, past: Any, rows: int) -> RemoteCache:
+def _cache_of(model: RemoteModel, given: Mapping[str, Any]) -> RemoteCache:
+    """That of earlier calls; where those were one call, its text is read by sessions first."""
+    past, mask = past_of(given), given.get("attention_mask")
     if isinstance(past, RemoteCache):
         return past
-    made: RemoteCache = remote_cache([Row(model) for _ in range(rows)])
+    made: RemoteCache = remote_cache([Row(model) for _ in range(given["input_ids"].shape[0])])
+    if isinstance(past, Reread):
+        count = past.ids.shape[1]
+        for index, row in enumerate(made.rows):
+            row.owe(real_tokens(past.ids, None if mask is None else mask[:, :count], index))
+        made.grow(count)
     return made
 
 

@@ -1,4 +1,8 @@
-"""A language model that sessions cannot hold: the server reads its whole text for every token."""
+"""A text that the server reads at once, and from its beginning again for what comes behind it.
+
+So begins every text of which all logits are wanted; and so go on those of models that sessions
+cannot hold.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ import torch
 from remora.core.errors import CannotCapture
 from remora.remote.client.placed import Placed
 from remora.remote.graph.call import Call
+from remora.remote.riding.cache import length_after
 
 if TYPE_CHECKING:
     from remora.remote.client.model import RemoteModel
@@ -37,8 +42,8 @@ class Reread:
         return self.ids.shape[1]
 
     def crop(self, max_length: int) -> None:
-        """Keep the first ``max_length`` tokens; of a negative number, drop so many."""
-        self.ids = self.ids[:, :max_length]
+        """Keep the first ``max_length`` tokens; of a negative number or 0, drop so many."""
+        self.ids = self.ids[:, : length_after(self, max_length)]
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Row by row the text of the one at its index."""
@@ -69,15 +74,27 @@ def reread(model: RemoteModel, module: torch.nn.Module, given: Mapping[str, Any]
     if f"{decoder}position_ids" in call:
         places = _places(ids, given.get(f"{decoder}attention_mask"))
         call[f"{decoder}position_ids"] = places
-    if isinstance(cache, Reread) and not cache.any_length:
-        raise CannotCapture(
-            f"{model.graphs.name} decides by the length of its text, so it would be captured anew "
-            "for every token; server.device().put(model) runs it operator by operator"
-        )
+    if isinstance(cache, Reread):
+        _refuse_one_length(cache, model)
+        _last_only(module, call, given[text].shape[1])
     output = model(**call)
     output.logits = output.logits[:, -given[text].shape[1] :]
     _keep(output, module, _cache(ids, _any_length(model, call, ids)))
     return output if given.get("return_dict", True) else output.to_tuple()
+
+
+def _refuse_one_length(cache: Reread, model: RemoteModel) -> None:
+    if not cache.any_length:
+        raise CannotCapture(
+            f"{model.graphs.name} decides by the length of its text, so it would be captured anew "
+            "for every token; server.device().put(model) runs it operator by operator"
+        )
+
+
+def _last_only(module: torch.nn.Module, call: dict[str, Any], new: int) -> None:
+    """Have no more logits come back than are wanted, where the model can leave the others out."""
+    if new == 1 and "logits_to_keep" in inspect.signature(module.forward).parameters:
+        call["logits_to_keep"] = 1
 
 
 def _any_length(model: RemoteModel, call: Mapping[str, Any], ids: torch.Tensor) -> bool:

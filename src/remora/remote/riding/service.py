@@ -76,6 +76,7 @@ class Remote(Service):
         service = self
 
         def __call__(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
+            module = getattr(module, "_orig_mod", module)  # of torch.compile: the server runs it
             if service._inside.depth or not runs_there(module):
                 with service.inside():
                     return here(module, *args, **kwargs)
