@@ -70,7 +70,7 @@ def _prepared(system: System, tmp_path_factory: pytest.TempPathFactory) -> Syste
     if not system.preparation():
         return system
     kept = tmp_path_factory.mktemp("kept")
-    system.prepare(TinySession, kept)
+    system.prepare(lambda number: session_for(system, number), kept)
     return system.prepared(kept)
 
 

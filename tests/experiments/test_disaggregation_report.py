@@ -61,14 +61,15 @@ def _plan(workload: str, rows: Sequence[Chosen]) -> Plan:
 
 
 def _trial(spec_arm: Arm, trial: Trial, steps: int = 40) -> Trial:
-    if trial.costs is None or spec_arm.label not in BYTES:
+    if trial.costs is None or trial.start_up is None or spec_arm.label not in BYTES:
         return trial
     sent, received = (each * steps for each in BYTES[spec_arm.label])
     costs = msgspec.structs.replace(
         trial.costs, wire_bytes=sent + received, wire_sent_bytes=sent, wire_received_bytes=received
     )
     counts = {"upload_sent_bytes": 5e8, "server_cpu_ms_per_step": 50.0, "profile_server_plan_ms": 2}
-    return msgspec.structs.replace(trial, costs=costs, counts=counts)
+    start_up = msgspec.structs.replace(trial.start_up, prepare_ns=2_500_000_000)
+    return msgspec.structs.replace(trial, costs=costs, counts=counts, start_up=start_up)
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +151,10 @@ def test_verdicts_follow_from_the_whole_interval(
 
 def test_unknown_is_a_dash_and_a_failed_row_says_so(run: tuple[Analysis, list[Trial]]) -> None:
     traffic = {row[1]: row for row in traffic_table(run[0]).rows}
-    assert traffic["native"][2:] == ("–",) * 6
-    assert traffic["ray-actor"][2:] == ("failed: unavailable", *["–"] * 5)
+    assert traffic["native"][2:] == ("–",) * 7
+    assert traffic["ray-actor"][2:] == ("failed: unavailable", *["–"] * 6)
     assert traffic["full"][2:5] == ("100", "300", "50.0")
-    assert traffic["full"][6] == "500"
+    assert traffic["full"][6:8] == ("2.50", "500")
     resources = {row[1]: row for row in resources_table(run[0]).rows}
     assert resources["full"][6:] == ("–", "–")
     assert resources["full"][3] == "0.485"

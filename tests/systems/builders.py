@@ -43,6 +43,6 @@ class TinyInference(TinySession):
         return Outcome(output)
 
 
-def session_for(system: type[System] | System) -> TinySession:
+def session_for(system: type[System] | System, seed: int = 0) -> TinySession:
     """One that ``system`` can ride."""
-    return TinySession() if system.trains else TinyInference()
+    return TinySession(seed) if system.trains else TinyInference(seed)

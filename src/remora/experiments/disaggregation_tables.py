@@ -100,7 +100,7 @@ def traffic_table(analysis: Analysis) -> TextTable:
     """What crosses in a step and for a unit of work, and once."""
     titles = (
         *("Sent a step, bytes", "Received a step, bytes", "A unit of work, bytes"),
-        *("Fewer than naive", "Upload once, MB", "Tensors handed over, MB"),
+        *("Fewer than naive", "Captured once, s", "Upload once, MB", "Tensors handed over, MB"),
     )
     columns = (Column("Workload", False), Column("Row", False), *map(Column, titles))
     rows = shown_rows(analysis)
@@ -114,6 +114,7 @@ def _traffic_cells(row: ArmRow, naive: float | None) -> tuple[str, ...]:
     both, units = bytes_per_step(row), row.cell.work_count
     uploaded = mean(row.cell.counts.get("upload_sent_bytes"))
     handed = mean(row.cell.counts.get("tensor_bytes"))
+    captured_ms = mean(row.cell.start_up_ms.get("prepare"))
     return (
         row.arm.workload,
         row.arm.label,
@@ -121,6 +122,7 @@ def _traffic_cells(row: ArmRow, naive: float | None) -> tuple[str, ...]:
         numbers.significant(received),
         numbers.significant(both / units if both is not None and units else None),
         numbers.ratio(naive / both if naive and both else None),
+        numbers.significant(None if captured_ms is None else captured_ms / 1e3),
         numbers.significant(None if uploaded is None else uploaded / 1e6),
         numbers.significant(None if handed is None else handed / 1e6),
     )
@@ -180,6 +182,7 @@ def _record(row: ArmRow, local: Keyed, naive: Keyed) -> dict[str, str | float | 
         **_speedup_record("naive", naive[key]),
         "sent_bytes_per_step": row.cost("sent_bytes_per_step"),
         "received_bytes_per_step": row.cost("received_bytes_per_step"),
+        "prepare_ms": mean(row.cell.start_up_ms.get("prepare")),
         "upload_sent_bytes": mean(row.cell.counts.get("upload_sent_bytes")),
         "cpu_ms_per_step": row.cost("cpu_ms_per_step"),
         "server_cpu_ms_per_step": mean(row.cell.counts.get("server_cpu_ms_per_step")),

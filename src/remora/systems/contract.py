@@ -12,7 +12,8 @@ from remora.workloads.contract import Outcome, Session
 
 Option = int | float | str | bool
 Another = Callable[[int], Session]
-"""Builds a further session of the same workload and scale: number 1, 2 …, each of its own seed."""
+"""Builds a further session of the same workload and scale: number 1, 2 …, each of its own seed; 0
+is one with the trials' own."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,12 @@ import torch
 
 from remora.core.errors import BadValue
 from remora.remote.client.server import RemoteServer
+from remora.remote.graph.call import Call
 from remora.remote.graph.capture import Captured
 from remora.remote.graph.decoder import Decoder, capture_decoder
-from remora.systems.contract import Ride, System
+from remora.systems.contract import Ride
 from remora.systems.elsewhere import Crossed, ElsewhereRide
+from remora.systems.graphs import Graphs, RunsGraph, captured_call
 from remora.systems.remote_calls import CalledModule, Keeps, Reader
 from remora.systems.remote_decoding import Decoding, DecodingHere, DecodingThere
 from remora.systems.remote_graph import RemoteGraph
@@ -75,30 +77,41 @@ class RemoteRide(ElsewhereRide):
 class _CallRide(RemoteRide):
     """Every call of the model as a whole."""
 
-    def __init__(self, session: Session, remote: RemoteServer, pid: int, keeps: Keeps) -> None:
+    def __init__(
+        self, session: Session, remote: RemoteServer, pid: int, keeps: Keeps, graphs: Graphs
+    ) -> None:
         super().__init__(session, remote, pid)
         self._module, self._keeps = session.model, keeps
         self._reads: Callable[[torch.Tensor], torch.Tensor] | None = None
-        session.model = CalledModule(session.model, self._graph, self._read)  # type: ignore[assignment]
+        found = graphs.before_a_call(session.model)
+        if isinstance(found, Decoder):
+            self._place_reader(found)
+        elif found is not None:
+            self._place(found)
+        session.model = CalledModule(session.model, self._runs, self._read)  # type: ignore[assignment]
 
     def close(self) -> None:
         self.session.model = self._module
         super().close()
 
-    def _graph(self, captured: Captured) -> RemoteGraph:
+    def _runs(self, call: Call, tensors: Sequence[torch.Tensor]) -> RemoteGraph:
+        return self.graph or self._place(captured_call(self._module, call, tensors))
+
+    def _place(self, captured: Captured) -> RemoteGraph:
         graph = self.place(captured, self._keeps)
         self.ready()
         return graph
 
     def _read(self, ids: torch.Tensor) -> torch.Tensor:
-        if self._reads is None:
-            decoder = capture_decoder(self._module)
-            if self._keeps.state == "kept":
-                self._reads = DecoderThere(self.remote, decoder, self._keeps).read
-                self.ready()
-            else:
-                self._reads = Reader(decoder.captured, self._graph, self._keeps).prompt
-        return self._reads(ids)
+        return (self._reads or self._place_reader(capture_decoder(self._module)))(ids)
+
+    def _place_reader(self, decoder: Decoder) -> Callable[[torch.Tensor], torch.Tensor]:
+        if self._keeps.state == "kept":
+            self._reads = DecoderThere(self.remote, decoder, self._keeps).read
+            self.ready()
+        else:
+            self._reads = Reader(decoder.captured, self._place, self._keeps).prompt
+        return self._reads
 
 
 class _DecodeRide(RemoteRide):
@@ -135,7 +148,7 @@ class _DecodeRide(RemoteRide):
 
 
 @dataclass(frozen=True)
-class RemoraRemote(System):
+class RemoraRemote(RunsGraph):
     """The model in another process; options switch off what makes that cheap."""
 
     name: ClassVar[str] = "remote"
@@ -174,11 +187,12 @@ class RemoraRemote(System):
     def _ride(
         self, session: Session, server: ServerProcess, keeps: Keeps, stack: ExitStack
     ) -> RemoteRide:
-        """A language model is captured while the server starts."""
-        decoder = capture_decoder(session.model) if isinstance(session, DecodeSession) else None
+        """A language model's graph is made ready while the server starts."""
+        decodes = isinstance(session, DecodeSession)
+        decoder = self.graphs.decoder(session.model) if decodes else None
         remote = connected(
             server.address, stack, mbit_s=self.mbit_s, delay_ms=self.delay_ms, share=self.shared
         )
         if isinstance(session, DecodeSession) and decoder is not None:
             return _DecodeRide(session, decoder, remote, server.pid, keeps)
-        return _CallRide(session, remote, server.pid, keeps)
+        return _CallRide(session, remote, server.pid, keeps, self.graphs)

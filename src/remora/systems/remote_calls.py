@@ -15,7 +15,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from remora.remote.graph.call import Call
-from remora.remote.graph.capture import Captured, capture
+from remora.remote.graph.capture import Captured
 from remora.remote.graph.decoder import no_state, state_in
 from remora.remote.graph.masks import mask_for
 from remora.remote.graph.program import Program
@@ -65,6 +65,7 @@ class CalledModule:
     """Stands where a session's model was: each call is a run of its graph.
 
     Args:
+        runs: gives the graph of the first call; all further ones are taken to be like it.
         reads: gives the logits behind the last of the tokens (1, tokens), for a model that is asked
             to read a prompt.
     """
@@ -72,10 +73,10 @@ class CalledModule:
     def __init__(
         self,
         module: torch.nn.Module,
-        graph_of: GraphOf,
+        runs: Callable[[Call, Sequence[torch.Tensor]], Runs],
         reads: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
-        self._module, self._graph_of, self._reads = module, graph_of, reads
+        self._module, self._runs, self._reads = module, runs, reads
         self._graph: Runs | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -83,8 +84,7 @@ class CalledModule:
             return Read(self._reads(kwargs["input_ids"]))
         call, tensors = Call.of(args, kwargs)
         if self._graph is None:
-            captured = capture(self._module, *call.made_of(tensors), dims=[{} for _ in tensors])
-            self._graph = self._graph_of(captured)
+            self._graph = self._runs(call, tensors)
         outputs = self._graph.run(tensors)
         return pytree.tree_unflatten(outputs, self._graph.captured.outputs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from functools import cached_property
@@ -56,6 +57,7 @@ def main(device: str, threads: int) -> None:
     with Server("tcp://127.0.0.1:0", device) as server:
         print(server.address, flush=True)
         sys.stdin.read()
+    os._exit(0)  # nothing is left to do, and torch takes a second to be taken apart
 
 
 if __name__ == "__main__":
