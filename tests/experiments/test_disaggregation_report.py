@@ -13,7 +13,11 @@ from tests.lab.builders import make_spec
 from remora.experiments.disaggregation_claims import claims_table, judged
 from remora.experiments.disaggregation_published import Claim, against_aim, against_range
 from remora.experiments.disaggregation_report import figures
-from remora.experiments.disaggregation_tables import resources_table, traffic_table
+from remora.experiments.disaggregation_tables import (
+    resources_table,
+    speedup_tables,
+    traffic_table,
+)
 from remora.experiments.framework_view import PROFILE, workload_files
 from remora.experiments.speedups import speedups
 from remora.lab.analysis import analyse
@@ -99,6 +103,40 @@ def test_speed_ups_are_over_local_and_over_naive_with_intervals_and_effects(
     assert naive["native"].value == pytest.approx(40, rel=0.01)
     assert naive["ray-actor"].value is None
     assert naive["ray-actor"].absence == "failed: unavailable"
+
+
+def _telling(trial: Trial) -> Trial:
+    """The first of eight tokens after a quarter of each step, but behind ``naive``."""
+    if trial.samples is None or trial.spec.arm.label == "naive":
+        return trial
+    first_ns = [ns // 4 for ns in trial.samples.step_ns]
+    told = msgspec.structs.replace(trial.samples, first_ns=first_ns)
+    return msgspec.structs.replace(trial, samples=told, work_unit="tokens")
+
+
+def test_decoding_has_a_time_to_its_first_token_and_for_each(
+    run: tuple[Analysis, list[Trial]],
+) -> None:
+    trials = [_telling(trial) for trial in run[1]]
+    analysis = analyse(run[0].plan, EnvironmentPair(before=PLACE), trials)
+    (table,) = speedup_tables(analysis, trials)
+    assert [column.title for column in table.columns[1:4]] == [
+        *("Step, ms", "First token, ms", "A token, ms")
+    ]
+    shown = {row[0]: [*map(_number, row[1:4])] for row in table.rows}
+    assert shown["full"] == pytest.approx([103, 103 / 4, 103 / 8], rel=0.01)
+    assert shown["naive"][1] is None
+    assert shown["naive"][2] == pytest.approx(500, rel=0.01)
+    stored = {cell.arm.label: cell for cell in analysis.cells}
+    first, each = stored["full"].first_unit_ms, stored["full"].unit_ms
+    assert first is not None
+    assert each is not None
+    assert (first.count, each.count) == (4, 4)
+    assert stored["naive"].first_unit_ms is None
+
+
+def _number(text: str) -> float | None:
+    return None if text == "–" else float(text.replace("\u202f", ""))
 
 
 def test_a_row_that_did_other_work_has_no_speed_up(run: tuple[Analysis, list[Trial]]) -> None:

@@ -171,3 +171,34 @@ def test_a_trial_holds_its_fewest_periods_whatever_the_most_steps(
     )  # fmt: skip
     assert len(samples(trial).step_ns) == 21
     assert len(samples(trial).durable_ns) == 3
+
+
+class TellingSession(TimedSession):
+    """Tells of two tokens, after a tenth of a step each, in every other step or in all."""
+
+    def __init__(self, clock: ManualClock, tells: tuple[bool, bool]) -> None:
+        super().__init__(clock)
+        self.tells, self.steps = tells, 0
+
+    def step(self) -> Outcome:
+        for _ in range(2):
+            self.clock.advance(STEP_NS // 10)
+            if self.tells[self.steps % 2]:
+                self.first_is_known()
+        self.steps += 1
+        return super().step()
+
+
+@pytest.mark.parametrize("tells", [(True, True), (True, False), (False, False)])
+def test_when_the_first_token_was_known_is_that_of_every_step_or_of_none(
+    tells: tuple[bool, bool], clock: TickingClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = TellingSession(clock, tells)
+    monkeypatch.setattr(module, "build_session", lambda spec, device: session)
+    found = samples(run(clock, tmp_path, seconds=0.1))
+    assert len(found.step_ns) > 2
+    if tells == (True, True):
+        assert len(found.first_ns) == len(found.step_ns)
+        assert all(abs(ns - STEP_NS // 10) < 5000 for ns in found.first_ns)
+    else:
+        assert found.first_ns == []

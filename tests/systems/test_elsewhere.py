@@ -86,6 +86,13 @@ def _ride(
     return session, registry.create(system, options).ride(session, directory)
 
 
+def _told_by(session: Session) -> list[None]:
+    """Grows with every token that a step tells of."""
+    told: list[None] = []
+    session.on_first = lambda: told.append(None)
+    return told
+
+
 PEERS = ["torch-rpc", pytest.param("ray-actor", marks=pytest.mark.slow)]
 
 
@@ -99,8 +106,10 @@ def test_a_peer_decodes_the_tokens_that_the_model_itself_does(
     alone = workloads.get("tiny-gpt2-decode").build("quick", torch.device("cpu"))
     expected = [alone.step().digest for _ in range(2)]
     session, ride = _ride(peer, "tiny-gpt2-decode", tmp_path, {"loop_there": loop_there})
+    told = _told_by(session)
     try:
         assert [ride.step().digest for _ in range(2)] == expected
+        assert len(told) == (0 if loop_there else 2 * 16)  # all at once, or one by one
         moved, counts = ride.moved(), ride.counts()
     finally:
         ride.close()
@@ -136,8 +145,10 @@ def test_every_row_of_ours_is_what_it_says_by_its_bytes(
     alone = workloads.get("tiny-gpt2-decode").build("quick", torch.device("cpu"))
     expected = alone.step().digest
     session, ride = _ride("remote", "tiny-gpt2-decode", tmp_path, options)
+    told = _told_by(session)
     try:
         assert ride.step().digest == expected
+        assert len(told) == 16
         moved, counts = ride.moved(), ride.counts()
     finally:
         ride.close()

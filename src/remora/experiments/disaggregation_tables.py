@@ -35,21 +35,31 @@ def speedup_tables(analysis: Analysis, trials: Trials) -> tuple[TextTable, ...]:
     """A table a workload: step and token, and how many times faster than local and than naive."""
     against_local = _keyed(speedups(analysis, trials, LOCAL))
     against_naive = _keyed(speedups(analysis, trials, NAIVE))
-    titles = (
-        *("Step, ms", "A unit of work, ms", "First token, ms"),
-        *("× local", "Interval", "× naive", "Interval", "Cliff’s δ, local", "Hedges’ g, local"),
-        *("Cliff’s δ, naive", "Hedges’ g, naive"),
-    )
-    columns = (Column("Row", numeric=False), *map(Column, titles))
     return tuple(
         TextTable(
             f"speedup-{name}",
             f"{name}: speed-up over local and over naive",
-            columns,
+            (Column("Row", numeric=False), *map(Column, _speedup_titles(rows))),
             tuple(_speedup_cells(row, against_local, against_naive) for row in rows),
         )
         for name, rows in by_workload(shown_rows(analysis)).items()
     )
+
+
+def _speedup_titles(rows: Sequence[ArmRow]) -> tuple[str, ...]:
+    tokens = any(row.cell.work_unit == "tokens" for row in rows)
+    return (
+        *("Step, ms", "First token, ms", "A token, ms" if tokens else "A unit of work, ms"),
+        *("× local", "Interval", "× naive", "Interval", "Cliff’s δ, local", "Hedges’ g, local"),
+        *("Cliff’s δ, naive", "Hedges’ g, naive"),
+    )
+
+
+def first_token_ms(row: ArmRow) -> float | None:
+    """From a step's begin to its first token; of one that reads a prompt, all of it."""
+    if row.arm.workload.endswith("-prefill"):
+        return mean(row.cell.step_ms)
+    return mean(row.cell.first_unit_ms)
 
 
 Keyed = Mapping[tuple[str, str], Speedup]
@@ -60,14 +70,13 @@ def _keyed(found: Sequence[Speedup]) -> Keyed:
 
 
 def _speedup_cells(row: ArmRow, local: Keyed, naive: Keyed) -> tuple[str, ...]:
-    step_ms, units = mean(row.cell.step_ms), row.cell.work_count
+    step_ms = mean(row.cell.step_ms)
     mine, than_naive = (found[row.arm.workload, row.arm.label] for found in (local, naive))
-    first_ms = step_ms if row.arm.workload.endswith("-prefill") else None
     return (
         row.arm.label,
         absence_text(row) if step_ms is None else numbers.significant(step_ms),
-        numbers.significant(step_ms / units if step_ms is not None and units else None),
-        numbers.significant(first_ms),
+        numbers.significant(first_token_ms(row)),
+        numbers.significant(mean(row.cell.unit_ms)),
         *_ratio_cells(mine),
         *_ratio_cells(than_naive),
         numbers.effect(mine.cliffs_delta),
@@ -176,6 +185,8 @@ def _record(row: ArmRow, local: Keyed, naive: Keyed) -> dict[str, str | float | 
         "row": row.arm.label,
         "state": "measured" if row.ran else absence_text(row),
         "step_ms": mean(row.cell.step_ms),
+        "first_token_ms": first_token_ms(row),
+        "unit_ms": mean(row.cell.unit_ms),
         "work_count": row.cell.work_count or None,
         "work_unit": row.cell.work_unit,
         **_speedup_record("local", local[key]),

@@ -11,6 +11,7 @@ import msgspec
 from remora.core.errors import ResultsUnusable
 from remora.core.files import write_atomically
 from remora.experiments.disaggregation_claims import bytes_per_step
+from remora.experiments.disaggregation_tables import first_token_ms
 from remora.experiments.framework_overhead import BASELINES, DESIGN, SUITE
 from remora.lab.folder import Folder
 from remora.lab.report import numbers
@@ -85,6 +86,8 @@ def _aggregates(row: ArmRow) -> dict[str, Any]:
     return {
         "latency_ms": mean(step),
         "latency_ms_std": step.std if step is not None else None,
+        "first_token_ms": first_token_ms(row) if believed else None,
+        "unit_ms": mean(row.cell.unit_ms) if believed else None,
         "trials": len(row.cell.trials) if believed else 0,
         "throughput_units_per_s": mean(row.cell.throughput) if believed else None,
         "unit": row.cell.work_unit,

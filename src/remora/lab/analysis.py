@@ -125,6 +125,8 @@ def _cell(arm: Arm, trials: Sequence[Trial], summaries: Mapping[int, Measured]) 
         throughput=_spread([summary.throughput for summary in good]),
         work_unit=good[0].trial.work_unit if good else "",
         work_count=good[0].trial.work_count if good else 0,
+        unit_ms=_spread([ns / 1e6 for summary in good if (ns := summary.unit_ns) is not None]),
+        first_unit_ms=_spread([ns / 1e6 for s in good if (ns := s.first_unit_ns) is not None]),
         tails_ms=[tail(counted, quantile) for quantile in QUANTILES] if good else [],
         stall_ms=_spread([ns / 1e6 for summary in good for ns in summary.stall_ns]),
         durable_ms=_spread([ns / 1e6 for summary in good for ns in summary.durable_ns]),

@@ -32,8 +32,20 @@ class _Recorder:
     step_cpu_ns: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
+    first_ns: list[int] = field(default_factory=list)
+    first_at_ns: int | None = None
+    """When the running step told that its first unit of work was known, on the clock."""
 
-    def add(self, wall_ns: int, cpu_ns: int, outcome: Outcome) -> None:
+    def tell_first(self, now_ns: int) -> None:
+        if self.first_at_ns is None:
+            self.first_at_ns = now_ns
+
+    def begin(self) -> None:
+        self.first_at_ns = None
+
+    def add(self, began_ns: int, wall_ns: int, cpu_ns: int, outcome: Outcome) -> None:
+        if self.first_at_ns is not None:
+            self.first_ns.append(self.first_at_ns - began_ns)
         self.step_ns.append(wall_ns)
         self.step_cpu_ns.append(cpu_ns)
         self.values.append(outcome.value)
@@ -48,6 +60,7 @@ class _Recorder:
             digests=self.digests,
             stall_ns=list(ride.stalls_ns),
             durable_ns=list(ride.durable_ns),
+            first_ns=self.first_ns if len(self.first_ns) == len(self.step_ns) else [],
         )
 
 
@@ -138,14 +151,17 @@ def _timed_step(
 ) -> Callable[[], None]:
     """A step under the clock. Outcomes are read after the clock has stopped."""
 
+    ride.session.on_first = lambda: recorder.tell_first(clock.wall_ns())
+
     def step() -> None:
-        cpu_ns, wall_ns = clock.cpu_ns(), clock.wall_ns()
+        recorder.begin()
+        cpu_ns, began_ns = clock.cpu_ns(), clock.wall_ns()
         outcome = ride.step()
         probe.synchronize()
         if inject:
-            _spin(clock, wall_ns, inject)
-        wall_ns = clock.wall_ns() - wall_ns
-        recorder.add(wall_ns, clock.cpu_ns() - cpu_ns, outcome)
+            _spin(clock, began_ns, inject)
+        wall_ns = clock.wall_ns() - began_ns
+        recorder.add(began_ns, wall_ns, clock.cpu_ns() - cpu_ns, outcome)
 
     return step
 

@@ -158,6 +158,9 @@ class Samples(Data, frozen=True, kw_only=True):
     """One entry a service call (a checkpoint), not a step."""
     durable_ns: list[int] = []
     """One entry a checkpoint: from asking for it until it was durable, where the system knows."""
+    first_ns: list[int] = []
+    """One entry a step: from its begin until its first unit of work, a token, was known to the
+    program; none where that cannot be told, as where all come back together."""
 
 
 class StartUp(Data, frozen=True, kw_only=True):
@@ -310,6 +313,11 @@ class Cell(Data, frozen=True, kw_only=True):
     work_unit: str
     work_count: int = 0
     """Units of work that a step does."""
+    unit_ms: Spread | None = None
+    """``step_ms`` over ``work_count``: a unit of work, such as a token."""
+    first_unit_ms: Spread | None = None
+    """Over trials, of the mean over settled steps: from the begin of one until its first unit of
+    work, a token, was known to the program. None where nothing can tell."""
     tails_ms: list[Tail]
     stall_ms: Spread | None
     durable_ms: Spread | None = None

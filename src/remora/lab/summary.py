@@ -94,6 +94,17 @@ class Measured:
         return self.trial.work_count / (self.mean_step_ns / 1e9)
 
     @property
+    def unit_ns(self) -> float | None:
+        """A step over its units of work."""
+        return self.mean_step_ns / self.trial.work_count if self.trial.work_count else None
+
+    @property
+    def first_unit_ns(self) -> float | None:
+        """Mean over the counted steps; None where steps did not tell."""
+        counted = self.samples.first_ns[self.first_counted :]
+        return float(np.mean(counted)) if counted else None
+
+    @property
     def stall_ns(self) -> list[int]:
         """Of the service calls that count: a first period's warm-up leaves out the first."""
         return self.samples.stall_ns[self._first_call :]

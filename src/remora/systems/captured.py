@@ -42,7 +42,8 @@ class _CapturedRide(Ride):
     def step(self) -> Outcome:
         if self._decoding is None or not isinstance(self.session, DecodeSession):
             return self.session.step()
-        return Outcome(torch.tensor([self._decoding.decode(self.session.new_tokens)]))
+        tokens = self._decoding.decode(self.session.new_tokens, self.session.first_is_known)
+        return Outcome(torch.tensor([tokens]))
 
     def close(self) -> None:
         self.session.model = self._module

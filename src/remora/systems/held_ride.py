@@ -58,6 +58,7 @@ class HeldRide(ElsewhereRide):
         tokens = [self._first]
         for done in range(count):
             tokens.append(self._holder.ask("read", held + done, tokens[-1:]))
+            self.session.first_is_known()
         return Outcome(torch.tensor([tokens[1:]]))
 
     def counts(self) -> Mapping[str, float]:

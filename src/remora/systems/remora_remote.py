@@ -144,7 +144,8 @@ class _DecodeRide(RemoteRide):
         return {name: value * tokens for name, value in super().profile().items()}
 
     def work(self) -> Outcome:
-        return Outcome(torch.tensor([self._decoding.decode(self.session.new_tokens)]))
+        tokens = self._decoding.decode(self.session.new_tokens, self.session.first_is_known)
+        return Outcome(torch.tensor([tokens]))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -11,11 +11,14 @@ from remora.remote.messages import Profile, Wanted
 from remora.systems.remote_calls import Keeps, Reader
 from remora.systems.remote_sessions import DecoderThere
 
+Told = Callable[[], None]
+"""Called for each token as it is known here."""
+
 
 class Decoding(Protocol):
     """A prompt that has been read."""
 
-    def decode(self, count: int) -> list[int]:
+    def decode(self, count: int, told: Told) -> list[int]:
         """The ``count`` tokens behind the first one after the prompt, which is read again."""
         ...
 
@@ -33,16 +36,22 @@ class DecodingThere:
         self._session.prefill(prompt)
         list(self._session.generate(1))
 
-    def decode(self, count: int) -> list[int]:
+    def decode(self, count: int, told: Told) -> list[int]:
         self._session.rewind(self._length + 1)
-        if self._keeps.selected and self._keeps.streamed and not self._decoder.sends_again:
-            return list(self._session.generate(count))
-        choose = self._given if self._keeps.selected else self._chosen_here
         tokens: list[int] = []
+        for token in self._tokens(count, tokens):
+            tokens.append(token)
+            told()
+        return tokens
+
+    def _tokens(self, count: int, before: Sequence[int]) -> Iterator[int]:
+        if self._keeps.selected and self._keeps.streamed and not self._decoder.sends_again:
+            yield from self._session.generate(count)
+            return
+        choose = self._given if self._keeps.selected else self._chosen_here
         for _ in range(count):
             self._decoder.send_again()
-            tokens.append(choose(tokens))
-        return tokens
+            yield choose(before)
 
     def profiled(self, count: int) -> Sequence[Profile]:
         """Where ``count`` tokens spend their time on the server."""
@@ -66,9 +75,10 @@ class DecodingHere:
         self._reader, self._length = reader, prompt.shape[1]
         self._first = int(reader.read(prompt, Wanted("token")))
 
-    def decode(self, count: int) -> list[int]:
+    def decode(self, count: int, told: Told) -> list[int]:
         self._reader.forget(self._length)
         tokens = [self._first]
         for _ in range(count):
             tokens.append(int(self._reader.read(torch.tensor([tokens[-1:]]), Wanted("token"))))
+            told()
         return tokens[1:]

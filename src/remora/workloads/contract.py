@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,8 @@ class Session(ABC):
     """What trains the model; of several optimizers the last to step."""
     device: torch.device
     work: Work
+    on_first: Callable[[], None] | None = None
+    """Whom a step tells when its first unit of work (a token) is known to the program."""
 
     @property
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
@@ -92,6 +94,13 @@ class Session(ABC):
     @abstractmethod
     def step(self) -> Outcome:
         """Do one step of work. The n-th step of two sessions of one seed does equal work."""
+
+    def first_is_known(self) -> None:
+        """For a step, or a system that does its work, to call: as often as it likes. One that gets
+        all it makes at once does not call it.
+        """
+        if self.on_first is not None:
+            self.on_first()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold: ``state_dict`` of the model and the optimizers.

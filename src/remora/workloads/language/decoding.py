@@ -47,6 +47,8 @@ class DecodeSession(Session):
         for _ in range(self.new_tokens):
             token = self._read(token, self._cache).logits[:, -1:].argmax(-1)
             decoded.append(token)
+            if token.device.type == "cpu":  # elsewhere it may still be being computed
+                self.first_is_known()
         self._cache.crop(-self.new_tokens)
         return Outcome(torch.cat(decoded, dim=1))
 

@@ -17,11 +17,12 @@ _COLUMNS = {"wide": 3, "narrow": 2}
 _PANEL_PX, _NAME_PX, _AXIS_PX, _LEFT_PX, _GAP_PX = 84.0, 22.0, 34.0, 44.0, 10.0
 _HEADING_PX, _LEGEND_PX = 34.0, 26.0
 _POINTS = 240
+_FEWEST = 4
 
 
 def drawable(analysis: Analysis, trials: Sequence[Trial]) -> bool:
-    """Whether any trial has steps."""
-    return any(trial.samples is not None and trial.samples.step_ns for trial in trials)
+    """Whether any trial has steps enough to warm up in."""
+    return any(t.samples is not None and len(t.samples.step_ns) >= _FEWEST for t in trials)
 
 
 def draw(analysis: Analysis, trials: Sequence[Trial], palette: Palette, variant: Variant) -> Sheet:
