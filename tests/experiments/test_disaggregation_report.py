@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -123,7 +124,7 @@ def test_decoding_has_a_time_to_its_first_token_and_for_each(
     assert [column.title for column in table.columns[1:4]] == [
         *("Step, ms", "First token, ms", "A token, ms")
     ]
-    shown = {row[0]: [*map(_number, row[1:4])] for row in table.rows}
+    shown = {row[0]: [*map(_number, row[1:4])] for row in table.rows if row[0] != "ray-actor"}
     assert shown["full"] == pytest.approx([103, 103 / 4, 103 / 8], rel=0.01)
     assert shown["naive"][1] is None
     assert shown["naive"][2] == pytest.approx(500, rel=0.01)
@@ -211,6 +212,32 @@ def test_the_figures_can_be_drawn_and_bring_their_files(
     text = latency.beside(*run)["speedup_table.tex"]
     assert r"\toprule" in text
     assert "failed: unavailable" in text
+
+
+def test_what_was_measured_over_a_network_has_groups_of_its_own(
+    run: tuple[Analysis, list[Trial]],
+) -> None:
+    rows = [ROWS[0], ROWS[2], ROWS[2]._replace(name="full@1gbit-1ms")]
+    plan = _plan("gpt2-decode", [*rows, Chosen("torch-rpc", name="naive@100mbit-10ms")])
+    trials = [builders.make_trial(spec, 100.0) for spec in plan.trials]
+    analysis = analyse(plan, EnvironmentPair(before=PLACE), trials)
+    latency, traffic, _ = (each.drawn(analysis, trials) for each in figures())
+    for drawn in (latency.wide, latency.narrow):
+        words = re.findall(r">([^<>\n]+)</text>", drawn)
+        assert words.count("gpt2-decode") == 3
+        assert {"1 Gbit/s, 1 ms", "100 Mbit/s, 10 ms"} <= set(words)
+        assert (words.count("a"), words.count("b")) == (2, 2)
+    assert "Gbit/s" not in traffic.wide
+
+
+def test_rows_that_the_bars_leave_out_are_drawn_where_there_are_no_others() -> None:
+    plan = _plan("gpt2-decode", [Chosen("remote", name="no-streaming")])
+    trials = [builders.make_trial(spec, 100.0) for spec in plan.trials]
+    analysis = analyse(plan, EnvironmentPair(before=PLACE), trials)
+    assert "a  no-streaming" in figures()[0].drawn(analysis, trials).wide
+    alone = _plan("gpt2-decode", [])
+    analysis = analyse(alone, EnvironmentPair(before=PLACE), [])
+    assert not any(figure.drawable(analysis, []) for figure in figures())
 
 
 def test_the_second_suites_json_has_its_fields_and_null_where_unknown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from remora.core.errors import UnknownName
 from remora.experiments import registry
 from remora.lab.design import Design, Request
 from remora.lab.planning import make_plan
@@ -102,6 +103,27 @@ def test_one_interval_asked_for_leaves_no_two_arms_alike() -> None:
     mine = [arm for arm in plan.arms if arm.workload == "vgg16-train" and arm.role == "system"]
     assert sorted(str(arm.options) for arm in mine) == sorted({str(arm.options) for arm in mine})
     assert len(mine) == 5
+
+
+def test_a_row_of_another_scale_can_be_asked_for_by_its_name() -> None:
+    plan = _plan("disaggregation", "quick", systems=("naive@100mbit-10ms",))
+    (arm,) = (arm for arm in plan.arms if arm.workload == "gpt2-decode" and arm.role == "system")
+    assert (arm.label, arm.options["mbit_s"], arm.most_steps) == ("naive@100mbit-10ms", 100.0, 1)
+    with pytest.raises(UnknownName, match=r"did you mean 'naive@100mbit-10ms'"):
+        _plan("disaggregation", "quick", systems=("naive@100mbit-1ms",))
+
+
+def test_every_row_over_a_network_has_its_options_and_makes_few_steps_where_they_are_long() -> None:
+    plan = _plan("disaggregation", "standard", workloads=("gpt2-decode",))
+    over = {arm.label: arm for arm in plan.arms if "@" in arm.label}
+    assert set(over) == {
+        f"{row}@{network}"
+        for row in ("naive", "local-remote", "full")
+        for network in ("1gbit-1ms", "100mbit-10ms")
+    }
+    assert over["naive@1gbit-1ms"].options["delay_ms"] == 1.0
+    assert [arm.most_steps for label, arm in over.items() if "naive" in label] == [1, 1]
+    assert over["full@1gbit-1ms"].most_steps is None
 
 
 def test_designs_are_data() -> None:

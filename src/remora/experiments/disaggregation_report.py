@@ -6,12 +6,19 @@ that is not known is a dash, never 0; a row that failed or did other work says s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from remora.core.colours import Palette
 from remora.experiments.disaggregation_claims import bytes_per_step, claims_table, judged
 from remora.experiments.disaggregation_published import CLAIMS, LOCAL
-from remora.experiments.disaggregation_rows import CAPTURED, FULL, LOCAL_REMOTE, NAIVE, PEERS
+from remora.experiments.disaggregation_rows import (
+    CAPTURED,
+    FULL,
+    LOCAL_REMOTE,
+    NAIVE,
+    NETWORKS,
+    PEERS,
+)
 from remora.experiments.disaggregation_tables import (
     Trials,
     latency_csv,
@@ -31,7 +38,7 @@ from remora.lab.report.tables import (
 from remora.lab.results import Analysis
 
 _DRAWN = (CAPTURED, NAIVE, LOCAL_REMOTE, FULL, *PEERS)
-"""Rows that the bars show; the tables show all."""
+"""Rows that the bars show, where there are any of them; the tables show all."""
 _UNKNOWN = "GPU utilisation is unknown: this run was on a CPU, or nothing could tell."
 
 
@@ -43,10 +50,11 @@ def figures() -> tuple[Figure, ...]:
             "Latency against local",
             "Time a step × local in the same blocks, on a logarithmic axis, with its interval; "
             "below 1 is faster. A letter stands for each row; diamonds are the middle of the "
-            "published range.",
+            "published range. Groups with a network under their name are the rows that were "
+            "measured over it, against local without one.",
             "Bars of time a step × local by workload and row; the numbers are those of "
             "latency_comparison.csv.",
-            lambda analysis, trials: bool(shown_rows(analysis)),
+            _compares,
             _draw_latency,
             data="latency_comparison.csv",
             table=latency_csv,
@@ -74,11 +82,15 @@ def figures() -> tuple[Figure, ...]:
             "Share of the time that the GPU was busy, where it is known; below it what the calling "
             "process and the one with the model take of CPU and memory.",
             "GPU utilisation by workload and row, or that it is unknown.",
-            lambda analysis, trials: bool(shown_rows(analysis)),
+            _compares,
             _draw_gpu,
             shown=lambda analysis, trials: (resources_table(analysis),),
         ),
     )
+
+
+def _compares(analysis: Analysis, trials: Trials) -> bool:
+    return any(row.arm.role == "system" for row in shown_rows(analysis))
 
 
 # ---------------------------------------------------------------- drawings
@@ -95,7 +107,7 @@ def _draw_latency(analysis: Analysis, trials: Trials, palette: Palette, variant:
             reference=_published(row),
         )
 
-    return draw_bars(_chart(analysis, bar), palette, variant)
+    return draw_bars(_chart(analysis, bar, networks=True), palette, variant)
 
 
 def _published(row: ArmRow) -> float | None:
@@ -133,15 +145,40 @@ def _chart(
     bar: Callable[[ArmRow], Bar],
     write: Callable[[float], str] = "{:g}×".format,
     left_px: float = 46.0,
+    *,
+    networks: bool = False,
 ) -> BarChart:
-    """A group for each workload, a bar for each drawn row that any of them has."""
-    rows = [row for row in shown_rows(analysis) if row.arm.label in _DRAWN]
-    kinds = list(dict.fromkeys(row.arm.label for row in rows))
+    """A group for each workload, a bar for each drawn row that any of them has.
+
+    Args:
+        networks: whether what was measured over a network is drawn, in groups behind the others.
+    """
+    shown = [row for row in shown_rows(analysis) if row.arm.role == "system"]
+    called = dict.fromkeys(row.arm.label.partition("@")[0] for row in shown)
+    kinds = [name for name in called if name in _DRAWN] or list(called)
+    rows = [row for row in shown if row.arm.label in kinds]
     groups = [
         Group(name, _bars({row.arm.label: row for row in mine}, kinds, bar))
         for name, mine in by_workload(rows).items()
     ]
+    if networks:
+        groups += [each for name in NETWORKS for each in _over(name, shown, kinds, bar)]
     return BarChart(kinds, "middle of the published range", groups, write=write, left_px=left_px)
+
+
+def _over(
+    network: str, rows: Sequence[ArmRow], kinds: list[str], bar: Callable[[ArmRow], Bar]
+) -> Iterator[Group]:
+    """A group for each workload that has rows over ``network``, of those alone."""
+    for name, mine in by_workload(rows).items():
+        found = {row.arm.label: row for row in mine}
+        over = [(at, found[f"{kind}@{network}"]) for at, kind in enumerate(kinds)
+                if f"{kind}@{network}" in found]  # fmt: skip
+        if over:
+            numbers = [at for at, _ in over]
+            yield Group(
+                name, [bar(row) for _, row in over], kinds=numbers, below=NETWORKS[network].words
+            )
 
 
 def _bars(

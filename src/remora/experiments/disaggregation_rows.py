@@ -7,6 +7,7 @@ is all of it with one thing taken away: what that thing is worth is the differen
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from remora.lab.design import Chosen
 from remora.lab.results import Option
@@ -70,20 +71,30 @@ def few(*whole: str) -> tuple[Chosen, ...]:
     )
 
 
-NETWORKS: dict[str, Options] = {
-    "1gbit-1ms": {"mbit_s": 1000.0, "delay_ms": 1.0},
-    "100mbit-10ms": {"mbit_s": 100.0, "delay_ms": 10.0},
-}
-"""Each way: what a rack and what an office give."""
+class Network(NamedTuple):
+    """Between program and server, each way."""
+
+    mbit_s: float
+    delay_ms: float
+
+    @property
+    def words(self) -> str:
+        large = self.mbit_s >= 1000
+        rate = f"{self.mbit_s / 1000:g} Gbit/s" if large else f"{self.mbit_s:g} Mbit/s"
+        return f"{rate}, {self.delay_ms:g} ms"
+
+
+NETWORKS = {"1gbit-1ms": Network(1000.0, 1.0), "100mbit-10ms": Network(100.0, 10.0)}
+"""What a rack and what an office give. A row over one is called ``row@network``."""
 
 
 def over_networks(*rows: Chosen, modes: tuple[Mode, ...] = ()) -> Iterator[Chosen]:
     """``rows`` with each network between program and server."""
-    for network, shaped in NETWORKS.items():
+    for name, network in NETWORKS.items():
         for row in rows:
-            options = {**row.options, **shaped}
+            options = {**row.options, **network._asdict()}
             most = None if row.most_steps is None else 1
-            yield Chosen(REMOTE, options, f"{row.name}@{network}", modes or row.modes, most)
+            yield Chosen(REMOTE, options, f"{row.name}@{name}", modes or row.modes, most)
 
 
 def row(name: str) -> Chosen:

@@ -57,9 +57,8 @@ def _check(config: SuiteConfig, path: Path, design: Design) -> None:
             f"--config {path} is for the experiment {config.experiment!r}; "
             f"run it with: remora bench {config.experiment} --config {path}"
         )
-    rows = {each.name for chosen in design.systems.values() for each in chosen if each.name}
     _known("workload", config.workloads, {*design.aliases, *workloads.names()})
-    _known("baseline", config.baselines, {*design.aliases, *rows, *systems.names()})
+    _known("baseline", config.baselines, {*design.aliases, *design.named_rows(), *systems.names()})
 
 
 def _known(kind: str, names: Collection[str], valid: Collection[str]) -> None:

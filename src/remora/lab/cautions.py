@@ -26,6 +26,7 @@ def of(
     return [
         *_about_completeness(plan, trials),
         *_about_arms(cells),
+        *_about_settling(cells),
         *_about_drains(plan, trials),
         *_about_noise(noise),
         *_about_machine(environment, trials),
@@ -59,11 +60,23 @@ def _about_arms(cells: Sequence[Cell]) -> Iterator[str]:
         if cell.failures:
             reason = next(iter(cell.failures.values())).message
             yield f"{cell.arm.name}: {len(cell.failures)} trials failed ({reason})"
-    unsettled = sum(len(cell.unsettled) for cell in cells)
+
+
+def _about_settling(cells: Sequence[Cell]) -> Iterator[str]:
+    """Of arms whose trials make few steps on purpose none can settle, and that is said apart."""
+    free = [cell for cell in cells if cell.arm.most_steps is None]
+    unsettled = sum(len(cell.unsettled) for cell in free)
     if unsettled:
         yield (
-            f"{unsettled} of {sum(len(cell.trials) for cell in cells)} trials never reached a "
+            f"{unsettled} of {sum(len(cell.trials) for cell in free)} trials never reached a "
             "steady state; their second half was used, and the tables say which arms they are of"
+        )
+    few = {(cell.arm.label, cell.arm.most_steps) for cell in cells if cell.arm.most_steps}
+    if few:
+        most = ", ".join(f"{label} {steps}" for label, steps in sorted(few))
+        yield (
+            "a step of some rows takes so long that their trials make few, in which no warm-up "
+            f"can be told: at most {most}; the second half of them is counted, of one that one"
         )
 
 

@@ -67,6 +67,10 @@ class Design:
     built_at: Mapping[str, Mapping[str, Scale]] = field(default_factory=dict)
     """By scale: workloads that are built at another one's sizes."""
 
+    def named_rows(self) -> dict[str, Chosen]:
+        """The rows that have a name, of all scales."""
+        return {row.name: row for rows in self.systems.values() for row in rows if row.name}
+
     def workload_scale(self, scale: str, workload: str) -> Scale:
         """Whose sizes ``workload`` has when the experiment runs at ``scale``, which may be a scale
         of the experiment only: its workloads then are small, where nothing else is said.

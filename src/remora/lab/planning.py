@@ -187,21 +187,27 @@ def _chosen_systems(design: Design, request: Request, scale: str) -> list[Chosen
     chosen = list(designed)
     if request.systems:
         asked = [design.aliases.get(name, name) for name in request.systems]
-        chosen = [each for name in asked for each in _asked_for(name, designed)]
+        rows = design.named_rows()
+        chosen = [each for name in asked for each in _asked_for(name, designed, rows)]
     names = list(dict.fromkeys(each.system for each in chosen))
     swept = {**design.sweep.get(scale, {}), **_asked_options(request, names)}
     found = [one for each in chosen for one in _swept(each, swept)]
     return [each for index, each in enumerate(found) if each not in found[:index]]
 
 
-def _asked_for(name: str, designed: Sequence[Chosen]) -> list[Chosen]:
-    """The design's rows of that name, or all of that system; else the system at its defaults."""
+def _asked_for(
+    name: str, designed: Sequence[Chosen], elsewhere: Mapping[str, Chosen]
+) -> list[Chosen]:
+    """The scale's rows of that name, or all of that system; else the row that the design has of
+    that name ``elsewhere``, at another scale; else the system at its defaults.
+    """
     named = [each for each in designed if each.name == name]
     if named or (rows := [each for each in designed if each.system == name]):
         return named or rows
+    if name in elsewhere:
+        return [elsewhere[name]]
     if name not in systems.names():
-        called = [each.name for each in designed if each.name]
-        raise UnknownName("system", name, [*called, *systems.names()])
+        raise UnknownName("system", name, [*elsewhere, *systems.names()])
     return [Chosen(name)]
 
 

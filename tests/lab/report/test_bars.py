@@ -54,6 +54,28 @@ def test_groups_that_do_not_fit_beside_one_another_stand_below() -> None:
     assert WIDTH_PX["narrow"] < WIDTH_PX["wide"]
 
 
+OVER = Group("mnist", [Bar(7), Bar(1.2)], kinds=(1, 2), below="1 Gbit/s, 1 ms")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_group_of_some_kinds_has_their_letters_and_no_dashes(variant: Variant) -> None:
+    svg = drawing(chart(FULL, OVER, OVER), variant)
+    words = re.findall(r">([^<>\n]+)</text>", svg)
+    letters = {letter: words.count(letter) for letter in ("a", "b", "c", "–")}
+    assert letters == {"a": 1, "b": 3, "c": 3, "–": 0}
+    assert words.count("mnist") == 3
+    assert words.count("1 Gbit/s, 1 ms") == 2
+
+
+def test_groups_of_few_bars_stand_beside_others_where_there_is_room() -> None:
+    def height(variant: Variant, *groups: Group) -> float:
+        with settings():
+            return draw_bars(chart(*groups), LIGHT, variant).height
+
+    assert height("wide", FULL, OVER) == height("wide", *[FULL] * 4, OVER)
+    assert height("wide", FULL, OVER) < height("wide", *[FULL] * 6, OVER)
+
+
 def test_without_references_or_floors_the_legend_names_none() -> None:
     words = drawing(chart(PARTIAL), "wide")
     assert "published" not in words

@@ -23,7 +23,7 @@ from remora.lab.report.tables import (
     trial_rows,
     verdict_text,
 )
-from remora.lab.results import Analysis, Environment, NoiseFloor, Option, Plan, Trial
+from remora.lab.results import Analysis, Arm, Environment, NoiseFloor, Option, Plan, Trial
 
 MARKS = {"no cost": "=", "costs": "▲", "gains": "▼", "undecided": "?", "void": "∅", "failed": "!"}
 
@@ -123,10 +123,15 @@ class Page:
     @property
     def settings(self) -> dict[str, dict[str, Option]]:
         """Every system's settings by label, with what an arm adds; first those with any."""
-        own = {arm.row.arm.label: arm.row.arm.options for w in self.workloads for arm in w.arms}
+        own = {a.row.arm.label: _own_settings(a.row.arm) for w in self.workloads for a in w.arms}
         labels = dict.fromkeys([*self.plan.settings, *own])
         every = {x: {**self.plan.settings.get(x, {}), **own.get(x, {})} for x in labels}
         return dict(sorted(every.items(), key=lambda item: not item[1]))
+
+
+def _own_settings(arm: Arm) -> dict[str, Option]:
+    most: dict[str, Option] = {} if arm.most_steps is None else {"most_steps": arm.most_steps}
+    return {**arm.options, **most}
 
 
 def build_page(

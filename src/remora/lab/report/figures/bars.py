@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from remora.core.colours import Palette
-from remora.lab.report.figures.canvas import Sheet, Variant, sheet
+from remora.lab.report.figures.canvas import WIDTH_PX, Sheet, Variant, sheet
 from remora.lab.report.figures.legend import MIDDLE_OF_LEGEND, Key, draw_legend, legend_height
 from remora.lab.report.figures.rows import shortened
 
 _COLUMNS = {"wide": 6, "narrow": 2}
+"""Groups of all kinds in a row, at most."""
 _ROW_PX, _NAMES_PX, _GAP_PX = 210.0, 42.0, 18.0
+_BELOW_PX = 16.0
+_LEAST_PX = 122.0
+"""Of a group of few bars, so that its name has room."""
 _TOP_PX = 8.0
 _BAR = 0.8
 """Of the room of a bar, how much it fills."""
@@ -43,6 +47,10 @@ class Group:
     bars: Sequence[Bar]
     floor: float = 0.0
     """Within 1 ± this nothing is claimed."""
+    kinds: Sequence[int] | None = None
+    """Which of the chart's kinds its bars are, where it has not one of each."""
+    below: str = ""
+    """A second line under its name."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +76,50 @@ class _Axis:
 def draw_bars(chart: BarChart, palette: Palette, variant: Variant) -> Sheet:
     """The groups in reading order, as many in a row as there is room for; one axis for all."""
     legend = _legend(chart, palette)
-    columns = min(_COLUMNS[variant], len(chart.groups))
-    rows = [chart.groups[at : at + columns] for at in range(0, len(chart.groups), columns)]
-    pitch = _TOP_PX + _ROW_PX + _NAMES_PX + _GAP_PX
+    placing = _Placing.of(chart, variant)
+    rows = list(placing.rows())
+    names_px = _NAMES_PX + _BELOW_PX * any(group.below for group in chart.groups)
+    pitch = _TOP_PX + _ROW_PX + names_px + _GAP_PX
     top = legend_height(legend, variant)
     drawn = sheet(palette, variant, top + len(rows) * pitch - _GAP_PX)
     draw_legend(drawn, legend)
     axis = _axis(chart)
     for index, groups in enumerate(rows):
-        _row(drawn, groups, axis, columns, top + index * pitch + _TOP_PX, chart)
+        _row(drawn, groups, axis, placing, top + index * pitch + _TOP_PX)
     return drawn
+
+
+@dataclass(frozen=True)
+class _Placing:
+    """Which groups stand beside one another, in widths of a bar."""
+
+    chart: BarChart
+    width: float
+    """Of a row."""
+    bar_px: float
+
+    @classmethod
+    def of(cls, chart: BarChart, variant: Variant) -> _Placing:
+        whole = len(chart.kinds) + _BETWEEN
+        room = _COLUMNS[variant] * whole
+        if all(group.kinds is None for group in chart.groups):
+            room = min(_COLUMNS[variant], len(chart.groups)) * whole
+        return cls(chart, room, (WIDTH_PX[variant] - chart.left_px) / room)
+
+    def span(self, group: Group) -> float:
+        """Of a group, with the room between it and others."""
+        least = 0.0 if group.kinds is None else _LEAST_PX / self.bar_px
+        return max(float(len(group.bars)), least) + _BETWEEN
+
+    def rows(self) -> Iterator[list[Group]]:
+        """The groups, row by row, in order."""
+        row: list[Group] = []
+        for group in self.chart.groups:
+            if row and sum(map(self.span, [*row, group])) > self.width + 1e-6:
+                yield row
+                row = []
+            row.append(group)
+        yield row
 
 
 def _axis(chart: BarChart) -> _Axis:
@@ -105,25 +147,27 @@ def _row(
     drawn: Sheet,
     groups: Sequence[Group],
     axis: _Axis,
-    columns: int,
+    placing: _Placing,
     top: float,
-    chart: BarChart,
 ) -> None:
-    width = drawn.width - chart.left_px
-    axes = drawn.axes(chart.left_px, top, width, _ROW_PX)
-    pitch = len(groups[0].bars) + _BETWEEN
-    axes.set_xlim(0, columns * pitch)
+    chart, bar_px = placing.chart, placing.bar_px
+    axes = drawn.axes(chart.left_px, top, drawn.width - chart.left_px, _ROW_PX)
+    axes.set_xlim(0, placing.width)
     axes.set_xticks([])
     axes.set_yscale("log")
     axes.set_ylim(axis.low, axis.high)
     axes.set_yticks(axis.ticks, [chart.write(tick) for tick in axis.ticks])
     axes.set_yticks([], minor=True)
-    axes.hlines(axis.ticks, 0, len(groups) * pitch, colors=drawn.palette["grid"], lw=1, zorder=0.5)
-    for place, group in enumerate(groups):
-        left = place * pitch + _BETWEEN / 2
+    end = sum(map(placing.span, groups))
+    axes.hlines(axis.ticks, 0, end, colors=drawn.palette["grid"], lw=1, zorder=0.5)
+    begin = 0.0
+    for group in groups:
+        span = placing.span(group)
+        left = begin + (span - len(group.bars)) / 2
         _group(axes, group, left, drawn.palette)
-        bar_px = width / (columns * pitch)
-        _names(drawn, group, (chart.left_px + left * bar_px, top + _ROW_PX), bar_px)
+        corner = (chart.left_px + left * bar_px, top + _ROW_PX)
+        _names(drawn, group, corner, bar_px, span * bar_px)
+        begin += span
 
 
 def _group(axes: Any, group: Group, left: float, palette: Palette) -> None:
@@ -131,8 +175,12 @@ def _group(axes: Any, group: Group, left: float, palette: Palette) -> None:
     axes.fill_between([left, right], max(1e-3, 1 - group.floor), 1 + group.floor,
                       color=palette["noise"], lw=0, zorder=0.4)  # fmt: skip
     axes.hlines([1.0], left, right, colors=palette["muted"], lw=1, zorder=5)
-    for index, bar in enumerate(group.bars):
-        _bar(axes, bar, left + index + 0.5, palette[_tone(index)], palette)
+    for place, (kind, bar) in enumerate(zip(_kinds(group), group.bars, strict=True)):
+        _bar(axes, bar, left + place + 0.5, palette[_tone(kind)], palette)
+
+
+def _kinds(group: Group) -> Sequence[int]:
+    return range(len(group.bars)) if group.kinds is None else group.kinds
 
 
 def _bar(axes: Any, bar: Bar, middle: float, colour: str, palette: Palette) -> None:
@@ -147,15 +195,19 @@ def _bar(axes: Any, bar: Bar, middle: float, colour: str, palette: Palette) -> N
                   color=palette["paper"], mec=palette["ink"], zorder=6, clip_on=False)  # fmt: skip
 
 
-def _names(drawn: Sheet, group: Group, corner: tuple[float, float], bar_px: float) -> None:
+def _names(
+    drawn: Sheet, group: Group, corner: tuple[float, float], bar_px: float, room: float
+) -> None:
     """A letter under each bar, a dash under one that is missing; below them the group's name."""
     left, top = corner
-    for index, bar in enumerate(group.bars):
-        words = letter(index) if bar.value is not None else "–"
-        drawn.text(left + (index + 0.5) * bar_px, top + 14, words, "muted", ha="center")
-    room = len(group.bars) * bar_px
-    name = shortened(group.name, max(8, int((room + bar_px) / _LETTER_PX)))
-    drawn.text(left + room / 2, top + 32, name, weight="bold", ha="center")
+    for place, (kind, bar) in enumerate(zip(_kinds(group), group.bars, strict=True)):
+        words = letter(kind) if bar.value is not None else "–"
+        drawn.text(left + (place + 0.5) * bar_px, top + 14, words, "muted", ha="center")
+    name = shortened(group.name, max(8, int(room / _LETTER_PX)))
+    middle = left + len(group.bars) * bar_px / 2
+    drawn.text(middle, top + 32, name, weight="bold", ha="center")
+    if group.below:
+        drawn.text(middle, top + 32 + _BELOW_PX, group.below, "muted", ha="center")
 
 
 def letter(index: int) -> str:
