@@ -94,7 +94,15 @@ def test_the_list_shows_all_there_is(capsys: pytest.CaptureFixture[str]) -> None
         main(["list"])
     assert exited.value.code == 0
     shown = capsys.readouterr().out
-    for name in ("quick", "vgg16-train", "gpt2-decode", "settrace", "dcp-async"):
+    for name in (
+        "quick",
+        "validate",
+        "no-streaming",
+        "vgg16-train",
+        "gpt2-decode",
+        "settrace",
+        "dcp-async",
+    ):
         assert name in shown
 
 

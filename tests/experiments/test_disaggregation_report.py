@@ -230,6 +230,16 @@ def test_what_was_measured_over_a_network_has_groups_of_its_own(
     assert "Gbit/s" not in traffic.wide
 
 
+def test_where_nothing_is_naive_no_column_and_no_claim_is_against_it() -> None:
+    plan = _plan("resnet50-forward", [ROWS[2]])
+    trials = [builders.make_trial(spec, 100.0) for spec in plan.trials]
+    analysis = analyse(plan, EnvironmentPair(before=PLACE), trials)
+    (table,) = speedup_tables(analysis, trials)
+    assert not any("naive" in column.title for column in table.columns)
+    assert {len(row) for row in table.rows} == {len(table.columns)}
+    assert [one.claim.words for one in judged(analysis, trials)] == ["speed, full × local"]
+
+
 def test_rows_that_the_bars_leave_out_are_drawn_where_there_are_no_others() -> None:
     plan = _plan("gpt2-decode", [Chosen("remote", name="no-streaming")])
     trials = [builders.make_trial(spec, 100.0) for spec in plan.trials]

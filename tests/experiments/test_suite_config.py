@@ -46,6 +46,8 @@ def test_names_as_published_become_arms(tmp_path: Path) -> None:
         ("experiment: [1, 2\n", BadValue, "is no YAML"),
         (GOOD.replace("hf_tiny_gpt2", "hf_tiny_gpt3"), UnknownName, "did you mean 'hf_tiny_gpt2'"),
         (GOOD.replace("pytorch_rpc", "grpc"), UnknownName, "unknown baseline 'grpc'"),
+        (GOOD.replace("pytorch_rpc", "hf_tiny_gpt2"), UnknownName, "baseline 'hf_tiny_gpt2'"),
+        (GOOD.replace("hf_tiny_gpt2", "pytorch_rpc"), UnknownName, "workload 'pytorch_rpc'"),
         ("experiment: framework-overhead\nworkloads: 3\n", BadValue, "Expected `array`"),
     ],
 )

@@ -14,6 +14,7 @@ from remora.lab.environment import capture
 from remora.lab.results import (
     RESULTS_VERSION,
     Analysis,
+    Arm,
     Cell,
     Comparison,
     EnvironmentPair,
@@ -169,6 +170,23 @@ def test_a_wait_at_the_end_that_weighs_is_said() -> None:
     ]
     assert f"up to {max(shares) * 100:.0f} % of the time measured" in about
     assert not any("longer trials" in w for w in analyse(PLAN, MACHINE, run()).warnings)
+
+
+def test_arms_of_few_steps_are_said_apart_from_those_that_did_not_settle() -> None:
+    def few(arm: Arm) -> Arm:
+        return msgspec.structs.replace(arm, most_steps=2) if arm.label == "torch-save" else arm
+
+    trials = [
+        make_trial(msgspec.structs.replace(spec, arm=few(spec.arm)), steps=2)
+        if spec.arm.label in ("torch-save", "idle")
+        else make_trial(spec)
+        for spec in PLAN.trials
+    ]
+    plan = msgspec.structs.replace(PLAN, arms=[few(arm) for arm in PLAN.arms])
+    warnings = analyse(plan, MACHINE, trials).warnings
+    assert any("16 of 48 trials never reached" in warning for warning in warnings)
+    assert any("at most torch-save 2;" in warning for warning in warnings)
+    assert not any("at most" in warning for warning in analyse(PLAN, MACHINE, run()).warnings)
 
 
 def test_few_blocks_and_stolen_time_are_said() -> None:

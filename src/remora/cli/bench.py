@@ -22,8 +22,16 @@ INTERRUPTED = 130
 
 
 def bench(
-    experiment: Annotated[str, typer.Argument(help="Which experiment; `remora list` shows them.")],
-    scale: Annotated[str | None, typer.Option(help="quick, standard or paper.")] = None,
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="Which experiment; `remora list experiments` shows them, their scales and rows."
+        ),
+    ],
+    scale: Annotated[
+        str | None,
+        typer.Option(help="quick, standard or paper; of some also validate, each row once, small."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu (the default), cuda or cuda:0.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (default: a new one below here).")
@@ -36,10 +44,12 @@ def bench(
         typer.Option(help="With --resume: run only this arm (workload/system), failed ones again."),
     ] = None,
     workload: Annotated[
-        list[str] | None, typer.Option(help="This workload instead of the experiment's own.")
+        list[str] | None,
+        typer.Option(help="This workload instead of the experiment's own; may come again."),
     ] = None,
     system: Annotated[
-        list[str] | None, typer.Option(help="This system instead of the experiment's own.")
+        list[str] | None,
+        typer.Option(help="This system, or row of the experiment, instead of all; may come again."),
     ] = None,
     blocks: Annotated[int | None, typer.Option(help="At most this many blocks.")] = None,
     budget: Annotated[

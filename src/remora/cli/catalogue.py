@@ -44,9 +44,11 @@ def _table(title: str, *columns: str) -> Table:
 def _experiments() -> Table:
     from remora.experiments import registry
 
-    table = _table("Experiments", "name", "question")
+    table = _table("Experiments", "name", "question", "scales", "rows with a name")
     for name in registry.names():
-        table.add_row(name, registry.get(name).question)
+        design = registry.get(name)
+        rows = ", ".join(design.named_rows()) or "–"
+        table.add_row(name, design.question, ", ".join(design.efforts), rows)
     return table
 
 

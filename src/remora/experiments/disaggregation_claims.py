@@ -49,8 +49,13 @@ def judged(analysis: Analysis, trials: Sequence[Trial]) -> list[Judged]:
         _judged(claim, workload, rows, found[claim.base])
         for claim in CLAIMS
         for workload in workloads
-        if workload.endswith(claim.workload) and (workload, claim.row) in rows
+        if workload.endswith(claim.workload) and _can_be_judged(claim, workload, rows)
     ]
+
+
+def _can_be_judged(claim: Claim, workload: str, rows: Keyed) -> bool:
+    """Whether the run has both rows; it may not have wanted to."""
+    return (workload, claim.row) in rows and (workload, claim.base) in rows
 
 
 def _keyed(found: Sequence[Speedup]) -> dict[tuple[str, str], Speedup]:

@@ -6,7 +6,7 @@ that is not known is a dash, never 0; a row that failed or did other work says s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from remora.core.colours import Palette
 from remora.experiments.disaggregation_claims import bytes_per_step, claims_table, judged
@@ -39,7 +39,6 @@ from remora.lab.results import Analysis
 
 _DRAWN = (CAPTURED, NAIVE, LOCAL_REMOTE, FULL, *PEERS)
 """Rows that the bars show, where there are any of them; the tables show all."""
-_UNKNOWN = "GPU utilisation is unknown: this run was on a CPU, or nothing could tell."
 
 
 def figures() -> tuple[Figure, ...]:
@@ -129,8 +128,8 @@ def _draw_traffic(analysis: Analysis, trials: Trials, palette: Palette, variant:
 def _draw_gpu(analysis: Analysis, trials: Trials, palette: Palette, variant: Variant) -> Sheet:
     if all(row.cost("gpu_utilization") is None for row in shown_rows(analysis)):
         empty = sheet(palette, variant, 60)
-        words = _UNKNOWN if variant == "wide" else "GPU utilisation is unknown here."
-        empty.text(0, 30, words, "muted")
+        why = "this run was on a CPU" if analysis.plan.device == "cpu" else "nothing here can tell"
+        empty.text(0, 30, f"GPU utilisation is unknown: {why}.", "muted")
         return empty
 
     def bar(row: ArmRow) -> Bar:
@@ -157,34 +156,28 @@ def _chart(
     called = dict.fromkeys(row.arm.label.partition("@")[0] for row in shown)
     kinds = [name for name in called if name in _DRAWN] or list(called)
     rows = [row for row in shown if row.arm.label in kinds]
-    groups = [
-        Group(name, _bars({row.arm.label: row for row in mine}, kinds, bar))
-        for name, mine in by_workload(rows).items()
-    ]
+    groups = list(_groups(rows, "", kinds, bar))
     if networks:
-        groups += [each for name in NETWORKS for each in _over(name, shown, kinds, bar)]
+        for name, network in NETWORKS.items():
+            groups += _groups(shown, f"@{name}", kinds, bar, network.words)
     return BarChart(kinds, "middle of the published range", groups, write=write, left_px=left_px)
 
 
-def _over(
-    network: str, rows: Sequence[ArmRow], kinds: list[str], bar: Callable[[ArmRow], Bar]
+def _groups(
+    rows: Sequence[ArmRow],
+    over: str,
+    kinds: Sequence[str],
+    bar: Callable[[ArmRow], Bar],
+    below: str = "",
 ) -> Iterator[Group]:
-    """A group for each workload that has rows over ``network``, of those alone."""
+    """A group for each workload, of the kinds whose rows end in ``over`` and are run on it."""
     for name, mine in by_workload(rows).items():
         found = {row.arm.label: row for row in mine}
-        over = [(at, found[f"{kind}@{network}"]) for at, kind in enumerate(kinds)
-                if f"{kind}@{network}" in found]  # fmt: skip
-        if over:
-            numbers = [at for at, _ in over]
-            yield Group(
-                name, [bar(row) for _, row in over], kinds=numbers, below=NETWORKS[network].words
-            )
-
-
-def _bars(
-    rows: Mapping[str, ArmRow], kinds: Sequence[str], bar: Callable[[ArmRow], Bar]
-) -> list[Bar]:
-    return [bar(rows[kind]) if kind in rows else Bar(None) for kind in kinds]
+        there = [at for at, kind in enumerate(kinds) if kind + over in found]
+        if there:
+            bars = [bar(found[kinds[at] + over]) for at in there]
+            some = None if len(there) == len(kinds) else there
+            yield Group(name, bars, kinds=some, below=below)
 
 
 def _bytes(value: float) -> str:

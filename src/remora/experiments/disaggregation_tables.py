@@ -32,34 +32,17 @@ def shown_rows(analysis: Analysis) -> list[ArmRow]:
 
 
 def speedup_tables(analysis: Analysis, trials: Trials) -> tuple[TextTable, ...]:
-    """A table a workload: step and token, and how many times faster than local and than naive."""
-    against_local = _keyed(speedups(analysis, trials, LOCAL))
-    against_naive = _keyed(speedups(analysis, trials, NAIVE))
+    """A table a workload: step and token, and how many times faster than local and than naive,
+    where that was run.
+    """
+    bases = {"local": LOCAL, "naive": NAIVE}
+    found = {words: _keyed(speedups(analysis, trials, base)) for words, base in bases.items()}
     return tuple(
-        TextTable(
-            f"speedup-{name}",
-            f"{name}: speed-up over local and over naive",
-            (Column("Row", numeric=False), *map(Column, _speedup_titles(rows))),
-            tuple(_speedup_cells(row, against_local, against_naive) for row in rows),
+        _speedup_table(
+            name, rows, {w: found[w] for w in bases if any(r.arm.label == bases[w] for r in rows)}
         )
         for name, rows in by_workload(shown_rows(analysis)).items()
     )
-
-
-def _speedup_titles(rows: Sequence[ArmRow]) -> tuple[str, ...]:
-    tokens = any(row.cell.work_unit == "tokens" for row in rows)
-    return (
-        *("Step, ms", "First token, ms", "A token, ms" if tokens else "A unit of work, ms"),
-        *("× local", "Interval", "× naive", "Interval", "Cliff’s δ, local", "Hedges’ g, local"),
-        *("Cliff’s δ, naive", "Hedges’ g, naive"),
-    )
-
-
-def first_token_ms(row: ArmRow) -> float | None:
-    """From a step's begin to its first token; of one that reads a prompt, all of it."""
-    if row.arm.workload.endswith("-prefill"):
-        return mean(row.cell.step_ms)
-    return mean(row.cell.first_unit_ms)
 
 
 Keyed = Mapping[tuple[str, str], Speedup]
@@ -69,20 +52,36 @@ def _keyed(found: Sequence[Speedup]) -> Keyed:
     return {(each.workload, each.label): each for each in found}
 
 
-def _speedup_cells(row: ArmRow, local: Keyed, naive: Keyed) -> tuple[str, ...]:
+def _speedup_table(name: str, rows: Sequence[ArmRow], bases: Mapping[str, Keyed]) -> TextTable:
+    tokens = any(row.cell.work_unit == "tokens" for row in rows)
+    titles = (
+        *("Step, ms", "First token, ms", "A token, ms" if tokens else "A unit of work, ms"),
+        *(title for base in bases for title in (f"× {base}", f"Interval, × {base}")),
+        *(title for base in bases for title in (f"Cliff’s δ, {base}", f"Hedges’ g, {base}")),
+    )
+    columns = (Column("Row", numeric=False), *map(Column, titles))
+    caption = f"{name}: speed-up over {' and over '.join(bases)}"
+    cells = (_speedup_cells(row, list(bases.values())) for row in rows)
+    return TextTable(f"speedup-{name}", caption, columns, tuple(cells))
+
+
+def first_token_ms(row: ArmRow) -> float | None:
+    """From a step's begin to its first token; of one that reads a prompt, all of it."""
+    if row.arm.workload.endswith("-prefill"):
+        return mean(row.cell.step_ms)
+    return mean(row.cell.first_unit_ms)
+
+
+def _speedup_cells(row: ArmRow, bases: Sequence[Keyed]) -> tuple[str, ...]:
     step_ms = mean(row.cell.step_ms)
-    mine, than_naive = (found[row.arm.workload, row.arm.label] for found in (local, naive))
+    mine = [base[row.arm.workload, row.arm.label] for base in bases]
     return (
         row.arm.label,
         absence_text(row) if step_ms is None else numbers.significant(step_ms),
         numbers.significant(first_token_ms(row)),
         numbers.significant(mean(row.cell.unit_ms)),
-        *_ratio_cells(mine),
-        *_ratio_cells(than_naive),
-        numbers.effect(mine.cliffs_delta),
-        numbers.effect(mine.hedges_g),
-        numbers.effect(than_naive.cliffs_delta),
-        numbers.effect(than_naive.hedges_g),
+        *(cell for one in mine for cell in _ratio_cells(one)),
+        *(numbers.effect(g) for one in mine for g in (one.cliffs_delta, one.hedges_g)),
     )
 
 
@@ -99,17 +98,18 @@ def _interval(between: Interval | None, value: float) -> str:
 
 
 def speedup_latex(analysis: Analysis, trials: Trials) -> str:
-    """The claims and the speed-ups; needs ``\\usepackage{booktabs}``."""
+    """The claims and the speed-ups; needs ``\\usepackage{booktabs,graphicx}``."""
     tables = (claims_table(judged(analysis, trials)), *speedup_tables(analysis, trials))
-    head = "% Written by remora; needs \\usepackage{booktabs}. Bring it in with \\input."
-    return "\n".join([head, *(table_latex(each, analysis.plan.experiment) for each in tables)])
+    head = "% Written by remora; needs \\usepackage{booktabs,graphicx}. Bring it in with \\input."
+    name = analysis.plan.experiment
+    return "\n".join([head, *(table_latex(each, name, fitted=True) for each in tables)])
 
 
 def traffic_table(analysis: Analysis) -> TextTable:
     """What crosses in a step and for a unit of work, and once."""
     titles = (
-        *("Sent a step, bytes", "Received a step, bytes", "A unit of work, bytes"),
-        *("Fewer than naive", "Captured once, s", "Upload once, MB", "Tensors handed over, MB"),
+        *("Sent, bytes a step", "Received, bytes a step", "Both, bytes a unit"),
+        *("Fewer, than naive", "Captured, s once", "Uploaded, MB once", "Tensors, MB handed over"),
     )
     columns = (Column("Workload", False), Column("Row", False), *map(Column, titles))
     rows = shown_rows(analysis)
@@ -140,7 +140,7 @@ def _traffic_cells(row: ArmRow, naive: float | None) -> tuple[str, ...]:
 def resources_table(analysis: Analysis) -> TextTable:
     """CPU and memory of both processes, and the GPU."""
     titles = (
-        *("CPU here, cores", "CPU there, cores", "Peak RSS here, MiB", "RSS there, MiB"),
+        *("CPU here, cores", "CPU there, cores", "Peak here, MiB RSS", "There, MiB RSS"),
         *("GPU busy, %", "GPU peak, MiB"),
     )
     columns = (Column("Workload", False), Column("Row", False), *map(Column, titles))

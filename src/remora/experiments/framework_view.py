@@ -107,8 +107,8 @@ def write_table(folder: Folder, *, latest_only: bool) -> Path:
     runs = [folder.path] if latest_only else list(_runs_beside(folder.path))
     rows = [row for run in runs for row in _table_rows(run)]
     columns = (
-        *(Column("Run", False), Column("Workload", False), Column("Baseline", False)),
-        *map(Column, ("Latency, ms", "Units/s", "Data, MB", "Server, ms")),
+        *(Column(title, False) for title in ("Run", "Scale", "Workload", "Baseline")),
+        *map(Column, ("Latency, ms", "First token, ms", "Units/s", "Data, MB", "Server, ms")),
     )
     table = TextTable("framework", "Framework overhead", columns, tuple(rows))
     path = folder.path / "report" / TABLE
@@ -134,12 +134,17 @@ def _table_rows(run: Path) -> Iterator[tuple[str, ...]]:
         workload = msgspec.json.decode(file.read_bytes())
         called = f"{run.name} ({workload['tag']})" if workload["tag"] else run.name
         for each in workload["results"]:
-            yield (called, name, each["baseline"], *_numbers(each))
+            yield (called, workload["scale"], name, each["baseline"], *_numbers(each))
 
 
 def _numbers(result: Mapping[str, Any]) -> tuple[str, ...]:
     aggregates = result["aggregates"]
     if result["state"] != "measured":
-        return (result["state"], numbers.NONE, numbers.NONE, numbers.NONE)
-    names = ("latency_ms", "throughput_units_per_s", "total_data_mb", "server_duration_ms")
-    return tuple(numbers.significant(aggregates[name]) for name in names)
+        return (result["state"], *[numbers.NONE] * (len(_SHOWN) - 1))
+    return tuple(numbers.significant(aggregates.get(name)) for name in _SHOWN)
+
+
+_SHOWN = (
+    *("latency_ms", "first_token_ms"),
+    *("throughput_units_per_s", "total_data_mb", "server_duration_ms"),
+)

@@ -57,8 +57,11 @@ def _check(config: SuiteConfig, path: Path, design: Design) -> None:
             f"--config {path} is for the experiment {config.experiment!r}; "
             f"run it with: remora bench {config.experiment} --config {path}"
         )
-    _known("workload", config.workloads, {*design.aliases, *workloads.names()})
-    _known("baseline", config.baselines, {*design.aliases, *design.named_rows(), *systems.names()})
+    known = set(workloads.names())
+    called = {name for name, meant in design.aliases.items() if meant in known}
+    rows = {*design.aliases.keys() - called, *design.named_rows(), *systems.names()}
+    _known("workload", config.workloads, known | called)
+    _known("baseline", config.baselines, rows)
 
 
 def _known(kind: str, names: Collection[str], valid: Collection[str]) -> None:

@@ -49,8 +49,9 @@ def _about_completeness(plan: Plan, trials: Sequence[Trial]) -> Iterator[str]:
     if not complete(plan, trials):
         yield f"this run is not finished: {len(trials)} of {len(plan.trials)} trials are here"
     if plan.blocks < FEW_BLOCKS:
+        few = "1 block is" if plan.blocks == 1 else f"{plan.blocks} blocks are"
         yield (
-            f"{plan.blocks} blocks are few: intervals are wide and only large effects can be told; "
+            f"{few} few: intervals are wide and only large effects can be told; "
             f"raise --budget or --blocks to {FEW_BLOCKS} or more"
         )
 
@@ -76,7 +77,7 @@ def _about_settling(cells: Sequence[Cell]) -> Iterator[str]:
         most = ", ".join(f"{label} {steps}" for label, steps in sorted(few))
         yield (
             "a step of some rows takes so long that their trials make few, in which no warm-up "
-            f"can be told: at most {most}; the second half of them is counted, of one that one"
+            f"can be told: at most {most}; the later half is counted, and of a single one all"
         )
 
 

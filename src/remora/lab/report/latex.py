@@ -41,8 +41,15 @@ def summary_latex(analysis: Analysis) -> str:
     return "\n".join(parts)
 
 
-def table_latex(table: TextTable, label: str) -> str:
-    """One floating table; its label is ``tab:<label>-<key>``."""
+_FITTED = r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+
+
+def table_latex(table: TextTable, label: str, *, fitted: bool = False) -> str:
+    """One floating table; its label is ``tab:<label>-<key>``.
+
+    Args:
+        fitted: set smaller where it is wider than the text; needs ``\\usepackage{graphicx}``.
+    """
     spec = "".join("r" if column.numeric else "l" for column in table.columns)
     reference = "".join(
         c for c in f"{label}-{table.key}" if c.isascii() and (c.isalnum() or c in "-.")
@@ -53,13 +60,14 @@ def table_latex(table: TextTable, label: str) -> str:
         f"  \\caption{{{escape(table.caption)}.}}",
         f"  \\label{{tab:{reference}}}",
         r"  \setlength{\tabcolsep}{3pt}",
+        *([_FITTED] if fitted else []),
         f"  \\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
         r"    \toprule",
         *[f"    {' & '.join(line)} \\\\" for line in _header(table)],
         r"    \midrule",
         *[f"    {' & '.join(_cell(cell) for cell in row)} \\\\" for row in table.rows],
         r"    \bottomrule",
-        r"  \end{tabular}",
+        r"  \end{tabular}" + ("}" if fitted else ""),
         r"\end{table}",
         "",
     ]

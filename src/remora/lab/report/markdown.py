@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from remora.lab.report import numbers
 from remora.lab.report.tables import (
     ArmRow,
     TextTable,
@@ -18,6 +17,7 @@ from remora.lab.report.tables import (
     noise_sentence,
     overhead_table,
     rerun_command,
+    unsettled,
 )
 from remora.lab.results import Analysis
 
@@ -92,10 +92,9 @@ def _notes(rows: Sequence[ArmRow]) -> str:
         for name, quantile, reason in invalid_tails(rows)
     ]
     lines += [
-        f"- {escape(row.arm.name)}: no steady state in {numbers.count(len(row.cell.unsettled))} "
-        f"of {numbers.count(len(row.cell.trials))} trials"
-        for row in rows
-        if row.cell.unsettled
+        f"- {escape(workload)}: no steady state in {share} of {escape(', '.join(labels))}"
+        for workload, group in by_workload(rows).items()
+        for share, labels in unsettled(group).items()
     ]
     return "## Notes\n\n" + "\n".join(lines) if lines else ""
 

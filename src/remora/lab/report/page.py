@@ -21,6 +21,7 @@ from remora.lab.report.tables import (
     rerun_command,
     start_up_phases,
     trial_rows,
+    unsettled,
     verdict_text,
 )
 from remora.lab.results import Analysis, Arm, Environment, NoiseFloor, Option, Plan, Trial
@@ -85,9 +86,9 @@ class WorkloadView:
         return any(arm.row.cell.unsettled or arm.chip.words == "void" for arm in self.arms)
 
     @property
-    def unsettled(self) -> tuple[ArmView, ...]:
-        """Arms with trials that never reached a steady state."""
-        return tuple(arm for arm in self.arms if arm.row.cell.unsettled)
+    def unsettled(self) -> dict[str, list[str]]:
+        """Arms with trials that never reached a steady state, by how many of them."""
+        return unsettled([arm.row for arm in self.arms])
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,11 @@ class Page:
     def failed(self) -> tuple[ArmView, ...]:
         """Arms of which at least one trial failed."""
         return tuple(a for w in self.workloads for a in w.arms if a.row.cell.failures)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether any arm needed something that was made once for all trials."""
+        return any("prepare" in workload.phases for workload in self.workloads)
 
     @property
     def settings(self) -> dict[str, dict[str, Option]]:

@@ -92,12 +92,7 @@ def _write(
                 for drawn in figures
                 if (table := drawn.figure.table) is not None
             ),
-            *(
-                written(name, text)
-                for drawn in figures
-                if (beside := drawn.figure.beside) is not None
-                for name, text in beside(analysis, trials).items()
-            ),
+            *(written(name, text) for drawn in figures for name, text in drawn.beside.items()),
         ),
         page=written("index.html", page_html(analysis, trials, folder, figures)),
     )

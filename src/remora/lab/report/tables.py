@@ -271,6 +271,18 @@ def invalid_tails(rows: Sequence[ArmRow]) -> list[tuple[str, float, str]]:
     ]
 
 
+def unsettled(rows: Sequence[ArmRow]) -> dict[str, list[str]]:
+    """Labels of arms with trials that never settled, by how many, such as ``2 of 5 trials``."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.cell.unsettled:
+            some, all_ = (
+                numbers.count(len(each)) for each in (row.cell.unsettled, row.cell.trials)
+            )
+            found.setdefault(f"{some} of {all_} trials", []).append(row.arm.label)
+    return found
+
+
 def noise_sentence(noise: NoiseFloor) -> str:
     """The noise floor of one workload in words."""
     measured = numbers.ratio(noise.ratio)

@@ -16,7 +16,7 @@ _COLUMNS = {"wide": 6, "narrow": 2}
 """Groups of all kinds in a row, at most."""
 _ROW_PX, _NAMES_PX, _GAP_PX = 210.0, 42.0, 18.0
 _BELOW_PX = 16.0
-_LEAST_PX = 122.0
+_LEAST_PX = 112.0
 """Of a group of few bars, so that its name has room."""
 _TOP_PX = 8.0
 _BAR = 0.8
@@ -151,14 +151,14 @@ def _row(
     top: float,
 ) -> None:
     chart, bar_px = placing.chart, placing.bar_px
-    axes = drawn.axes(chart.left_px, top, drawn.width - chart.left_px, _ROW_PX)
-    axes.set_xlim(0, placing.width)
+    end = sum(map(placing.span, groups))
+    axes = drawn.axes(chart.left_px, top, end * bar_px, _ROW_PX)
+    axes.set_xlim(0, end)
     axes.set_xticks([])
     axes.set_yscale("log")
     axes.set_ylim(axis.low, axis.high)
     axes.set_yticks(axis.ticks, [chart.write(tick) for tick in axis.ticks])
     axes.set_yticks([], minor=True)
-    end = sum(map(placing.span, groups))
     axes.hlines(axis.ticks, 0, end, colors=drawn.palette["grid"], lw=1, zorder=0.5)
     begin = 0.0
     for group in groups:

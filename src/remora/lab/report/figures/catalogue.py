@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from remora.core.colours import LIGHT, Palette
 from remora.lab.report.figures import curves, distributions, overhead, stalls, warmup
@@ -54,6 +54,7 @@ class Figure:
             wide=embedded(wide, f"{self.name}-wide", self.alternative),
             narrow=embedded(narrow, f"{self.name}-narrow", self.alternative),
             tables=self.shown(analysis, trials) if self.shown is not None else (),
+            beside=self.beside(analysis, trials) if self.beside is not None else {},
         )
 
 
@@ -66,6 +67,7 @@ class Drawn:
     wide: str
     narrow: str
     tables: tuple[TextTable, ...] = ()
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 FIGURES = (
