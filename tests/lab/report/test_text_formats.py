@@ -12,17 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.lab.builders import make_plan, make_trial
 
-from remora.lab.analysis import analyse
-from remora.lab.environment import capture
 from remora.lab.report.delimited import summary_csv, trials_csv
 from remora.lab.report.latex import escape as escape_latex
-from remora.lab.report.latex import summary_latex, table_latex
+from remora.lab.report.latex import summary_latex
 from remora.lab.report.markdown import escape as escape_markdown
 from remora.lab.report.markdown import summary_markdown
-from remora.lab.report.tables import Column, TextTable, arm_rows, trial_rows
-from remora.lab.results import Analysis, EnvironmentPair, Trial
+from remora.lab.report.tables import arm_rows, trial_rows
+from remora.lab.results import Analysis, Trial
 
 Results = tuple[Analysis, list[Trial]]
 GOLDEN = Path(__file__).parent / "golden"
@@ -105,24 +102,6 @@ def test_sparse_results_read_sensibly(kind: str, request: pytest.FixtureRequest)
     assert "nan" not in markdown
     said = {"begun": "**Incomplete:**", "native_only": "baseline", "all_failed": "| failed |"}
     assert said[kind] in markdown
-
-
-def test_arms_that_never_settled_are_named_together() -> None:
-    plan = make_plan(systems=("idle", "torch-save"), blocks=2)
-    trials = [make_trial(spec, steps=2) for spec in plan.trials]
-    analysis = analyse(plan, EnvironmentPair(before=capture(1)), trials)
-    lines = summary_markdown(analysis, Path("results")).splitlines()
-    (line,) = (line for line in lines if "no steady state" in line)
-    labels = "native, native (again), idle, torch-save"
-    assert line == f"- vgg16-train: no steady state in 2 of 2 trials of {labels}"
-
-
-def test_a_fitted_table_is_set_no_wider_than_the_text() -> None:
-    table = TextTable("key", "A table", (Column("Arm", False), Column("Step, ms")), (("x", "1"),))
-    plain, fitted = table_latex(table, "t"), table_latex(table, "t", fitted=True)
-    assert "resizebox" not in plain
-    assert fitted.count("{") == fitted.count("}")
-    assert r"\resizebox{\ifdim\width>\linewidth" in fitted
 
 
 def _write_golden() -> None:
