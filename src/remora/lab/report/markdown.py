@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from remora.lab.report.figures import Drawn
 from remora.lab.report.tables import (
     ArmRow,
     TextTable,
@@ -29,11 +30,16 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split("\n")))
 
 
-def summary_markdown(analysis: Analysis, folder: Path) -> str:
-    """The whole summary; ``folder`` is only named, in the commands that run an arm again."""
+def summary_markdown(analysis: Analysis, folder: Path, figures: Sequence[Drawn] = ()) -> str:
+    """The whole summary; ``folder`` is only named, in the commands that run an arm again.
+
+    Args:
+        figures: those whose tables it is to have as well.
+    """
     rows = arm_rows(analysis)
     parts = [_head(analysis)]
     parts += [_workload(name, group, analysis) for name, group in by_workload(rows).items()]
+    parts += [_tables(drawn) for drawn in figures if drawn.tables]
     parts += [_failures(rows, analysis, folder), _notes(rows), _warnings(analysis)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -71,6 +77,14 @@ def table_markdown(table: TextTable) -> str:
     lines.append(["--:" if column.numeric else ":--" for column in table.columns])
     lines += [[escape(cell) for cell in row] for row in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _tables(drawn: Drawn) -> str:
+    parts = [f"## {escape(drawn.figure.title)}"]
+    for table in drawn.tables:
+        if table.rows:
+            parts += [f"### {escape(table.caption)}", table_markdown(table)]
+    return "\n\n".join(parts)
 
 
 def _failures(rows: Sequence[ArmRow], analysis: Analysis, folder: Path) -> str:

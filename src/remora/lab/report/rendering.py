@@ -74,7 +74,7 @@ def _write(
         results=written("results.json", results_json(analysis)),
         summary_csv=written("summary.csv", summary_csv(arm_rows(analysis))),
         trials_csv=written("trials.csv", trials_csv(trial_rows(analysis, trials))),
-        markdown=written("summary.md", summary_markdown(analysis, folder)),
+        markdown=written("summary.md", summary_markdown(analysis, folder, figures)),
         latex=written("summary.tex", summary_latex(analysis)),
         figures=tuple(
             written(f"figures/{drawn.figure.name}.{form}", data)
