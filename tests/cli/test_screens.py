@@ -72,6 +72,14 @@ def test_a_wanted_effect_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second.endswith("; 2 % needs 18 blocks")
 
 
+def test_blocks_that_tell_nothing_are_not_given_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("remora.cli.progress.time.monotonic", lambda: 0.0)
+    shown = console(200)
+    pilot = Pilot(blocks=2, sd_log_ratio=0.8, mde=4e15, power=0.8)
+    Screen(Path("r"), None, shown).on_event(PilotRead(pilot))
+    assert text(shown).strip().endswith("detect not even a tenfold cost with 80 % power")
+
+
 def test_the_summary_gives_verdicts_warnings_and_the_address(tmp_path: Path) -> None:
     plan = make_plan(systems=("idle", "torch-save"), blocks=4)
     scale = {"torch-save": 75.0}

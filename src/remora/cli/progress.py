@@ -134,10 +134,11 @@ class Screen:
 
 
 def _pilot_line(pilot: Pilot) -> str:
+    detected = f"{pilot.mde * 100:.1f} %" if pilot.tells else "not even a tenfold cost"
     line = (
         f"pilot: over {pilot.blocks} blocks native against native scatters by at most "
         f"{pilot.sd_log_ratio * 100:.1f} % (sd); the blocks planned detect "
-        f"{pilot.mde * 100:.1f} % with {pilot.power * 100:.0f} % power"
+        f"{detected} with {pilot.power * 100:.0f} % power"
     )
     if pilot.wanted_mde is None:
         return line

@@ -143,6 +143,11 @@ class Pilot(Data, frozen=True, kw_only=True):
     wanted_mde: float | None = None
     blocks_for_wanted: int | None = None
 
+    @property
+    def tells(self) -> bool:
+        """Whether the planned blocks could tell even a tenfold cost; two noisy ones cannot."""
+        return self.mde <= 9
+
 
 # ---------------------------------------------------------------- what happened
 

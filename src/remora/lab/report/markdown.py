@@ -102,8 +102,10 @@ def _failures(rows: Sequence[ArmRow], analysis: Analysis, folder: Path) -> str:
 
 def _notes(rows: Sequence[ArmRow]) -> str:
     lines = [
-        f"- {escape(name)}, p{quantile * 100:g} is INVALID: {escape(reason)}"
-        for name, quantile, reason in invalid_tails(rows)
+        f"- {escape(workload)}: p{quantile * 100:g} is INVALID of {escape(', '.join(labels))}: "
+        f"{escape(reason)}"
+        for workload, group in by_workload(rows).items()
+        for (quantile, reason), labels in invalid_tails(group).items()
     ]
     lines += [
         f"- {escape(workload)}: no steady state in {share} of {escape(', '.join(labels))}"

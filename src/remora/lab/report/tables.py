@@ -264,11 +264,14 @@ def tail_text(tail: Tail | None) -> str:
     return numbers.significant(tail.value) if tail.valid else "INVALID"
 
 
-def invalid_tails(rows: Sequence[ArmRow]) -> list[tuple[str, float, str]]:
-    """Arm's name, quantile and reason for each percentile that is not valid."""
-    return [
-        (r.arm.name, t.quantile, t.reason) for r in rows for t in r.cell.tails_ms if not t.valid
-    ]
+def invalid_tails(rows: Sequence[ArmRow]) -> dict[tuple[float, str], list[str]]:
+    """By quantile and reason, the labels of the arms whose percentile is not valid."""
+    found: dict[tuple[float, str], list[str]] = {}
+    for row in rows:
+        for tail in row.cell.tails_ms:
+            if not tail.valid:
+                found.setdefault((tail.quantile, tail.reason), []).append(row.arm.label)
+    return found
 
 
 def unsettled(rows: Sequence[ArmRow]) -> dict[str, list[str]]:

@@ -16,6 +16,8 @@ _COLUMNS = {"wide": 6, "narrow": 2}
 """Groups of all kinds in a row, at most."""
 _ROW_PX, _NAMES_PX, _GAP_PX = 210.0, 42.0, 18.0
 _BELOW_PX = 16.0
+_MOST_PX = 56.0
+"""Of a bar and its room, where there are few."""
 _LEAST_PX = 112.0
 """Of a group of few bars, so that its name has room."""
 _TOP_PX = 8.0
@@ -104,7 +106,9 @@ class _Placing:
         room = _COLUMNS[variant] * whole
         if all(group.kinds is None for group in chart.groups):
             room = min(_COLUMNS[variant], len(chart.groups)) * whole
-        return cls(chart, room, (WIDTH_PX[variant] - chart.left_px) / room)
+        width_px = WIDTH_PX[variant] - chart.left_px
+        room = max(room, width_px / _MOST_PX)
+        return cls(chart, room, width_px / room)
 
     def span(self, group: Group) -> float:
         """Of a group, with the room between it and others."""
