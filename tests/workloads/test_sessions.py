@@ -184,3 +184,13 @@ def test_no_word_sees_those_after_it() -> None:
             model(text, targets, model.empty_memory())
     assert torch.equal(seen[0][:, :-1], seen[1][:, :-1])
     assert not torch.equal(seen[0][:, -1], seen[1][:, -1])
+
+
+def test_decoding_tells_of_every_token_as_it_comes() -> None:
+    pytest.importorskip("transformers")
+    session = registry.get("tiny-gpt2-decode").build("quick", torch.device("cpu"))
+    told: list[None] = []
+    session.step()
+    session.on_first = lambda: told.append(None)
+    outcome = session.step()
+    assert len(told) == outcome.tensor.numel() == 16
