@@ -70,6 +70,17 @@ def test_what_it_took_to_put_the_model_there_is_not_traffic_of_steps() -> None:
     assert dict(ride.counts()) == {"upload_sent_bytes": 500, "upload_received_bytes": 5}
 
 
+def test_cpu_of_the_other_process_is_that_of_the_steps_behind_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spent_s = iter([0.0, 1.0, 1.03])
+    monkeypatch.setattr(ElsewhereRide, "_cpu_s", lambda ride: next(spent_s))
+    ride = ElsewhereRide(_session(), _Counting(), None)
+    for _ in range(4):
+        ride.step()
+    assert ride.counts()["server_cpu_ms_per_step"] == pytest.approx(10)
+
+
 def test_what_nothing_can_tell_is_unknown_and_not_0() -> None:
     counting = _Counting()
     counting.now = None
