@@ -13,8 +13,9 @@ import torch
 from tests.remote.conftest import prompt
 from tests.remote.processes.conftest import Serve, remote, within
 
-from remora.core.errors import Refused, RemoteError
+from remora.core.errors import Refused
 from remora.remote.client.placed import Placed
+from remora.remote.client.server import connect
 from remora.remote.client.session import RemoteSession
 
 pytestmark = pytest.mark.slow  # each starts a process that imports torch
@@ -54,13 +55,17 @@ def settled_bytes(there: Serve) -> int:
 
 
 @contextmanager
-def short_of_memory(there: Serve, spare_bytes: int) -> Iterator[None]:
+def short_of_memory(
+    there: Serve, spare_bytes: int, kind: int = resource.RLIMIT_AS
+) -> Iterator[None]:
     """The process may take no more than ``spare_bytes`` beyond what it has."""
     limit = settled_bytes(there) + spare_bytes
-    before = resource.prlimit(there.process.pid, resource.RLIMIT_AS)
-    resource.prlimit(there.process.pid, resource.RLIMIT_AS, (limit, before[1]))
+    if kind == resource.RLIMIT_DATA:
+        limit = int(psutil.Process(there.process.pid).memory_info().data) + spare_bytes
+    before = resource.prlimit(there.process.pid, kind)
+    resource.prlimit(there.process.pid, kind, (limit, before[1]))
     yield
-    resource.prlimit(there.process.pid, resource.RLIMIT_AS, before)
+    resource.prlimit(there.process.pid, kind, before)
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +104,21 @@ def test_a_call_for_which_the_machine_has_no_memory_is_refused(there: Serve) -> 
     serves(there)
 
 
-def test_weights_for_which_the_machine_has_no_memory_end_no_more_than_their_upload(
-    there: Serve,
+@pytest.mark.parametrize("kind", [resource.RLIMIT_AS, resource.RLIMIT_DATA], ids=["AS", "DATA"])
+@pytest.mark.parametrize("share", [True, False], ids=["shared", "socket"])
+def test_weights_for_which_the_machine_has_no_memory_are_refused_over_a_connection_that_stays(
+    there: Serve, kind: int, share: bool
 ) -> None:
-    with remote(there, reconnect_s=0) as server, short_of_memory(there, 200 * 2**20):
-        with pytest.raises(RemoteError):
-            server.load(Large())(torch.ones(1, 128))
+    with (
+        connect(there.address, reconnect_s=0, share=share) as server,
+        short_of_memory(there, 200 * 2**20, kind),
+    ):
+        channel, large = server.channel, server.load(Large())
+        for _ in range(2):
+            with pytest.raises(Refused, match=r"no memory there for 488\.3 MiB .*MiB is free"):
+                large(torch.ones(1, 128))
+            assert server.load(SMALL)(torch.ones(1, 2)).equal(SMALL(torch.ones(1, 2)))
+        assert server.channel is channel
         serves(there)
     assert within(10, lambda: there.counts()["models"] <= 4)
     serves(there)

@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from remora.core.errors import LinkLost, Refused
-from remora.remote.wire.arrived import Cancelled
+from remora.remote.wire.arrived import Cancelled, NoMemory
 from remora.remote.wire.link import Link, Patience
 from remora.remote.wire.tensors import DTYPES
 
@@ -74,6 +74,8 @@ class Server:
                 message = arrived.message
                 if isinstance(message, Cancelled):
                     self.cancelled.add(arrived.request)
+                elif isinstance(message, NoMemory):
+                    link.send(arrived.request, Fail("told: no memory"))
                 elif isinstance(message, Count):
                     thread = threading.Thread(target=self._count, args=(link, arrived))
                     threads.append(thread)

@@ -165,6 +165,23 @@ def test_places_come_back_when_tensors_are_gone(served: Serve) -> None:
         assert within(5, lambda: ours.lent_bytes == 0)
 
 
+def test_a_link_that_was_closed_holds_no_shared_memory(served: Serve) -> None:
+    def arenas() -> int:
+        return Path("/proc/self/maps").read_text().count("remora-wire")
+
+    gc.collect()
+    made, before = served("shared"), arenas()
+    gc.disable()  # what is closed lies in cycles
+    try:
+        with Channel(made.link(), is_last=is_last) as channel:
+            assert channel.call(Echo("x"), [torch.zeros(50_000)]).shared_bytes
+            assert arenas() > before
+        assert within(5, lambda: not made.listener._threads)
+        assert within(5, lambda: arenas() == before)
+    finally:
+        gc.enable()
+
+
 @pytest.mark.slow
 def test_a_full_arena_is_passed_by(served: Serve) -> None:
     made = served("shared")

@@ -82,7 +82,7 @@ class Program:
 
     def failed(self, node: int, error: Exception) -> NodeFailed:
         """What to raise where ``node`` raised ``error``."""
-        return NodeFailed(node, self.graph.nodes[node].operator, _first_line(error))
+        return NodeFailed(node, self.graph.nodes[node].operator, first_line(error))
 
     def begin(self, inputs: Sequence[torch.Tensor]) -> Values:
         """The values before the first step."""
@@ -236,5 +236,6 @@ def last_uses(graph: Graph) -> list[list[int]]:
     return freed
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What ``error`` says, on one line of bounded length."""
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -11,6 +11,7 @@ import torch
 
 from remora.core.errors import BadValue, LinkLost, Refused, RemoraError
 from remora.core.tensors import tensor_bytes
+from remora.remote.graph.program import first_line
 from remora.remote.messages import (
     Close,
     Compute,
@@ -56,7 +57,7 @@ from remora.remote.server.work import (
     SegmentWork,
     Work,
 )
-from remora.remote.wire.arrived import Arrived, Cancelled
+from remora.remote.wire.arrived import Arrived, Cancelled, NoMemory
 from remora.remote.wire.link import Link
 
 
@@ -95,6 +96,8 @@ class Desk:
             reply = self._handle(arrived.message, arrived)
         except RemoraError as error:
             reply = Failed(type(error).__name__, str(error))
+        except (MemoryError, RuntimeError) as error:  # torch has none, here or on its device
+            reply = Failed("Refused", first_line(error))
         if reply is not None:
             tensors = arrived.tensors if isinstance(arrived.message, Echo) else []
             self._outbox.put(arrived.request, reply, tensors)
@@ -104,6 +107,17 @@ class Desk:
     @singledispatchmethod
     def _handle(self, message: object, arrived: Arrived) -> Reply | None:
         raise Refused(f"unknown request {type(message).__name__}")
+
+    @_handle.register
+    def _(self, message: NoMemory, arrived: Arrived) -> Reply | None:
+        refused, asked = Refused(message.at("there")), message.message
+        if isinstance(asked, Compute):  # in its turn: what it was to make and write to has failed
+            segment = self._segments.segment(asked, arrived.tensors, refused)
+            self._submit(arrived, SegmentWork, False, segment)
+            return None
+        if isinstance(asked, Run):
+            self._kept.free(asked.freed)
+        raise refused
 
     @_handle.register
     def _(self, message: Echo, arrived: Arrived) -> Reply | None:

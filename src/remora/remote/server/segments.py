@@ -67,8 +67,13 @@ class Segments:
         self._nothing = Compiled(Plan((), (), ()), device)
         self.handles = Handles(room, weights)
 
-    def segment(self, asked: Compute, tensors: Sequence[torch.Tensor]) -> Segment:
+    def segment(
+        self, asked: Compute, tensors: Sequence[torch.Tensor], refused: Refused | None = None
+    ) -> Segment:
         """What ``asked`` is to do.
+
+        Args:
+            refused: why nothing of it can be done.
 
         Raises:
             Refused: its plan is not known here, or none that may be run.
@@ -76,26 +81,28 @@ class Segments:
         if asked.anew:
             if not tensors:
                 raise Refused("a plan that is new comes with the segment, as its first tensor")
-            self._keep(asked.plan, bytes(tensor_bytes(tensors[0])))
+            self._keep(asked.plan, tensors[0])
             tensors = tensors[1:]
         ready = self._kept.use(asked.plan) if asked.plan else self._nothing
         if ready is None:
             raise Refused(f"plan {asked.plan[:12]}… is not known over this connection")
         if isinstance(ready, Refused):
             raise ready
-        return Segment(self.handles, ready, asked, tensors, self._clock)
+        return Segment(self.handles, ready, asked, tensors, self._clock, refused)
 
     def close(self) -> None:
         """The connection is gone."""
         self.handles.close()
 
-    def _keep(self, digest: str, encoded: bytes) -> None:
+    def _keep(self, digest: str, encoded: torch.Tensor) -> None:
         """A plan that is refused is kept as well: the client reckons with it."""
         try:
-            ready: Compiled | Refused = self._plans.made(digest, encoded)
+            if encoded.is_meta:
+                raise Refused("there was no memory for this plan; make the device anew")
+            ready: Compiled | Refused = self._plans.made(digest, bytes(tensor_bytes(encoded)))
         except Refused as error:
             ready = error
-        self._kept.keep(digest, ready, len(encoded))
+        self._kept.keep(digest, ready, encoded.nbytes)
 
 
 class Segment:
@@ -108,9 +115,10 @@ class Segment:
         asked: Compute,
         tensors: Sequence[torch.Tensor],
         clock: Clock,
+        refused: Refused | None = None,
     ) -> None:
         self._handles, self._compiled, self._asked, self._clock = handles, compiled, asked, clock
-        self._memories = compiled.memories
+        self._memories, self._refused = compiled.memories, refused
         self._run = Given(tensors, self._weight)
         self._weights: list[str] = []
         """Digests of those that are held until it is known who keeps them."""
@@ -143,6 +151,8 @@ class Segment:
         try:
             if self._values is None:
                 self._values = self._begin()
+                if self._refused is not None:
+                    raise self._refused
             self._go_on(self._values, until_ns)
         except Exception as error:  # of any kind: torch has many ways to say no
             self._end_with(str(error))

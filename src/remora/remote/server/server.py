@@ -15,6 +15,7 @@ from remora.remote.server.weights_on_disk import WeightFolder
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link
 from remora.remote.wire.listener import DEFAULT_ADDRESS, Certificate, Listener
+from remora.remote.wire.tensors import Allocate
 
 
 class Server:
@@ -28,6 +29,7 @@ class Server:
         weights_folder: where weights are kept for the next server.
         builders: of models by name, beside that of transformers and those of installed packages.
         limits: the most that one message may hold.
+        allocate: gives memory for what clients send, or raises ``MemoryError``.
         troubled: told, in words, of connections that end badly.
 
     Raises:
@@ -46,6 +48,7 @@ class Server:
         weights_folder: Path | None = None,
         builders: Mapping[str, Builder] | None = None,
         limits: Limits | None = None,
+        allocate: Allocate | None = None,
         troubled: Callable[[str], object] = lambda words: None,
     ) -> None:
         folder = None if weights_folder is None else WeightFolder(weights_folder, troubled=troubled)
@@ -58,6 +61,7 @@ class Server:
                 token=token,
                 certificate=certificate,
                 limits=limits,
+                allocate=allocate,
                 troubled=troubled,
             )
         except BaseException:

@@ -7,9 +7,27 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
+from remora.core.units import format_bytes
+
 
 class Cancelled(msgspec.Struct, frozen=True):
     """Arrives in place of a message: the other end wants, and sends, no more of the request."""
+
+
+class NoMemory(msgspec.Struct, frozen=True):
+    """Arrives in place of a message that came with tensors for which this end has no memory."""
+
+    message: Any
+    wanted_bytes: int
+    """Of those tensors."""
+    free_bytes: int
+
+    def at(self, where: str) -> str:
+        """In words; ``where`` it is."""
+        return (
+            f"there is no memory {where} for {format_bytes(self.wanted_bytes)} of tensors: "
+            f"{format_bytes(self.free_bytes)} is free; send less, or use a machine with more"
+        )
 
 
 class Arrived(NamedTuple):
@@ -21,8 +39,9 @@ class Arrived(NamedTuple):
 
     request: int
     message: Any
-    """One of the union's structs, or :class:`Cancelled`."""
+    """One of the union's structs, :class:`Cancelled`, or :class:`NoMemory`."""
     tensors: list[torch.Tensor]
+    """Those for which there was no memory lie on the device ``meta``."""
     begun_ns: int
     ended_ns: int
     wire_bytes: int

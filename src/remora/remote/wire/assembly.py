@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,11 +13,15 @@ import torch
 from remora.core.clock import Clock, now_of
 from remora.core.errors import WireDamaged
 from remora.core.units import format_bytes
-from remora.remote.wire.arrived import Arrived
+from remora.remote.wire.arrived import Arrived, NoMemory
 from remora.remote.wire.frames import HEADER_BYTES, Frame, Kind
+from remora.remote.wire.free_memory import free_bytes
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.span import Span
-from remora.remote.wire.tensors import INLINE, Allocate, Spec, check, tensor_in
+from remora.remote.wire.tensors import INLINE, Allocate, Spec, check, tensor_in, without_memory
+
+_SKIPPED = memoryview(bytearray(2**20))
+"""What has no memory of its own is read into this, whoever it is for, and by nobody again."""
 
 
 class Places(Protocol):
@@ -27,6 +32,7 @@ class Places(Protocol):
 
         Raises:
             WireDamaged: there is no such place.
+            MemoryError: there is none to keep them in; the place has been given back.
         """
         ...
 
@@ -127,9 +133,10 @@ class Assembly:
                 tensors.append(tensor_in(bytearray(body[at : at + size]), spec))
                 at += size
             else:
-                tensors.append(tensor_in(self._places.take(spec.place, size), spec))
+                tensors.append(self._placed(spec, size))
                 shared_bytes += size
         wire_bytes = HEADER_BYTES + len(head) + len(body)
+        message = held(message, tensors)
         return Arrived(request, message, tensors, begun_ns, self._now(), wire_bytes, shared_bytes)
 
     def more(self, frame: Frame) -> Incoming:
@@ -184,17 +191,45 @@ class Assembly:
         self, frame: Frame, message: Any, specs: list[Spec], sizes: list[int], inline: int
     ) -> Incoming:
         begun_ns = self._now()
-        tensors, memories, shared_bytes = [], [], 0
+        tensors, shared_bytes = list[torch.Tensor](), 0
+        memories = list[memoryview]()
         for spec, size in zip(specs, sizes, strict=True):
             if spec.place == INLINE:
-                memory = self._allocate(size)
-                memories.append(memory.data)
+                tensors.append(self._inline(spec, size, memories))
             else:
-                memory = self._places.take(spec.place, size)
+                tensors.append(self._placed(spec, size))
                 shared_bytes += size
-            tensors.append(tensor_in(memory, spec))
         wire_bytes = HEADER_BYTES + frame.head_bytes + frame.body_bytes
+        message = held(message, tensors)
         return Incoming(
             frame.request, message, tensors, Span(memories), begun_ns, wire_bytes, shared_bytes,
             inline,
         )  # fmt: skip
+
+    def _inline(self, spec: Spec, size: int, memories: list[memoryview]) -> torch.Tensor:
+        """A tensor whose bytes are to be read, and into ``memories`` where to."""
+        try:
+            memory = self._allocate(size)
+        except MemoryError:
+            memories += _skipping(size)
+            return without_memory(spec)
+        memories.append(memory.data)
+        return tensor_in(memory, spec)
+
+    def _placed(self, spec: Spec, size: int) -> torch.Tensor:
+        try:
+            return tensor_in(self._places.take(spec.place, size), spec)
+        except MemoryError:
+            return without_memory(spec)
+
+
+def held(message: Any, tensors: Iterable[torch.Tensor]) -> Any:
+    """``message``, or what arrives in its place where not all ``tensors`` found memory."""
+    wanted_bytes = sum([tensor.nbytes for tensor in tensors if tensor.is_meta])
+    return NoMemory(message, wanted_bytes, free_bytes()) if wanted_bytes else message
+
+
+def _skipping(size: int) -> Iterator[memoryview]:
+    """``size`` bytes to read into, of the same memory again and again."""
+    for at in range(0, size, len(_SKIPPED)):
+        yield _SKIPPED[: size - at]

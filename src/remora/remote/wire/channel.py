@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from remora.core.errors import DeadlineExceeded, LinkLost, RemoteError, ServerLost
-from remora.remote.wire.arrived import Arrived, Cancelled, Sent
+from remora.core.errors import DeadlineExceeded, LinkLost, Refused, RemoteError, ServerLost
+from remora.remote.wire.arrived import Arrived, Cancelled, NoMemory, Sent
 from remora.remote.wire.frames import NUMBERS
 from remora.remote.wire.link import Link
 
@@ -83,6 +83,7 @@ class Channel:
         Raises:
             ServerLost: the connection ended, or the server has been silent for too long.
             DeadlineExceeded: no answer within ``deadline_s``; the request has been cancelled.
+            Refused: there is no memory here for the tensors of the answer.
             BadValue: the message or a tensor cannot be sent. Nothing was sent.
         """
         waiter = self._waiter()
@@ -194,6 +195,8 @@ class Channel:
             raise error
         if isinstance(arrived.message, Cancelled):
             raise ServerLost(f"{self._name} gave up on the request before it had answered")
+        if isinstance(arrived.message, NoMemory):
+            raise Refused(arrived.message.at("here"))
         return arrived
 
     def _next(self, waiter: Waiter, until_ns: int | None) -> Arrived:

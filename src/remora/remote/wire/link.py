@@ -216,8 +216,15 @@ class Link:
         self._fail(LinkLost("the connection was closed here"))
         with self._reads:
             self._writer.close()
+            self._unmap()
+
+    def _unmap(self) -> None:
+        """Let go of shared memory now: what is left of a link may be garbage for long."""
         if self._arena is not None:
             self._arena.close()
+        self._arena = self._writer.arena = None
+        self._places = NoPlaces()
+        self._reader.adopt(self._assembly(None, self.limits), self.limits)
 
     def _assembly(self, union: Any, limits: Limits) -> Assembly:
         return Assembly(union, limits, self.clock, self._allocate, self._places)

@@ -5,6 +5,7 @@ Fresh memory costs a page fault for every 4 KiB, more than the copy into it.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import weakref
 
@@ -30,7 +31,11 @@ class Pool:
         """Blocks by their size. Lists alone: a lock could be wanted again by a finaliser."""
 
     def __call__(self, size: int) -> np.ndarray:
-        """``size`` bytes, 1-D uint8, whatever is in them."""
+        """``size`` bytes, 1-D uint8, whatever is in them.
+
+        Raises:
+            MemoryError: the machine, or a limit of the process, has not so many left.
+        """
         if size < LEAST_BYTES:
             return np.empty(size, dtype=np.uint8)
         block = self._block(-(-size // STEP_BYTES) * STEP_BYTES)
@@ -47,7 +52,18 @@ class Pool:
         try:
             return self._free[size].pop()
         except (KeyError, IndexError):
-            return np.frombuffer(_pages(size), dtype=np.uint8)
+            return np.frombuffer(self._fresh(size), dtype=np.uint8)
+
+    def _fresh(self, size: int) -> mmap.mmap:
+        """Fresh memory, for which what is kept makes room if need be."""
+        try:
+            return _pages(size)
+        except OSError:
+            self._free.clear()
+        try:
+            return _pages(size)
+        except OSError as error:
+            raise MemoryError(f"no memory for {size} bytes: {error.strerror}") from None
 
     def _take_back(self, block: np.ndarray) -> None:
         if self.kept_bytes + block.nbytes > self._most:
@@ -60,5 +76,6 @@ def _pages(size: int) -> mmap.mmap:
     """Fresh memory of its own, in huge pages where the machine has them."""
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
+        with contextlib.suppress(OSError):  # the machine has none
+            pages.madvise(mmap.MADV_HUGEPAGE)
     return pages

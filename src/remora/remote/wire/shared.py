@@ -184,7 +184,12 @@ class MappedArena:
         self._memory = _mapped(seen, writable=lends)
 
     def take(self, place: int, size: int) -> np.ndarray:
-        """The bytes at ``place``. ``WireDamaged`` where they are not within the arena."""
+        """The bytes at ``place``.
+
+        Raises:
+            WireDamaged: they are not within the arena.
+            MemoryError: there is none for a copy.
+        """
         if place < FIRST_PLACE or place % STEP or place + size > len(self._memory) or not size:
             raise WireDamaged(
                 f"{size} bytes at {place} of shared memory were announced; "
@@ -194,9 +199,11 @@ class MappedArena:
         if self._lends:
             weakref.finalize(there, self._released, place).atexit = False
             return there
-        copy = self._allocate(size)
-        np.copyto(copy, there)
-        self._released(place)
+        try:
+            copy = self._allocate(size)
+            np.copyto(copy, there)
+        finally:
+            self._released(place)
         return copy
 
 

@@ -131,3 +131,8 @@ def tensor_in(memory: np.ndarray | bytearray, spec: Spec) -> torch.Tensor:
         return torch.empty(0, dtype=torch.uint8).view(dtype).view(shape)
     flat = torch.frombuffer(memory, dtype=dtype)
     return flat if len(shape) == 1 else flat.view(shape)
+
+
+def without_memory(spec: Spec) -> torch.Tensor:
+    """What stands for a tensor that found no memory: all but its elements."""
+    return torch.empty(spec.shape, dtype=DTYPES[spec.dtype], device="meta")

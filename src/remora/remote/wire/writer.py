@@ -94,9 +94,9 @@ class Writer:
         """Write one message. See :meth:`Link.send`."""
         begun_ns = self._now()
         specs, total = describe(tensors, self.limits)
-        placed = None
-        if self.arena is not None and total >= LEAST_SHARED_BYTES:
-            placed = Placed(self.arena, tensors, specs)
+        placed, arena = None, self.arena
+        if arena is not None and total >= LEAST_SHARED_BYTES:
+            placed = Placed(arena, tensors, specs)
             tensors, specs, total = placed.inline, placed.specs, total - placed.bytes
         try:
             head = self._encoded(message, specs)
