@@ -25,9 +25,10 @@
         │   ├── SessionLost       a session that the server no longer holds
         │   ├── DeadlineExceeded  no answer within the time that was given
         │   └── Refused           the server says no: its token, its version, its limits
+        │       ├── Full          a server that has no room now
         │       ├── NotAllowed    an operator that no server runs
         │       ├── NodeFailed    an operator that does not take what it is given
-    │       ├── ShapesUnknown an operator of which nobody can tell ahead what it gives
+        │       ├── ShapesUnknown an operator of which nobody can tell ahead what it gives
         │       └── CallFailed    the same, as its client hears of it
         └── JobEnded              a service cannot let the program it rides with go on
             ├── ReplayDiverged    a resumed script that does not do what it did the first time
@@ -156,6 +157,10 @@ class DeadlineExceeded(RemoteError):
 
 class Refused(RemoteError):
     """The server does not take this client or this request; the message says why."""
+
+
+class Full(Refused):
+    """The server has no room for it now; another may have, or the same later."""
 
 
 class JobEnded(UserError):

@@ -35,10 +35,12 @@ class FleetHere:
         health: Health = QUICK,
         host: str = "127.0.0.1",
         certificate: Certificate | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self.token, self.told = token, list[str]()
         self.certificate, self._listen = certificate, f"tcp://{host}:0"
         self.calling = Calling(token, verifying(certificate.certificate if certificate else None))
+        self._quotas = quotas or Quotas(chunk_tokens=8, lease_s=60)
         self._pids = itertools.count(1)
         self.directory = Directory(
             self._listen,
@@ -63,7 +65,7 @@ class FleetHere:
             self._listen,
             token=self.token,
             certificate=self.certificate,
-            quotas=Quotas(chunk_tokens=8, lease_s=60),
+            quotas=self._quotas,
         )
         join = Join(name, server.address, self.directory.secret, pid=next(self._pids))
         registration = Registration(

@@ -17,11 +17,12 @@ from tests.remote.wire.conftest import certificate as certificate
 from remora.core.errors import BadValue, LinkLost, Refused, ServerLost
 from remora.remote.client import aio
 from remora.remote.client.graphs import CapturedHere
+from remora.remote.client.model import RemoteModel
 from remora.remote.client.placed import Placed
 from remora.remote.client.server import connect
 from remora.remote.client.session import RemoteSession
 from remora.remote.fleet.connect import directory_of
-from remora.remote.fleet.fleet import Fleet, FleetModel
+from remora.remote.fleet.fleet import Fleet
 from remora.remote.fleet.messages import Member
 from remora.remote.fleet.ring import order
 from remora.remote.server.server import Server
@@ -44,10 +45,9 @@ class Slow(torch.nn.Module):
         return x
 
 
-def language(fleet: Fleet, model: torch.nn.Module, decoder: Placed) -> FleetModel:
+def language(fleet: Fleet, model: torch.nn.Module, decoder: Placed) -> RemoteModel:
     """``model`` on the fleet, without capturing it once more."""
     loaded = fleet.load(model)
-    assert isinstance(loaded, FleetModel)
     assert isinstance(loaded.graphs, CapturedHere)
     loaded.graphs.decoder = Placed(decoder.captured, decoder=True)
     return loaded
@@ -290,7 +290,7 @@ def test_many_sessions_survive_servers_that_come_and_go(
     there = fleet_here(3)
     decoded: dict[int, list[int]] = {}
 
-    def decode(fleet: Fleet, model: FleetModel, index: int) -> None:
+    def decode(fleet: Fleet, model: RemoteModel, index: int) -> None:
         with model.session() as session:
             session.prefill(prompt(5, seed=index))
             decoded[index] = list(session.generate(100))
@@ -320,7 +320,7 @@ def test_a_model_that_servers_build_is_built_once_on_each_that_needs_it(
     config: Any = language_model.config
     with connected(there) as fleet:
         model = fleet.build("GPT2LMHeadModel", config, language_model.state_dict())
-        assert isinstance(model, FleetModel)
+        assert isinstance(model, RemoteModel)
         for key in "abcdef":
             with model.session(key=key) as session:
                 session.prefill(prompt(4))

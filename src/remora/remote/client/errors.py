@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from remora.core.errors import BadValue, CannotCapture, Refused, RemoraError, SessionLost
+from remora.core.errors import BadValue, CannotCapture, Full, Refused, RemoraError, SessionLost
 from remora.remote.messages import Failed
 
 _KINDS: dict[str, type[RemoraError]] = {
@@ -10,6 +10,7 @@ _KINDS: dict[str, type[RemoraError]] = {
     "CannotCapture": CannotCapture,
     "SessionLost": SessionLost,
     "Refused": Refused,
+    "Full": Full,
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from remora.core.errors import BadValue, Refused, ServerLost
+from remora.core.errors import BadValue, Full, Refused, ServerLost
 from remora.remote.client.bill import Bill, bill_of
 from remora.remote.client.errors import CallFailed
 from remora.remote.client.graphs import Graphs, Listens, OnServer
@@ -98,19 +98,29 @@ class RemoteModel:
             raise BadValue(f"the graph of {self.graphs.name} is known to the server only")
         return bill_of(graph.captured, tensors, overrides)
 
-    def session(self, heard: torch.Tensor | None = None) -> RemoteSession:
+    def session(
+        self, heard: torch.Tensor | None = None, *, key: str | None = None
+    ) -> RemoteSession:
         """A session with a language model: what it has read stays on the server.
 
         Args:
             heard: sound (1, bands, frames), for a model that writes down what it hears.
+            key: on a fleet sessions of one key are on one server, whichever program opens them.
+                One server by itself ignores it.
 
         Raises:
             CannotCapture: the model is no language model that keeps keys and values.
             BadValue: it hears and is given nothing, or the other way round.
+            Full: there is no room for it, on any server of a fleet.
         """
-        decoding = self.graphs.decoding(self.server.channel)
+        server = self.server.for_key(key)
+        decoding, channel = self._decoding(server)
         return RemoteSession(
-            self.server, decoding, context=self._context(heard), deadline_s=self.deadline_s
+            server,
+            decoding,
+            context=self._context(heard),
+            deadline_s=self.deadline_s,
+            channel=channel,
         )
 
     def try_session(self) -> None:
@@ -119,7 +129,17 @@ class RemoteModel:
         Raises:
             CannotCapture: as for :meth:`session`; and the model hears.
         """
-        self.graphs.decoding(self.server.channel)
+        self._decoding(self.server)
+
+    def _decoding(self, server: RemoteServer) -> tuple[OnServer, Channel]:
+        """The step of a language model, and over which connection it is had."""
+        channel, full = server.channel, dict[str, Full]()
+        while True:
+            try:
+                return self.graphs.decoding(channel), channel
+            except Full as error:
+                full[channel.name] = error
+                channel = server.elsewhere(full)
 
     def _context(self, heard: torch.Tensor | None) -> Context:
         name, listening = self.graphs.name, self.graphs.listening()

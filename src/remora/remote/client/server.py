@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from remora.core.errors import BadValue, ServerLost
+from remora.core.errors import BadValue, Full, ServerLost
 from remora.core.token import read_token_text
 from remora.remote.client.built import Built, recipe_of, weights_of
 from remora.remote.client.errors import as_error
@@ -77,6 +77,18 @@ class RemoteServer:
                 with suppress(ServerLost):
                     self._channel = self._dial()
             return self._channel
+
+    def elsewhere(self, full: Mapping[str, Full]) -> Channel:
+        """A connection to another server than those that are ``full``, by the channels' names.
+
+        Raises:
+            Full: there is none; says what each has said.
+        """
+        raise next(iter(full.values()))
+
+    def for_key(self, key: str | None) -> RemoteServer:
+        """What has this key sees this server, as whatever has none does; see a fleet's."""
+        return self
 
     def load(self, model: torch.nn.Module, *, deadline_s: float | None = None) -> RemoteModel:
         """``model`` on the server. It is captured when it is first called, or first has a session.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
-from remora.core.errors import BadValue, RemoteError, ServerLost, SessionLost
+from remora.core.errors import BadValue, Full, RemoteError, ServerLost, SessionLost
 from remora.remote.client.graphs import OnServer
 from remora.remote.client.kept import RemoteTensor
 from remora.remote.messages import (
@@ -50,7 +50,14 @@ class RemoteSession:
     """One sequence on a server. A context manager that closes it; one request at a time.
 
     Every token that went or came is noted here. When the server is lost, or holds the session no
-    longer, another session reads them again, and the tokens go on as if nothing had been.
+    longer, another session reads them again, and the tokens go on as if nothing had been. Of a
+    fleet, a server without room for what is to be read gives the session up to the next that has.
+
+    Args:
+        channel: where it is opened; the server's own connection by default.
+
+    Raises:
+        Full: there is no room for it, on any server of a fleet.
     """
 
     def __init__(
@@ -60,11 +67,12 @@ class RemoteSession:
         *,
         context: Context = no_context,
         deadline_s: float | None,
+        channel: Channel | None = None,
     ) -> None:
         self._server, self._model, self._deadline_s = server, model, deadline_s
         self._context = context
         self._tokens: list[int] = []
-        self._channel, self._name = server.channel, ""
+        self._channel, self._name = channel or server.channel, ""
         self._closed = self._is_ahead = False
         """Ahead is the server where tokens that it decoded were not taken."""
         self.lease_s = 0.0
@@ -80,6 +88,7 @@ class RemoteSession:
 
         Raises:
             BadValue: they are none, or ids of no token.
+            Full: there is no room for them, on any server of a fleet.
             SessionLost: this session was closed.
             ServerLost, DeadlineExceeded: no answer came.
         """
@@ -175,8 +184,7 @@ class RemoteSession:
         """Free what the server holds of it. May be called again, and when the server is gone."""
         if not self._closed:
             self._closed = True
-            with suppress(RemoteError):
-                self._channel.call(Close(self._name), deadline_s=self._deadline_s)
+            self._close_at(self._channel, self._name)
 
     def __enter__(self) -> RemoteSession:
         return self
@@ -201,25 +209,48 @@ class RemoteSession:
 
     def _again(self, action: Callable[[], Any]) -> Any:
         """Do it, if need be on another session that has read the same."""
-        for _ in range(ATTEMPTS):
+        attempts, full = ATTEMPTS, dict[str, Full]()
+        while True:
             try:
                 return action()
             except (ServerLost, SessionLost) as error:
-                lost = error
+                attempts -= 1
                 self._recover(error)
-        raise lost
+                if not attempts:
+                    raise
+            except Full as error:
+                full[self._channel.name] = error
+                self._move(full)
+                self.recoveries += 1
+
+    def _move(self, full: dict[str, Full]) -> None:
+        """Go on at another server than those that are ``full``, each of which is asked once."""
+        before = self._channel, self._name
+        try:
+            while True:
+                self._channel, self._name = self._server.elsewhere(full), ""
+                try:
+                    self._open_and_read()
+                    break
+                except Full as error:
+                    full[self._channel.name] = error
+        except BaseException:
+            self._channel, self._name = before
+            raise
+        self._close_at(*before)
 
     def _recover(self, error: ServerLost | SessionLost) -> None:
         """Another session that has read every token noted, over a connection that is there."""
         if self._closed:
             raise error
-        self.recoveries += 1
         for _ in range(ATTEMPTS):
             if isinstance(error, ServerLost):  # one that stays away is not waited for again
                 self._channel = self._server.renewed(self._channel, error)
             try:
                 self._open_and_read()
                 return
+            except Full as full:
+                return self._move({self._channel.name: full})
             except (ServerLost, SessionLost) as again:
                 error = again
         raise error
@@ -229,6 +260,8 @@ class RemoteSession:
             self._open_and_read()
         except (ServerLost, SessionLost) as error:
             self._recover(error)
+        except Full as error:
+            self._move({self._channel.name: error})
 
     def _open_and_read(self) -> None:
         self._open()
@@ -243,6 +276,11 @@ class RemoteSession:
         for tensor in kept:
             tensor.number = 0  # the session's from here on
         self._name, self.lease_s = opened.session, opened.lease_s
+
+    def _close_at(self, channel: Channel, name: str) -> None:
+        if name:
+            with suppress(RemoteError):
+                channel.call(Close(name), deadline_s=self._deadline_s)
 
     def _prefill(self, tokens: torch.Tensor, wanted: Wanted = _NOTHING) -> list[torch.Tensor]:
         request = Prefill(self._name, wanted=wanted)

@@ -12,13 +12,8 @@ from functools import partial
 from operator import attrgetter
 from typing import TypeVar
 
-import torch
-
-from remora.core.errors import Refused, ServerLost
-from remora.remote.client.graphs import Graphs
-from remora.remote.client.model import RemoteModel
+from remora.core.errors import Full, Refused, ServerLost
 from remora.remote.client.server import RemoteServer
-from remora.remote.client.session import RemoteSession
 from remora.remote.fleet.lines import Line, Lines, Preference
 from remora.remote.fleet.ring import order
 from remora.remote.fleet.router import Router
@@ -85,13 +80,12 @@ class Fleet(RemoteServer):
 
     def for_key(self, key: str | None) -> RemoteServer:
         """The fleet as what has this key sees it: the server that the key belongs to, and another
-        only when that one is lost. Those without a key take turns.
+        only when that one is lost, or is full when a session comes. Those without a key take turns.
 
         ``fleet.for_key("mine").load(model)`` has all its calls and sessions on one server.
         """
         preference = _by_key(key) if key is not None else self._by_turns(next(self._turns))
-        reach = partial(self._lines.reach, preference)
-        return self._patiently(lambda: Keyed(reach, self.address, self._wait_s))
+        return self._patiently(lambda: Keyed(self._lines, preference, self.address, self._wait_s))
 
     def counts(self) -> Mapping[str, int]:
         """What the servers hold that this program is connected to, together."""
@@ -111,9 +105,6 @@ class Fleet(RemoteServer):
         self._leave()
         self._router.close()
         self._lines.close()
-
-    def _model(self, graphs: Graphs, deadline_s: float | None) -> RemoteModel:
-        return FleetModel(self, graphs, deadline_s=deadline_s)
 
     def _next(self) -> Channel:
         return self._patiently(lambda: self._lines.reach(self._calls))
@@ -144,34 +135,19 @@ class Fleet(RemoteServer):
 class Keyed(RemoteServer):
     """A fleet as one key sees it, over connections that are the fleet's."""
 
+    def __init__(
+        self, lines: Lines, preference: Preference, address: str, reconnect_s: float
+    ) -> None:
+        self._lines, self._preference = lines, preference
+        super().__init__(partial(lines.reach, preference), address, reconnect_s)
+
+    def elsewhere(self, full: Mapping[str, Full]) -> Channel:
+        """As :meth:`RemoteServer.elsewhere`: the next that this key prefers."""
+        return self._lines.reach_beside(full, self._preference)
+
     def close(self) -> None:
         """Look for no other server any more. The connection stays: it may be others' as well."""
         self._leave()
-
-
-class FleetModel(RemoteModel):
-    """A model on a fleet: as :class:`RemoteModel`, with sessions that have a key."""
-
-    def __init__(self, fleet: Fleet, graphs: Graphs, *, deadline_s: float | None = None) -> None:
-        super().__init__(fleet, graphs, deadline_s=deadline_s)
-        self._fleet = fleet
-
-    def session(
-        self, heard: torch.Tensor | None = None, *, key: str | None = None
-    ) -> RemoteSession:
-        """A session with a language model: what it has read stays on one server.
-
-        Args:
-            heard: sound (1, bands, frames), for a model that writes down what it hears.
-            key: sessions of one key are on one server, whichever program opens them.
-
-        Raises:
-            CannotCapture, BadValue: as :meth:`RemoteModel.session`.
-        """
-        server = self._fleet.for_key(key)
-        decoding = self.graphs.decoding(server.channel)
-        context = self._context(heard)
-        return RemoteSession(server, decoding, context=context, deadline_s=self.deadline_s)
 
 
 def _by_key(key: str) -> Preference:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from remora.core.errors import LinkLost, Refused, ServerLost
+from remora.core.errors import Full, LinkLost, Refused, ServerLost
 from remora.remote.fleet.messages import Member
 from remora.remote.wire.channel import Channel
 from remora.remote.wire.counted import Counted
@@ -122,6 +122,24 @@ class Lines:
             except Refused as error:
                 refused.append(error)
         raise [*lost, *refused, ServerLost("the fleet has no servers yet")][0]
+
+    def reach_beside(self, full: Mapping[str, Full], preference: Preference) -> Channel:
+        """A connection to the first that is not ``full``, by the names of the connections.
+
+        Raises:
+            Full: all are, or cannot be reached; says what each has said.
+        """
+        said = []
+        for line in (lines := preference(self._lines)):
+            try:
+                channel = line.channel()
+            except (ServerLost, Refused) as error:
+                said.append(f"{line.name}: {error}")
+                continue
+            if channel.name not in full:
+                return channel
+            said.append(f"{line.name}: {full[channel.name]}")
+        raise Full(f"all {len(lines)} servers of this fleet are full. {'. '.join(said)}")
 
     @property
     def all(self) -> Sequence[Line]:

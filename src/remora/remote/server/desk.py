@@ -9,7 +9,7 @@ from functools import singledispatchmethod
 
 import torch
 
-from remora.core.errors import BadValue, LinkLost, Refused, RemoraError
+from remora.core.errors import BadValue, Full, LinkLost, Refused, RemoraError
 from remora.core.tensors import tensor_bytes
 from remora.remote.graph.program import first_line
 from remora.remote.messages import (
@@ -42,6 +42,7 @@ from remora.remote.messages import (
     is_last,
 )
 from remora.remote.server import drawing
+from remora.remote.server.device import is_short_of_memory
 from remora.remote.server.house import House
 from remora.remote.server.kept import kept, with_kept
 from remora.remote.server.models import Model
@@ -96,8 +97,9 @@ class Desk:
             reply = self._handle(arrived.message, arrived)
         except RemoraError as error:
             reply = Failed(type(error).__name__, str(error))
-        except (MemoryError, RuntimeError) as error:  # torch has none, here or on its device
-            reply = Failed("Refused", first_line(error))
+        except (MemoryError, RuntimeError) as error:  # torch's own, out of memory for one
+            kind = "Full" if is_short_of_memory(error) else "Refused"
+            reply = Failed(kind, first_line(error))
         if reply is not None:
             tensors = arrived.tensors if isinstance(arrived.message, Echo) else []
             self._outbox.put(arrived.request, reply, tensors)
@@ -110,14 +112,14 @@ class Desk:
 
     @_handle.register
     def _(self, message: NoMemory, arrived: Arrived) -> Reply | None:
-        refused, asked = Refused(message.at("there")), message.message
+        full, asked = Full(message.at("there")), message.message
         if isinstance(asked, Compute):  # in its turn: what it was to make and write to has failed
-            segment = self._segments.segment(asked, arrived.tensors, refused)
+            segment = self._segments.segment(asked, arrived.tensors, full)
             self._submit(arrived, SegmentWork, False, segment)
             return None
         if isinstance(asked, Run):
             self._kept.free(asked.freed)
-        raise refused
+        raise full
 
     @_handle.register
     def _(self, message: Echo, arrived: Arrived) -> Reply | None:

@@ -18,3 +18,10 @@ def device_here(name: str) -> str:
     if name not in known and not (name == "cuda" and count):
         raise BadValue(f"there is no device {name!r} here; choose from: {', '.join(known)}")
     return name
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Whether ``error`` says that the host, or a device, has no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)  # of the CPU

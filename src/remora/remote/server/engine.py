@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from remora.core.clock import Clock
-from remora.core.errors import Refused, RemoraError
+from remora.core.errors import Full, Refused, RemoraError
 from remora.remote.graph.plan import check_inputs
 from remora.remote.graph.program import NodeFailed
 from remora.remote.messages import Done, Failed, Profile, Ran, Tokens
@@ -81,11 +81,11 @@ class Engine:
         """Put ``work`` in the queue.
 
         Raises:
-            Refused: too many wait already.
+            Full: too many wait already.
         """
         with self._changed:
             if self.waiting >= self._most:
-                raise Refused(f"{self._most} requests wait already; try again later")
+                raise Full(f"{self._most} requests wait already; try again later")
             if isinstance(work, RewindWork | ReorderWork):
                 self._moves.append(work)
             elif isinstance(work, CallWork | SegmentWork):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from remora.core.errors import Refused
+from remora.core.errors import Full
 from remora.core.units import format_bytes
 from remora.remote.server.session import Session
 
@@ -38,7 +38,7 @@ class Eviction:
         """Have ``needed`` bytes free on the device for ``what``; gives those that were dropped.
 
         Raises:
-            Refused: that cannot be had without those that are at work or were just now. Nothing has
+            Full: that cannot be had without those that are at work or were just now. Nothing has
                 changed then.
         """
         over = held_bytes(sessions) + needed - self.device_bytes
@@ -46,7 +46,7 @@ class Eviction:
             return []
         going = self._going(sessions, over, now_ns)
         if sum(session.state_bytes for session in going) < over:
-            raise Refused(
+            raise Full(
                 f"no room for {what} ({format_bytes(needed)}): all sessions may take "
                 f"{format_bytes(self.device_bytes)}, and those that are open are in use; "
                 "close one, or start the server with a larger --sessions"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
-from remora.core.errors import Refused
+from remora.core.errors import Full, Refused
 from remora.core.units import format_bytes
 from remora.remote.server.weights import WeightStore
 
@@ -32,11 +32,11 @@ class Room:
         """Take ``size`` bytes of it.
 
         Raises:
-            Refused: there is not so much left.
+            Full: there is not so much left.
         """
         with self._guard:
             if self.held_bytes + size > self.limit_bytes:
-                raise Refused(
+                raise Full(
                     f"no room for {format_bytes(size)} more: tensors kept on the server may take "
                     f"{format_bytes(self.limit_bytes)}, and take {format_bytes(self.held_bytes)}; "
                     "drop some, or start the server with more"
@@ -110,7 +110,7 @@ class Handles:
         """See that ``held`` may be written to: a weight that others may hold is copied first.
 
         Raises:
-            Refused: there is no room for the copy.
+            Full: there is no room for the copy.
         """
         if held.digest is None or held.tensor is None:
             return

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from remora.core.clock import Clock
-from remora.core.errors import Refused, SessionLost
+from remora.core.errors import Full, Refused, SessionLost
 from remora.remote.graph.decoder import context_in
 from remora.remote.graph.plan import check_inputs
 from remora.remote.server.eviction import Eviction, held_bytes
@@ -74,7 +74,7 @@ class Sessions:
         session.used_ns = self._clock.wall_ns()
         with self._guard:
             if len(self._sessions) >= self._most:
-                raise Refused(f"{self._most} sessions are open, and no more are kept; close one")
+                raise Full(f"{self._most} sessions are open, and no more are kept; close one")
             self._sessions[session.name] = session
         return session
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import torch
 
-from remora.core.errors import Refused
+from remora.core.errors import Full, Refused
 from remora.core.units import format_bytes
 from remora.remote.graph.digest import digest_of
 from remora.remote.server.weights_on_disk import WeightFolder
@@ -108,7 +108,7 @@ class WeightStore:
         free = [digest for digest in self._tensors if self._holders[digest] <= 0]
         spare = self.limit_bytes - self._bytes + sum(self._tensors[d].nbytes for d in free)
         if needed > spare:
-            raise Refused(
+            raise Full(
                 f"no room for a weight of {format_bytes(needed)}: {format_bytes(self._bytes)} of "
                 f"{format_bytes(self.limit_bytes)} are taken by models in use; "
                 "unload one, or start the server with a larger --weights"

@@ -59,7 +59,7 @@ class Channel:
         as_error: AsError = never_an_error,
         name: str = "the server",
     ) -> None:
-        self.link, self._is_last, self._as_error, self._name = link, is_last, as_error, name
+        self.link, self._is_last, self._as_error, self.name = link, is_last, as_error, name
         self._lock = threading.Lock()
         self._waiters: dict[int, Waiter] = {}
         self._led = False
@@ -194,7 +194,7 @@ class Channel:
         if error is not None:
             raise error
         if isinstance(arrived.message, Cancelled):
-            raise ServerLost(f"{self._name} gave up on the request before it had answered")
+            raise ServerLost(f"{self.name} gave up on the request before it had answered")
         if isinstance(arrived.message, NoMemory):
             raise Refused(arrived.message.at("here"))
         return arrived
@@ -223,7 +223,7 @@ class Channel:
         left_ns = until_ns - self.link.clock.wall_ns()
         if left_ns <= 0:
             raise DeadlineExceeded(
-                f"{self._name} has not answered within the time given; "
+                f"{self.name} has not answered within the time given; "
                 "give more time with deadline_s, or ask for less"
             )
         return left_ns / 1e9
@@ -270,7 +270,7 @@ class Channel:
         return self._lost
 
     def _server_lost(self, reason: str) -> ServerLost:
-        return ServerLost(f"{self._name} is lost: {reason}; connect again")
+        return ServerLost(f"{self.name} is lost: {reason}; connect again")
 
     def _keep_alive(self) -> None:
         """While nobody waits, answer the server's heartbeats and notice its end."""
