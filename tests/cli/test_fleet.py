@@ -55,6 +55,13 @@ def test_a_fleet_goes_up_is_used_shown_and_goes_down(tmp_path: Path) -> None:
         assert (code, shown.count("serving")) == (0, 2)
         assert f"fleet://{at}: 2 of 2 serve" in shown
 
+        drain = ("fleet", "drain", "server-1", at, "--within", "1min", "--token-file", file)
+        code, shown, _ = call(*drain)
+        assert (code, shown) == (0, "server-1 drains; `remora fleet status` says when it has\n")
+        while "drained" not in shown:
+            code, shown, _ = call("fleet", "status", at, "--token-file", file)
+        assert (code, "1 of 2 serve" in shown) == (1, True)
+
         code, shown, _ = call("fleet", "down", at, "--token-file", file)
         assert (code, shown) == (0, f"the fleet at fleet://{at} ends\n")
         assert process.wait(20) == 0

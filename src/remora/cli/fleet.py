@@ -150,6 +150,27 @@ def status(at: At = DEFAULT_ADDRESS, token_file: Token = None, cert: Cert = None
     raise typer.Exit(int(any(each.state != "serving" for each in standings)))
 
 
+@app.command("drain")
+def drain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A server: server-0.")],
+    at: At = DEFAULT_ADDRESS,
+    within: Annotated[
+        str, typer.Option("--within", metavar="TIME", help="How long its sessions may stay.")
+    ] = "10min",
+    token_file: Token = None,
+    cert: Cert = None,
+) -> None:
+    """Send no new sessions and calls to a server; then it can be ended, and nobody notices.
+
+    It is left out when its sessions have ended, or time is up. Started again, it serves again.
+    """
+    from remora.remote.fleet.messages import Drain
+
+    with _directory(at, token_file, cert) as channel:
+        channel.call(Drain(name, parse_seconds(within)), deadline_s=10)
+    print(f"{name} drains; `remora fleet status` says when it has")
+
+
 @app.command("down")
 def down(at: At = DEFAULT_ADDRESS, token_file: Token = None, cert: Cert = None) -> None:
     """End a fleet, all its servers with it. Whoever may use it may do so."""

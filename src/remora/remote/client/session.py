@@ -248,11 +248,12 @@ class RemoteSession:
                 self._channel = self._server.renewed(self._channel, error)
             try:
                 self._open_and_read()
-                return
             except Full as full:
-                return self._move({self._channel.name: full})
+                self._move({self._channel.name: full})
             except (ServerLost, SessionLost) as again:
                 error = again
+                continue
+            return
         raise error
 
     def _start(self) -> None:

@@ -8,7 +8,7 @@ from functools import singledispatchmethod
 
 from remora.core.errors import LinkLost, Refused, RemoteError
 from remora.remote.fleet.members import Members
-from remora.remote.fleet.messages import Answer, Ask, End, Join, Joined, Report, Watch
+from remora.remote.fleet.messages import Answer, Ask, Drain, End, Join, Joined, Report, Watch
 from remora.remote.fleet.probe import Probe
 from remora.remote.messages import Done, Failed
 from remora.remote.wire.arrived import Cancelled
@@ -76,6 +76,11 @@ class Desk:
     @_handle.register
     def _(self, message: Ask, request: int) -> Answer | None:
         return Report(self._members.standings)
+
+    @_handle.register
+    def _(self, message: Drain, request: int) -> Answer | None:
+        self._members.drain(message.name, message.within_s)
+        return Done()
 
     @_handle.register
     def _(self, message: End, request: int) -> Answer | None:

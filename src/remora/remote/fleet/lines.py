@@ -95,11 +95,14 @@ class Lines:
         with self._guard:
             if self._closed:
                 return
-            kept = {line.member: line for line in self._lines.values()}
-            self._lines = {
-                member.name: kept.pop(member) if member in kept else Line(member, self._dial)
-                for member in members
-            }
+            kept = {_process(line.member): line for line in self._lines.values()}
+            lines = dict[str, Line]()
+            for member in members:
+                known = _process(member) in kept
+                line = kept.pop(_process(member)) if known else Line(member, self._dial)
+                line.member = member
+                lines[member.name] = line
+            self._lines = lines
         for gone in kept.values():
             gone.close()
 
@@ -114,14 +117,17 @@ class Lines:
         if self._closed:
             raise LinkLost("the connection to the fleet was closed here")
         lost, refused = list[ServerLost](), list[Refused]()
-        for line in preference(self._lines):
+        for line in preference(self._taking):
             try:
                 return line.channel()
             except ServerLost as error:
                 lost.append(error)
             except Refused as error:
                 refused.append(error)
-        raise [*lost, *refused, ServerLost("the fleet has no servers yet")][0]
+        none = (
+            "every server of this fleet drains" if self._lines else "the fleet has no servers yet"
+        )
+        raise [*lost, *refused, ServerLost(none)][0]
 
     def reach_beside(self, full: Mapping[str, Full], preference: Preference) -> Channel:
         """A connection to the first that is not ``full``, by the names of the connections.
@@ -130,7 +136,7 @@ class Lines:
             Full: all are, or cannot be reached; says what each has said.
         """
         said = []
-        for line in (lines := preference(self._lines)):
+        for line in (lines := preference(self._taking)):
             try:
                 channel = line.channel()
             except (ServerLost, Refused) as error:
@@ -140,6 +146,11 @@ class Lines:
                 return channel
             said.append(f"{line.name}: {full[channel.name]}")
         raise Full(f"all {len(lines)} servers of this fleet are full. {'. '.join(said)}")
+
+    @property
+    def _taking(self) -> Mapping[str, Line]:
+        """Those that take more."""
+        return {name: line for name, line in self._lines.items() if not line.member.drains}
 
     @property
     def all(self) -> Sequence[Line]:
@@ -162,6 +173,11 @@ class Lines:
             self._closed = True
         for line in self.all:
             line.close()
+
+
+def _process(member: Member) -> tuple[str, str, int]:
+    """What stays the same while the process does."""
+    return member.name, member.address, member.born
 
 
 def total(parts: Sequence[Counted]) -> Counted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,9 @@ class _Server:
     born: int = 0
     starts: int = 0
     serves: bool = False
+    drains_until_s: float | None = None
+    """When it is left out at the latest; None: it does not drain."""
+    drained: bool = False
     why: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -31,13 +35,17 @@ class Members:
     Args:
         names: the servers that are expected.
         told: called with a line whenever one begins or ceases to serve.
+        now_s: a clock that goes on by itself.
     """
 
     def __init__(
-        self, names: Iterable[str], told: Callable[[str], object] = lambda words: None
+        self,
+        names: Iterable[str],
+        told: Callable[[str], object] = lambda words: None,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._servers = {name: _Server() for name in names}
-        self._told = told
+        self._told, self._now_s = told, now_s
         self._born = 0
         self._version = 0
         self._changed = threading.Condition()
@@ -51,14 +59,12 @@ class Members:
             Refused: no server of that name is expected.
         """
         with self._changed:
-            server = self._servers.get(join.name)
-            if server is None:
-                expected = ", ".join(self._servers)
-                raise Refused(f"this fleet has no {join.name[:80]!r}; it has {expected}")
+            server = self._expected(join.name)
             if server.join != join:
                 self._ceases(join.name, server, "it was started again")
                 self._born += 1
                 server.join, server.born = join, self._born
+                server.drains_until_s, server.drained = None, False
                 server.starts += 1
             return server.born
 
@@ -69,7 +75,12 @@ class Members:
             if server.born != born or server.join is None:
                 return
             server.counts = counts
-            if not server.serves:
+            if server.drains_until_s is not None:
+                over = self._now_s() >= server.drains_until_s
+                if server.serves and (over or not counts.get("sessions")):
+                    server.drained = True
+                    self._ceases(name, server, "it has drained")
+            if not server.serves and not server.drained:
                 server.serves, server.why = True, ""
                 self._told(f"{name} serves on {server.join.address}")
                 self._change()
@@ -80,6 +91,23 @@ class Members:
             server = self._servers[name]
             if server.born == born:
                 self._ceases(name, server, why)
+
+    def drain(self, name: str, within_s: float) -> None:
+        """Send nobody new to the server, and nobody at all when it has no sessions, or ``within_s``
+        is over, until it is started again.
+
+        Raises:
+            Refused: there is none of that name, or it does not serve.
+        """
+        with self._changed:
+            server = self._expected(name)
+            if not server.serves:
+                raise Refused(f"{name} does not serve, so there is nothing to drain")
+            server.drains_until_s = self._now_s() + within_s
+            self._told(
+                f"{name} takes no new sessions, and is left out in {within_s:g} s at the latest"
+            )
+            self._change()
 
     @property
     def view(self) -> View:
@@ -115,6 +143,12 @@ class Members:
         with self._changed:
             self._changed.notify_all()
 
+    def _expected(self, name: str) -> _Server:
+        server = self._servers.get(name)
+        if server is None:
+            raise Refused(f"this fleet has no {name[:80]!r}; it has {', '.join(self._servers)}")
+        return server
+
     def _ceases(self, name: str, server: _Server, why: str) -> None:
         server.why = why
         if server.serves:
@@ -129,7 +163,7 @@ class Members:
     def _view(self) -> View:
         return View(
             tuple(
-                Member(name, server.join.address, server.born)
+                Member(name, server.join.address, server.born, server.drains_until_s is not None)
                 for name, server in self._servers.items()
                 if server.serves and server.join is not None
             )
@@ -142,7 +176,7 @@ def _standing(name: str, server: _Server) -> Standing:
         return Standing(name, "absent")
     return Standing(
         name,
-        "serving" if server.serves else "silent",
+        _state(server),
         join.address,
         join.device,
         join.pid,
@@ -150,3 +184,11 @@ def _standing(name: str, server: _Server) -> Standing:
         server.why,
         dict(server.counts),
     )
+
+
+def _state(server: _Server) -> str:
+    if server.drained:
+        return "drained"
+    if not server.serves:
+        return "silent"
+    return "serving" if server.drains_until_s is None else "draining"

@@ -22,6 +22,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     address: str
     born: int
     """Larger each time that it is started again."""
+    drains: bool = False
+    """Whether it takes no sessions and calls but of those who have sessions there."""
 
 
 class Standing(msgspec.Struct, frozen=True, array_like=True):
@@ -29,7 +31,8 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
 
     name: str
     state: str
-    """``serving``; ``silent``, with ``why``; ``absent``: it has not come yet."""
+    """``serving``; ``silent``, with ``why``; ``absent``: it has not come yet; ``draining``: it
+    takes no new sessions; ``drained``: it is left out, as those that it had are gone."""
     address: str = ""
     device: str = ""
     pid: int = 0
@@ -66,6 +69,15 @@ class End(Message, frozen=True, tag=68):
     """End the fleet, servers and all. → :class:`Done`."""
 
 
+class Drain(Message, frozen=True, tag=69):
+    """Send nobody new to a server, and nobody at all when its sessions have ended, or ``within_s``
+    is over. Started again, it serves again. → :class:`Done`.
+    """
+
+    name: str
+    within_s: float
+
+
 # ------------------------------------------------- what is answered
 
 
@@ -85,7 +97,7 @@ class Report(Message, frozen=True, tag=99):
     servers: tuple[Standing, ...]
 
 
-Question = Join | Watch | Ask | End
+Question = Join | Watch | Ask | End | Drain
 Answer = Joined | View | Report | Done | Failed
 
 

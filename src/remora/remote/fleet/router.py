@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from remora.core.errors import RemoteError
 from remora.remote.fleet.messages import Member, Watch
 from remora.remote.wire.address import TcpAddress, parse_address
@@ -87,5 +89,6 @@ class Router:
             and isinstance(directory, TcpAddress)
             and where.host in EVERYWHERE
         ):
-            return Member(member.name, str(TcpAddress(directory.host, where.port)), member.born)
+            seen = str(TcpAddress(directory.host, where.port))
+            return msgspec.structs.replace(member, address=seen)
         return member
