@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from benchmarks import (
     checking,
     checkpoint,
+    compiled,
     copies,
     cpu_steps,
     digests,
@@ -36,6 +37,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "copies": ("Checkpoints elsewhere", copies.section),
     "wire": ("The remote service's wire: echoes beside its peers", wire.section),
     "remote": ("The remote service: callers, sessions together, waiting", remote.section),
+    "compiled": ("The remote service: graphs interpreted and compiled", compiled.section),
     "eager": ("The remote service's device: operator by operator", eager.section),
 }
 

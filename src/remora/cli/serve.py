@@ -53,6 +53,10 @@ def serve(
         int,
         typer.Option("--threads", metavar="N", help="CPU threads of an operator; all by default."),
     ] = 0,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile, meanwhile, calls that come again and again."),
+    ] = False,
 ) -> None:
     """Run models for programs that connect, until ended.
 
@@ -76,6 +80,7 @@ def serve(
         quotas=quotas_of(weights, sessions, calls, tensors, lease),
         weights_folder=weights_folder,
         builders={"workloads": workload_model},
+        compiles=compiled,
         troubled=lambda words: print(words, flush=True),
     )
     with server:

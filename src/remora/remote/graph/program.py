@@ -125,7 +125,7 @@ class Program:
 
 def _step(program: Program, node: Node, freed: tuple[int, ...]) -> Step:
     function, arguments = _function(node), program.gathered(node.arguments)
-    keywords = {name: program.getter(value) for name, value in _keywords(node).items()}
+    keywords = {name: program.getter(value) for name, value in keywords_of(node).items()}
     if node.unpacks or keywords:
         return _any_step(function, arguments, keywords, node, freed)
     output: Any = node.outputs[0]
@@ -211,7 +211,7 @@ def _function(node: Node) -> Callable[..., Any]:
     return function
 
 
-def _keywords(node: Node) -> Mapping[str, Argument]:
+def keywords_of(node: Node) -> Mapping[str, Argument]:
     """Its keywords; what makes a tensor out of numbers makes it here unless it says so itself."""
     known = schema(node.operator)
     names = [argument.name for argument in known.arguments] if known is not None else []

@@ -10,6 +10,7 @@ import torch
 
 from remora.core.clock import Clock, SystemClock
 from remora.remote.server.builders import Builder, registry
+from remora.remote.server.compiling import Compiler
 from remora.remote.server.engine import Engine
 from remora.remote.server.eviction import HOST, Eviction
 from remora.remote.server.handles import Handles, Room
@@ -62,11 +63,13 @@ class House:
         clock: Clock | None = None,
         folder: WeightFolder | None = None,
         builders: Mapping[str, Builder] | None = None,
+        compiler: Compiler | None = None,
     ) -> None:
         quotas = _filled(quotas or Quotas(), device)
         self.device, self.quotas, self.clock = device, quotas, clock or SystemClock()
         self.weights = WeightStore(device, quotas.weights_bytes, folder)
-        self.models = Models(self.weights, call_bytes=quotas.call_bytes)
+        self.compiler = compiler
+        self.models = Models(self.weights, call_bytes=quotas.call_bytes, compiler=compiler)
         self.recipes = Recipes(registry(builders or {}), self.weights, self.models)
         idle_ns = round(quotas.idle_s * 1e9)
         eviction = Eviction(device, quotas.sessions_bytes, quotas.host_bytes, idle_ns)
@@ -109,6 +112,8 @@ class House:
     def close(self) -> None:
         """Stop computing."""
         self.engine.close()
+        if self.compiler is not None:
+            self.compiler.close()
 
 
 def _filled(quotas: Quotas, device: torch.device) -> Quotas:

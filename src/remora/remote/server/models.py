@@ -17,7 +17,11 @@ from remora.remote.graph.plan import Planner
 from remora.remote.graph.program import Program
 from remora.remote.graph.side_by_side import program_for
 from remora.remote.graph.validation import GraphLimits, decode
+from remora.remote.server.compiling import CompiledProgram, Compiler
 from remora.remote.server.weights import WeightStore
+
+Runs = Program | CompiledProgram
+"""What runs a graph."""
 
 _PLANNED_TOKENS = 256
 """Steps are planned for a state of so many tokens, or a multiple: not anew for every token."""
@@ -30,7 +34,7 @@ class Model:
         self,
         name: str,
         graph: Graph,
-        program: Program,
+        program: Runs,
         planner: Planner,
         *,
         decoder: bool,
@@ -84,8 +88,10 @@ class Models:
         call_bytes: int,
         limits: GraphLimits | None = None,
         kept: int = 4,
+        compiler: Compiler | None = None,
     ) -> None:
         self._store, self._call_bytes, self._kept = store, call_bytes, kept
+        self._compiler = compiler
         self._limits = limits or GraphLimits()
         self._models: OrderedDict[str, Model] = OrderedDict()
         self._guard = threading.Lock()
@@ -123,7 +129,9 @@ class Models:
         weights = self._store.hold(weight.digest for weight in graph.weights)
         try:
             _check_weights(graph, weights)
-            program = program_for(graph, weights, self._store.device)
+            program: Runs = program_for(graph, weights, self._store.device)
+            if self._compiler is not None and isinstance(program, Program):
+                program = CompiledProgram(program, weights, self._compiler, decoder=decoder)
             return Model(name, graph, program, planner, decoder=decoder, positions=positions)
         except BaseException:
             self._store.release(weights)

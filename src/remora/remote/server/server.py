@@ -9,6 +9,7 @@ import torch
 
 from remora.remote.messages import Request
 from remora.remote.server.builders import Builder
+from remora.remote.server.compiling import Compiler
 from remora.remote.server.desk import Desk
 from remora.remote.server.house import House, Quotas
 from remora.remote.server.weights_on_disk import WeightFolder
@@ -28,9 +29,10 @@ class Server:
         quotas: the most that is given away.
         weights_folder: where weights are kept for the next server.
         builders: of models by name, beside that of transformers and those of installed packages.
+        compiles: calls that come again and again are compiled.
         limits: the most that one message may hold.
         allocate: gives memory for what clients send, or raises ``MemoryError``.
-        troubled: told, in words, of connections that end badly.
+        troubled: told, in words, of connections that end badly, and of what is compiled.
 
     Raises:
         BadValue: an address that is none, in use, or open to others without a token; a folder
@@ -47,12 +49,16 @@ class Server:
         quotas: Quotas | None = None,
         weights_folder: Path | None = None,
         builders: Mapping[str, Builder] | None = None,
+        compiles: bool = False,
         limits: Limits | None = None,
         allocate: Allocate | None = None,
         troubled: Callable[[str], object] = lambda words: None,
     ) -> None:
         folder = None if weights_folder is None else WeightFolder(weights_folder, troubled=troubled)
-        self.house = House(torch.device(device), quotas, folder=folder, builders=builders)
+        compiler = Compiler(said=troubled) if compiles else None
+        self.house = House(
+            torch.device(device), quotas, folder=folder, builders=builders, compiler=compiler
+        )
         try:
             self._listener = Listener(
                 address,
