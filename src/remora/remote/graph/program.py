@@ -10,6 +10,7 @@ import torch
 
 from remora.core.errors import Refused
 from remora.remote.graph.bindings import function_of
+from remora.remote.graph.indices import looked_at
 from remora.remote.graph.nodes import Argument, Graph, Many, Named, Node, Slot, slots_in, slots_read
 from remora.remote.graph.operators import UNFILLED, object_of, schema
 from remora.remote.graph.pieces import counted
@@ -124,7 +125,7 @@ class Program:
 
 
 def _step(program: Program, node: Node, freed: tuple[int, ...]) -> Step:
-    function, arguments = _function(node), program.gathered(node.arguments)
+    function, arguments = _function(node, program.device), program.gathered(node.arguments)
     keywords = {name: program.getter(value) for name, value in keywords_of(node).items()}
     if node.unpacks or keywords:
         return _any_step(function, arguments, keywords, node, freed)
@@ -200,9 +201,9 @@ def _is_made_anew(argument: Argument) -> bool:
     return isinstance(argument, Many) and bool(slots_in(argument))
 
 
-def _function(node: Node) -> Callable[..., Any]:
+def _function(node: Node, device: torch.device) -> Callable[..., Any]:
     """As little as there can be between us and the operator."""
-    function = function_of(node.operator)
+    function = looked_at(node.operator, function_of(node.operator), device)
     if node.unpacks:
         return counted(node.operator, function, len(node.outputs))
     if node.operator.split(".")[1] in UNFILLED:

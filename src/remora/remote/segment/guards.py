@@ -9,9 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-
 from remora.core.errors import Refused
+from remora.remote.graph.indices import within
 from remora.remote.segment.operators import Operator, operator_named
 from remora.remote.segment.plan import Seen, Signature
 from remora.remote.segment.shapes import made_by
@@ -115,22 +114,18 @@ _SHAPES: dict[str, Callable[[Given], bool]] = {
 }
 
 
-def _within(indices: torch.Tensor, least: int, most: int) -> bool:
-    return not indices.numel() or bool(((indices >= least) & (indices < most)).all())
-
-
 def _rows(values: Given) -> bool:
-    return _within(values["indices"], 0, int(values["num_weights"]))
+    return within(values["indices"], 0, int(values["num_weights"]))
 
 
 def _places(values: Given) -> bool:
-    return _within(values["indices"], 0, math.prod(values["self"].shape[-2:]))
+    return within(values["indices"], 0, math.prod(values["self"].shape[-2:]))
 
 
 def _classes(values: Given) -> bool:
     target, classes = values["target"], values["self"]
     target = target[target != values["ignore_index"]]
-    return _within(target, 0, classes.shape[1] if classes.dim() > 1 else classes.shape[0])
+    return within(target, 0, classes.shape[1] if classes.dim() > 1 else classes.shape[0])
 
 
 _INDICES: dict[str, Callable[[Given], bool]] = {

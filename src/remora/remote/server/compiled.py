@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from remora.remote.graph.bindings import BINDINGS
+from remora.remote.graph.indices import looked_at
 from remora.remote.graph.nodes import Named
 from remora.remote.graph.operators import NAMED, object_of
 from remora.remote.graph.program import NodeFailed
@@ -127,7 +128,7 @@ def _fetch(place: int) -> Action:
 
 def _computing(compiled: Compiled, step: Step, places: Sequence[int]) -> Action:
     operator = operator_named(step.signature.operator)
-    function, check = _function(operator), index_check(operator)
+    function, check = _function(operator, compiled.device), index_check(operator)
     remaining = iter(places)
     arguments = _gathered(compiled, step.signature.arguments, remaining)
     named = {n: _getter(compiled, part, remaining) for n, part in step.signature.keywords}
@@ -196,9 +197,10 @@ def _keep(
             raise ValueError("it gave fewer tensors than it was to")
 
 
-def _function(operator: Operator) -> Callable[..., Any]:
+def _function(operator: Operator, device: torch.device) -> Callable[..., Any]:
     """As little as there can be between us and the operator."""
     function: Callable[..., Any] = BINDINGS.get(operator.name, operator.function._op)
+    function = looked_at(operator.name, function, device)
     if leaves_unfilled(operator):
         # What lies in memory that nobody has filled is somebody else's.
         return lambda *arguments, **keywords: function(*arguments, **keywords).zero_()

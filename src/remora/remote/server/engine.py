@@ -181,6 +181,7 @@ class Engine:
         inputs = [tensor.to(self._device) for tensor in tensors]
         placed_ns = self._clock.wall_ns()
         outputs = work.model.program.run(inputs)
+        self._settle(work)
         executed_ns = self._clock.wall_ns()
         selected = select(outputs, work.wanted)
         kept = keep(work.handles, to_keep(outputs, work.wanted))
@@ -201,6 +202,11 @@ class Engine:
         )
         work.answer(Ran(profile if work.profiled else None, kept), selected)
 
+    def _settle(self, work: Work) -> None:
+        """Before a time is taken that somebody wants: a device works on when its calls return."""
+        if work.profiled and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
     def _advance(self, work: SegmentWork) -> None:
         """One slice. It stays first in its queue, so a client's segments keep their order."""
         if work.segment.advance(self._clock.wall_ns() + SLICE_NS):
@@ -216,6 +222,7 @@ class Engine:
         # For all of it: what cannot be read to its end is refused before its first token.
         self._sessions.room_for(session, work.tokens.shape[1] - work.begun)
         logits = read(session, chunk)
+        self._settle(work)
         work.begun += chunk.shape[1]
         work.execute_ns += self._clock.wall_ns() - begun_ns
         session.served += chunk.shape[1]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from remora.core.errors import BadValue
 from remora.remote.messages import Request
 from remora.remote.server.builders import Builder
 from remora.remote.server.compiling import Compiler
@@ -55,6 +56,8 @@ class Server:
         troubled: Callable[[str], object] = lambda words: None,
     ) -> None:
         folder = None if weights_folder is None else WeightFolder(weights_folder, troubled=troubled)
+        if compiles and torch.device(device).type != "cpu":
+            raise BadValue(f"graphs are compiled on the CPU only; leave --compile out for {device}")
         compiler = Compiler(said=troubled) if compiles else None
         self.house = House(
             torch.device(device), quotas, folder=folder, builders=builders, compiler=compiler
