@@ -174,15 +174,16 @@ def _compiled(job: Job) -> Callable[..., Sequence[Any]]:
     Raises:
         Refused: it does not give the same.
     """
+    from torch._inductor import config  # seconds: not for servers that compile nothing
+
     program = job.program
-    device = program.interpreter.device
-    module = as_fx(program.graph, program.weights, device)
-    options: dict[str, Any] = {"freezing": device.type == "cpu", "compile_threads": 1}
-    compiled = torch.compile(module, fullgraph=True, options=options)
+    module = as_fx(program.graph, program.weights, program.interpreter.device)
     for tensor, shape in zip(job.example, job.kind, strict=True):
         for dim in (dim for dim, size in enumerate(shape) if size == -1):
             torch._dynamo.mark_dynamic(tensor, dim)
-    made = compiled(*job.example)
+    # As an option of compile() it would come too late: weights would be inputs by then.
+    with config.patch(freezing=True, compile_threads=1):
+        made = torch.compile(module, fullgraph=True)(*job.example)
     _check_same(program.interpreter.run(job.example), made)
     ready: Callable[..., Sequence[Any]] = torch._dynamo.run(module)  # it never compiles again
     _check_same(made, ready(*job.example))
