@@ -18,7 +18,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from remora.core.errors import BadValue, CannotCapture
 from remora.core.saying import say
-from remora.remote.eager import kernels, storage
+from remora.remote.eager import kernels, refusals, storage
 from remora.remote.eager.entries import NEXT
 from remora.remote.eager.recording import kernel_of, record
 from remora.remote.graph.operators import NotAllowed
@@ -128,6 +128,7 @@ def register() -> None:
         _setup_privateuseone_for_python_backend(NAME, backend_module=_Module(), hook=_Hook())
         library, rest = torch.library.Library("aten", "IMPL"), torch.library.Library("_", "IMPL")
         storage.register()
+        refusals.register(NAME)
         rest.fallback(_refuse, "PrivateUse1")
         _register_kernels(library)
         _libraries.extend((library, rest))
