@@ -110,18 +110,18 @@ def test_a_fast_path_that_no_server_has_says_how_to_leave_it(device: Device) -> 
 
 
 def test_pinning_is_refused_in_words(device: Device) -> None:
-    for pinned in (lambda: torch.ones(3).pin_memory(), lambda: torch.ones(3)[:2].pin_memory()):
+    for tensor in (torch.ones(3), torch.ones(3)[:2]):
         with pytest.raises(BadValue, match=r"no memory can be pinned .*leave pin_memory out"):
-            pinned()
+            tensor.pin_memory()
     assert not torch.ones(3).is_pinned()
 
 
 def test_a_storage_by_itself_is_refused_and_others_are_made(device: Device) -> None:
+    make: Any = torch.UntypedStorage
     for where in (device, "remora", torch.device("remora", 0)):
         with pytest.raises(BadValue, match=r"make a tensor: torch\.empty"):
-            torch.UntypedStorage(4, device=where)
+            make(4, device=where)
     assert torch.UntypedStorage(4).nbytes() == 4
     assert torch.UntypedStorage(4, device="meta").device.type == "meta"
-    make: Any = torch.UntypedStorage
     assert make([1, 2])[1] == 2
     assert copy.deepcopy(torch.ones(3)).untyped_storage().nbytes() == 12

@@ -243,6 +243,7 @@ class RemoteSession:
         """Another session that has read every token noted, over a connection that is there."""
         if self._closed:
             raise error
+        self.recoveries += 1
         for _ in range(ATTEMPTS):
             if isinstance(error, ServerLost):  # one that stays away is not waited for again
                 self._channel = self._server.renewed(self._channel, error)
