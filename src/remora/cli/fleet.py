@@ -15,6 +15,7 @@ from remora.cli.console import plain_console
 from remora.cli.serving import (
     LEASE,
     Calls,
+    Compile,
     Key,
     Lease,
     Sessions,
@@ -97,6 +98,7 @@ def up(
         int,
         typer.Option("--threads", metavar="N", min=0, help="CPU threads of each; a share of all."),
     ] = 0,
+    compiled: Compile = False,
     silent: Annotated[
         str,
         typer.Option("--silent", metavar="TIME", help="A server silent for so long is left out."),
@@ -126,6 +128,7 @@ def up(
         quotas=quotas_of(weights, sessions, calls, tensors, lease),
         health=Health(silent_s=parse_seconds(silent)),
         weights_folder=weights_folder,
+        compiles=compiled,
         builders={"workloads": "remora.workloads.builder:workload_model"},
     )
     with _started(plan, on, address) as fleet:

@@ -11,6 +11,7 @@ import typer
 from remora.cli.serving import (
     LEASE,
     Calls,
+    Compile,
     Key,
     Lease,
     Sessions,
@@ -53,10 +54,7 @@ def serve(
         int,
         typer.Option("--threads", metavar="N", help="CPU threads of an operator; all by default."),
     ] = 0,
-    compiled: Annotated[
-        bool,
-        typer.Option("--compile", help="Compile, meanwhile, calls that come again and again."),
-    ] = False,
+    compiled: Compile = False,
 ) -> None:
     """Run models for programs that connect, until ended.
 

@@ -43,6 +43,9 @@ Tensors = Annotated[
 Lease = Annotated[
     str, typer.Option("--lease", metavar="TIME", help="How long a session stays unused.")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile, meanwhile, calls that come again and again.")
+]
 LEASE = "10min"
 
 

@@ -49,6 +49,7 @@ class Member:
             quotas=spec.quotas,
             weights_folder=Path(spec.weights_folder) if spec.weights_folder else None,
             builders={name: _imported(where) for name, where in spec.builders.items()},
+            compiles=spec.compiles,
             troubled=_print,
         )
         tls = verifying(Path(spec.certificate) if spec.certificate else None)

@@ -38,6 +38,8 @@ class Plan:
     health: Health = field(default_factory=Health)
     weights_folder: Path | None = None
     """Where servers keep weights, each in a folder of its name."""
+    compiles: bool = False
+    """Whether servers compile calls that come again and again."""
     builders: Mapping[str, str] = field(default_factory=dict)
     """As :attr:`Spec.builders`."""
 
@@ -132,6 +134,7 @@ class RunningFleet:
                 threads=plan.threads,
                 quotas=plan.quotas,
                 weights_folder=_path(plan.weights_folder / name) if plan.weights_folder else "",
+                compiles=plan.compiles,
                 builders=dict(plan.builders),
             )
             for name, device in zip(names, plan.devices, strict=True)

@@ -29,6 +29,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quotas: Quotas = Quotas()
     weights_folder: str = ""
     """Of this server alone."""
+    compiles: bool = False
+    """As :class:`~remora.remote.server.server.Server`."""
     builders: dict[str, str] = {}
     """Builders of models by name, as ``module:function``: what the server lets clients build."""
 

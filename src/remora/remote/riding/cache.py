@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 
 class Row:
-    """One sequence of a batch: a session, opened when it is first needed."""
+    """One sequence of a batch: a session, opened when it is first needed.
 
-    def __init__(self, model: RemoteModel) -> None:
-        self._model = model
+    Args:
+        key: the same for rows that may take each other's places, so that a fleet keeps them on one
+            server.
+    """
+
+    def __init__(self, model: RemoteModel, key: str) -> None:
+        self._model, self._key = model, key
         self._session: RemoteSession | None = None
         self._owed: list[int] = []
         """Tokens that it has yet to read."""
@@ -42,7 +47,7 @@ class Row:
     def session(self) -> RemoteSession:
         """The one on the server."""
         if self._session is None:
-            self._session = self._model.session()
+            self._session = self._model.session(key=self._key)
         return self._session
 
     def noted(self) -> tuple[list[int], list[int]]:

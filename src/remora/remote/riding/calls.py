@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -164,7 +165,8 @@ def _cache_of(model: RemoteModel, given: Mapping[str, Any]) -> RemoteCache:
     past, mask = past_of(given), given.get("attention_mask")
     if isinstance(past, RemoteCache):
         return past
-    made: RemoteCache = remote_cache([Row(model) for _ in range(given["input_ids"].shape[0])])
+    key = token_hex(8)
+    made: RemoteCache = remote_cache([Row(model, key) for _ in range(given["input_ids"].shape[0])])
     if isinstance(past, Reread):
         count = past.ids.shape[1]
         for index, row in enumerate(made.rows):
