@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from remora.core.errors import BadValue, UnknownName
-from remora.core.units import parse_fraction, parse_seconds
+from remora.core.errors import UnknownName
+from remora.share.naming import read_named, written
 from remora.share.policies.complementary import Complementary
-from remora.share.policies.contract import Options, Policy
+from remora.share.policies.contract import Policy
 from remora.share.policies.earliest_deadline import EarliestDeadline
 from remora.share.policies.fifo import Fifo
 from remora.share.policies.min_wait import MinWait
@@ -80,10 +80,7 @@ class Choice:
         return create(self.name, self.options)
 
     def __str__(self) -> str:
-        given = ",".join(
-            f"{_word(name)}={_said(name, self.options[name])}" for name in self.options
-        )
-        return f"{self.name}:{given}" if given else self.name
+        return written(self.name, self.options)
 
 
 def parse_choice(text: str) -> Choice:
@@ -93,36 +90,5 @@ def parse_choice(text: str) -> Choice:
         UnknownName: no such policy or option.
         BadValue: an option without a value, or one that cannot be.
     """
-    name, _, rest = text.partition(":")
-    by_word = {_word(each.name): each.name for each in fields(find(name).options_type)}
-    options: dict[str, int | float] = {}
-    for given in filter(None, rest.split(",")):
-        word, is_given, value = (part.strip() for part in given.partition("="))
-        if word not in by_word:
-            raise UnknownName(f"option of policy {name}", word, by_word)
-        if not is_given:
-            raise BadValue(f"option {word} of policy {name} has no value; write {word}=VALUE")
-        options[by_word[word]] = _value(by_word[word], value)
-    return Choice(name, options)
-
-
-def default_options(policy: type[Policy]) -> Options:
-    """The options of ``policy`` as they are when nobody sets any."""
-    return policy.options_type()
-
-
-def _word(field_name: str) -> str:
-    return field_name.removesuffix("_ns").replace("_", "-")
-
-
-def _value(option: str, text: str) -> int | float:
-    if option.endswith("_ns"):
-        return round(parse_seconds(text) * 1e9)
-    return parse_fraction(text) if text not in ("0", "0%") else 0.0
-
-
-def _said(option: str, value: int | float) -> str:
-    """As :func:`parse_choice` reads it."""
-    if not value:
-        return "0"
-    return f"{value / 1e6:g}ms" if option.endswith("_ns") else f"{value * 100:g}%"
+    types = {name: policy.options_type for name, policy in POLICIES.items()}
+    return Choice(*read_named("policy", text, types))
