@@ -200,7 +200,8 @@ def deterministic(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
 def hyperexponential(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     """Of mean 1 − √½ or 1 + √½, as a coin falls: the second moment is 3."""
     means = np.where(rng.uniform(size=size) < 0.5, 1 - 0.5**0.5, 1 + 0.5**0.5)
-    return rng.exponential(size=size) * means
+    drawn: NDArray[np.float64] = means * rng.exponential(size=size)
+    return drawn
 
 
 SECOND_MOMENT: dict[Service, float] = {exponential: 2.0, deterministic: 1.0, hyperexponential: 3.0}

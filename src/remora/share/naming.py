@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from remora.core.errors import BadValue, UnknownName
-from remora.core.units import parse_fraction, parse_seconds
+from remora.core.units import parse_fraction, parse_ns
 
 Given = dict[str, int | float]
 
@@ -50,7 +50,7 @@ def _word(field_name: str) -> str:
 
 def _value(option: str, text: str) -> int | float:
     if option.endswith("_ns"):
-        return round(parse_seconds(text) * 1e9)
+        return parse_ns(text)
     return 0.0 if text in ("0", "0%") else parse_fraction(text)
 
 
