@@ -151,8 +151,8 @@ def _notes(rows: Sequence[PlanRow], scenario: Scenario) -> list[str]:
             "measure it, and set --complementing"
         )
     notes += [
-        f"{row.policy.partition(':')[0]}: {row.beyond_bound:.0%} of runs are longer than its bound; no slice is "
-        "as short"
+        f"{row.policy.partition(':')[0]}: {row.beyond_bound:.0%} of runs are longer than its "
+        "bound; no slice is as short"
         for row in rows
         if row.beyond_bound
     ]
