@@ -58,8 +58,9 @@ priority+slicing: 12% of runs are longer than its bound; no slice is as short
 """
 
 
-def test_the_table_is_as_it_should_be() -> None:
-    console = Console(file=StringIO(), width=100, highlight=False, markup=False)
+@pytest.mark.parametrize("width", [100, 60])
+def test_the_table_is_as_it_should_be_however_narrow_the_screen(width: int) -> None:
+    console = Console(file=StringIO(), width=width, highlight=False, markup=False)
     show(ROWS, Scenario(10 * MS, 0.5, 44 * MS), console)
     assert isinstance(console.file, StringIO)
     first, *rest = (line.rstrip() for line in console.file.getvalue().splitlines())

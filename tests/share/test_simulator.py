@@ -14,11 +14,12 @@ from tests.share.executor import BEST_EFFORT, HIGH, MS
 from remora.core.errors import BadValue
 from remora.share.arrivals.poisson import Poisson
 from remora.share.policies.contract import Cut, Policy, Priority, Resource
-from remora.share.policies.registry import POLICIES, create
+from remora.share.policies.registry import POLICIES, create, parse_choice
 from remora.share.simulator import EXECUTOR
 from remora.share.simulator.jobs import Contention, Device, Job, Piece
 from remora.share.simulator.results import DeviceResult, JobResult
-from remora.share.simulator.simulate import simulate
+from remora.share.simulator.scenario import Scenario
+from remora.share.simulator.simulate import simulate, simulate_all
 
 S = 1_000 * MS
 Service = Callable[[np.random.Generator, int], NDArray[np.float64]]
@@ -53,6 +54,14 @@ def test_a_request_waits_for_the_unit_in_flight_and_for_those_before_it() -> Non
     assert (job.response_ns() / MS).tolist() == [49, 58, 18]
     assert (job.service_ns() / MS).tolist() == [49, 10, 18]
     assert result.jobs["train"].finished_ns.tolist() == [44 * MS, 108 * MS, 162 * MS, -1]
+
+
+def test_of_what_happens_at_one_moment_the_policy_hears_all_and_ends_come_first() -> None:
+    """At 44 ms a unit ends, its job submits the next, and a request comes."""
+    by_class = run(serve(44), train(44), by=policy("priority"))
+    assert by_class.jobs["serve"].finished_ns.tolist() == [54 * MS]
+    by_arrival = run(serve(44), train(44), by=policy("fifo"))
+    assert by_arrival.jobs["serve"].finished_ns.tolist() == [98 * MS]
 
 
 def test_best_effort_units_are_counted_when_they_are_done() -> None:
@@ -288,6 +297,17 @@ def test_the_published_order_on_a_device_that_cannot_preempt() -> None:
     got = {n: r.jobs["train"].useful_ns / r.duration_ns for n, r in results.items()}
     assert got["fifo"] > 0.9
     assert 0.4 < got["slices"] <= got["wait"] + 0.02 < 0.55
+
+
+def test_processes_side_by_side_yield_the_same_in_the_same_order() -> None:
+    scenario = Scenario(10 * MS, 0.5, 44 * MS, duration_ns=2 * S, devices=3)
+    devices = list(scenario.under(parse_choice("priority+slicing:turnaround=3ms").create))
+    alone, beside = (list(simulate_all(devices, processes)) for processes in (1, 2))
+    for one, two in zip(alone, beside, strict=True):
+        assert one.busy_ns == two.busy_ns
+        assert np.array_equal(one.jobs["serve"].finished_ns, two.jobs["serve"].finished_ns)
+    with pytest.raises(BadValue, match="choose 1 or more"):
+        list(simulate_all(devices, 0))
 
 
 def test_every_result_says_what_made_it() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.measure import Measurement
 from rich.table import Table
 
 from remora.cli.console import plain_console
@@ -68,6 +69,9 @@ def plan(
         str, typer.Option("--for", metavar="TIME", help="How long each is simulated.")
     ] = "60s",
     seed: Annotated[int, typer.Option("--seed", help="Of the arrivals.")] = 0,
+    processes: Annotated[
+        int, typer.Option("--processes", metavar="N", help="Simulate so many devices at a time.")
+    ] = 1,
 ) -> None:
     """Simulate a job that serves beside one that trains, under one policy or several.
 
@@ -84,7 +88,8 @@ def plan(
         parse_ns(slice_cost), _arrivals(arrivals, trace or ()), parse_ns(duration), devices, seed,
         complementing,
     )  # fmt: skip
-    rows = list(plan_rows(scenario, [parse_choice(each) for each in policy or names()]))
+    choices = [parse_choice(each) for each in policy or names()]
+    rows = list(plan_rows(scenario, choices, processes))
     show(rows, scenario, plain_console())
 
 
@@ -99,7 +104,11 @@ def show(rows: Sequence[PlanRow], scenario: Scenario, console: Console) -> None:
     """A table, and what must be known to read it."""
     executor = ", ".join(sorted({row.executor for row in rows}))
     console.print(f"executor: {executor}; {_described(scenario)}", soft_wrap=True)
-    console.print(_table(rows))
+    table = _table(rows)
+    wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    # A terminal that is too narrow wraps lines; numbers cut short would be wrong ones.
+    console.width = max(wide, console.width)
+    console.print(table)
     for note in _notes(rows, scenario):
         console.print(note, soft_wrap=True)
 

@@ -55,7 +55,9 @@ class PlanRow:
     executor: str = EXECUTOR
 
 
-def plan_rows(scenario: Scenario, choices: Sequence[Choice]) -> Iterator[PlanRow]:
+def plan_rows(
+    scenario: Scenario, choices: Sequence[Choice], processes: int = 1
+) -> Iterator[PlanRow]:
     """A row for each policy, as it is done.
 
     Raises:
@@ -63,9 +65,10 @@ def plan_rows(scenario: Scenario, choices: Sequence[Choice]) -> Iterator[PlanRow
     """
     for choice in choices:
         _refuse_impossible(scenario, choice)
-    alone = list(simulate_all(scenario.alone()))
+    alone = list(simulate_all(scenario.alone(), processes))
     for choice in choices:
-        yield _row(scenario, choice, list(simulate_all(scenario.under(choice.create))), alone)
+        shared = list(simulate_all(scenario.under(choice.create), processes))
+        yield _row(scenario, choice, shared, alone)
 
 
 def _refuse_impossible(scenario: Scenario, choice: Choice) -> None:

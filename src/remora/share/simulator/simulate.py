@@ -7,8 +7,11 @@ another or side by side.
 from __future__ import annotations
 
 import heapq
+import multiprocessing
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 
+from remora.core.errors import BadValue
 from remora.share.policies.contract import Run, WaitUntil
 from remora.share.simulator.flights import Flights
 from remora.share.simulator.jobs import Device
@@ -19,6 +22,8 @@ _END, _COME, _SUBMIT, _WAKE = range(4)
 """What happens, in the order in which it does at one moment."""
 _ORDER = 1 << 48
 """Leaves room for as many events of one kind as anyone will wait for."""
+_DEVICES_AT_ONCE = 8
+"""To a process: enough that handing them over does not count, few enough that all have work."""
 
 
 def simulate(device: Device) -> DeviceResult:
@@ -26,9 +31,21 @@ def simulate(device: Device) -> DeviceResult:
     return _Simulation(device).run()
 
 
-def simulate_all(devices: Iterable[Device]) -> Iterator[DeviceResult]:
-    """Each device in turn; nothing is kept of one when the next begins."""
-    return map(simulate, devices)
+def simulate_all(devices: Iterable[Device], processes: int = 1) -> Iterator[DeviceResult]:
+    """Each device, in their order. Where there are more ``processes`` than one, side by side.
+
+    Raises:
+        BadValue: fewer processes than one.
+    """
+    if processes < 1:
+        raise BadValue(f"{processes} processes simulate nothing; choose 1 or more")
+    if processes == 1:
+        yield from map(simulate, devices)
+        return
+    # Not by fork: whoever plans may have threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context) as pool:
+        yield from pool.map(simulate, devices, chunksize=_DEVICES_AT_ONCE)
 
 
 class _Simulation:
@@ -126,8 +143,10 @@ class _Simulation:
     # ------------------------------------------------- what is decided
 
     def _decide(self, now_ns: int) -> None:
-        policy = self._policy
-        while type(decision := policy.next(now_ns)) is Run:
+        policy, decision = self._policy, None
+        while self._in_flight < policy.capacity:
+            if type(decision := policy.next(now_ns)) is not Run:
+                break
             self._start(decision, now_ns)
         if type(decision) is WaitUntil and decision.at_ns != self._wake_ns:
             self._wake_ns = decision.at_ns
