@@ -220,7 +220,7 @@ def longest(log: list[Started], priority: Priority) -> int:
 def test_whatever_happens_the_contract_holds(variant: str) -> None:
     run_state_machine_as_test(
         lambda: Machine(VARIANTS[variant]),  # type: ignore[arg-type]
-        settings=settings(max_examples=40, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=30, stateful_step_count=40, deadline=None),
     )
 
 

@@ -191,8 +191,8 @@ def test_nothing_is_lost_and_nothing_is_made_up(
 def queue(
     name: str, priority: Priority, load: float, mean_ms: float, seed: int, service: Service
 ) -> Job:
-    """Poisson arrivals for 400 s, service times of mean ``mean_ms``."""
-    moments = Poisson().draw(load / mean_ms * 1000, 400 * S, seed)
+    """Poisson arrivals for 200 s, service times of mean ``mean_ms``."""
+    moments = Poisson().draw(load / mean_ms * 1000, 200 * S, seed)
     drawn = service(np.random.default_rng(seed + 1000), moments.size) * mean_ms * MS
     durations = np.maximum(1, np.rint(drawn)).astype(np.int64)[:, None]
     return Job(name, priority, (Piece(round(mean_ms * MS)),), moments, durations_ns=durations)
@@ -221,7 +221,7 @@ def mean_waits_ms(jobs: Callable[[int], tuple[Job, ...]], name: str) -> NDArray[
     waits = []
     for seed in range(10):
         made = jobs(seed)
-        result = simulate(Device(made, policy(name), 400 * S))
+        result = simulate(Device(made, policy(name), 200 * S))
         waits.append([wait_ms(result.jobs[job.name], job) for job in made])
     return np.array(waits)
 
