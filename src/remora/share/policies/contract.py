@@ -41,7 +41,8 @@ class Resource(StrEnum):
 
     def complements(self, other: Resource) -> bool:
         """Whether the two can run side by side, each on what the other leaves idle."""
-        return {self, other} == {Resource.COMPUTE, Resource.MEMORY}
+        unknown = Resource.UNKNOWN
+        return self is not other and self is not unknown and other is not unknown
 
 
 class Cut(Struct, frozen=True):
