@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -10,6 +11,7 @@ from tests.cli.commands import Command
 
 from remora.cli.plan import show
 from remora.experiments.share_plan import PlanRow, Ratio
+from remora.share.arrivals.invocations import HEADER
 from remora.share.simulator.scenario import Scenario
 
 MS = 1_000_000
@@ -79,6 +81,19 @@ def test_it_plans(command: Command) -> None:
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert out.startswith("executor: simulator; requests of 10 ms (10 units) at load 0.5, poisson;")
+    assert "grows" in out
+
+
+def test_it_plans_with_a_trace(command: Command, tmp_path: Path) -> None:
+    day = tmp_path / "d03.csv"
+    row = ["owner", "app", "function", "http", *["2"] * 1440]
+    day.write_text(",".join(HEADER) + "\n" + ",".join(row) + "\n", encoding="utf-8")
+    code, out, err = command(
+        "share", "plan", "--hp-latency", "10ms", "--be-unit", "5ms", "--policy", "priority",
+        "--trace", day, "--for", "20s", "--devices", 2,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "at load 0.5, trace; best-effort units of 5 ms" in out
     assert "grows" in out
 
 

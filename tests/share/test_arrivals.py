@@ -167,6 +167,11 @@ def test_as_many_are_kept_as_make_the_load_and_the_time_is_squeezed() -> None:
     assert stats.kstest(moments / S, stats.uniform(75, 75).cdf).pvalue > 0.001
 
 
+def test_what_arithmetic_rounds_off_is_no_request_less() -> None:
+    assert 0.29 / 0.010 * 100 < 2900
+    assert TRACE.draw(0.29 / 0.010, 100 * S, 5).size == 2900
+
+
 def test_thinning_keeps_each_invocation_as_likely_as_any() -> None:
     kept = TRACE.draw(100, 2880 * S, 2)  # a second for every minute of the trace
     per_phase = np.bincount((kept // S) % 60, minlength=60)

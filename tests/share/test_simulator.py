@@ -105,6 +105,16 @@ def test_true_durations_may_differ_from_those_expected() -> None:
     assert (result.jobs["serve"].finished_ns / MS).tolist() == [20, 25, 45]
 
 
+def test_each_request_has_its_own_deadline() -> None:
+    """Both are asked for while a unit of 20 ms runs; the one that came later is due sooner."""
+    busy = Job("busy", HIGH, (Piece(20 * MS),), np.array([0]))
+    patient = Job("a", HIGH, (Piece(10 * MS),), np.array([5 * MS]), deadline_ns=100 * MS)
+    urgent = Job("b", HIGH, (Piece(10 * MS),), np.array([6 * MS, 31 * MS]), deadline_ns=50 * MS)
+    jobs = run(busy, patient, urgent, by=policy("earliest-deadline")).jobs
+    assert (jobs["b"].finished_ns / MS).tolist() == [30, 50]
+    assert (jobs["a"].finished_ns / MS).tolist() == [40]
+
+
 def test_what_was_not_done_waited_at_least_until_then() -> None:
     job = run(serve(0, 189, 195), by=policy("fifo")).jobs["serve"]
     assert job.unfinished == 1

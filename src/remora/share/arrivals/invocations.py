@@ -10,6 +10,7 @@ load that is wanted, with the time between them squeezed into the time that is m
 from __future__ import annotations
 
 import csv
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,7 +51,7 @@ class Invocations(Arrivals):
     def _draw(
         self, per_second: float, duration_s: float, rng: np.random.Generator
     ) -> NDArray[np.float64]:
-        wanted = int(per_second * duration_s)
+        wanted = math.floor(per_second * duration_s + 1e-6)  # 0.29 / 0.01 is just below 29
         if wanted > self.total:
             raise BadValue(
                 f"{per_second:g} requests a second for {duration_s:g} s are {wanted:,}, and the "

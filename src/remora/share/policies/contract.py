@@ -168,7 +168,10 @@ class Policy(ABC):
         self._flying.append(run)
 
     def finished(self, run: Run, now_ns: int) -> None:
-        """``run`` is done. Of a job that left, it is late news and changes nothing."""
+        """``run``, the very one that was started, is done.
+
+        Of a job that left, it is late news and changes nothing.
+        """
         if run in self._flying:
             self._flying.remove(run)
             self._done(run, now_ns)

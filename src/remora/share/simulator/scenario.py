@@ -62,7 +62,7 @@ class Scenario:
                 f"load={self.load:g}: at 1 the high-priority job alone would not keep up; "
                 "choose a share between 0 and 1"
             )
-        if self._high_unit_ns <= 0:
+        if self.high_unit_ns <= 0:
             raise BadValue(
                 f"{self.high_units} units with {format_seconds(self.high_gap_ns / 1e9)} between "
                 f"them do not fit in a request of {format_seconds(self.high_latency_ns / 1e9)}; "
@@ -70,14 +70,10 @@ class Scenario:
             )
 
     @property
-    def _high_unit_ns(self) -> int:
-        gaps_ns = (self.high_units - 1) * self.high_gap_ns
-        return (self.high_latency_ns - gaps_ns) // self.high_units
-
-    @property
     def high_unit_ns(self) -> int:
         """One of the units of a request."""
-        return self._high_unit_ns
+        gaps_ns = (self.high_units - 1) * self.high_gap_ns
+        return (self.high_latency_ns - gaps_ns) // self.high_units
 
     @cached_property
     def best_effort_unit(self) -> Unit:
