@@ -168,10 +168,11 @@ class Machine(RuleBasedStateMachine):
         if self.backlogged_since_ns is None:
             self.backlogged_since_ns = now_ns
         floor = getattr(self.policy.options, "floor", 0.0)
-        run_ns = max(
-            self.policy.longest_run_ns(u, 10**12) for u in units if u.priority is BEST_EFFORT
+        run_ns = max(  # of all that ever waited: a long one may have been the next, and left
+            self.policy.longest_run_ns(unit, 10**12)
+            for unit in executor.submitted_ns
+            if unit.priority is BEST_EFFORT
         )
-        run_ns = max(run_ns, longest(executor.log, BEST_EFFORT))
         short_ns = run_ns + floor * (longest(executor.log, HIGH) + run_ns)
         got_ns = self._busy_ns(BEST_EFFORT, self.backlogged_since_ns, now_ns)
         assert got_ns >= floor * (now_ns - self.backlogged_since_ns) - short_ns - 1

@@ -125,6 +125,19 @@ def test_what_is_left_of_a_unit_runs_at_once_when_nobody_has_come_for_long() -> 
     ]  # fmt: skip
 
 
+def test_the_rest_of_a_unit_may_take_longer_than_the_whole_and_that_is_said() -> None:
+    running = executor(
+        "priority+slicing", turnaround_ns=12 * MS, min_wait_ns=0, unsliced_after_ns=5 * MS
+    )
+    unit = best_effort(30 * MS, "train", 20 * MS, 12 * MS)
+    running.submit(high(MS), unit)
+    running.advance(100 * MS)
+    assert running.runs()[1:] == [(1, "train", 0, 1), (13, "train", 1, 4)]
+    assert running.log[-1].run.expected_ns == 36 * MS
+    assert running.policy.longest_run_ns(unit) == 12 * MS
+    assert running.policy.longest_run_ns(unit, 5 * MS) == 36 * MS
+
+
 @pytest.mark.parametrize(
     ("unit", "pieces", "keeps"),
     [

@@ -56,9 +56,11 @@ class PrioritySlicing(MinWait):
         """The last run of each unit that is not done."""
 
     def longest_run_ns(self, unit: Unit, absent_ns: int = 0) -> int:
-        if absent_ns >= self._unsliced_after_ns:
-            return unit.expected_ns
-        return self._cut(unit)[0].piece_ns
+        cut, _ = self._cut(unit)
+        if absent_ns < self._unsliced_after_ns:
+            return cut.piece_ns
+        # All that is left of a unit that was begun in slices may take longer than the whole.
+        return max(unit.expected_ns, (cut.pieces - 1) * cut.piece_ns)
 
     def _best_effort_run(self, unit: Unit, now_ns: int) -> Run:
         absent_ns = self._high_absent_ns(now_ns)
