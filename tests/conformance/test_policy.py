@@ -89,7 +89,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(job=jobs)
     def leave(self, job: str) -> None:
+        """The floor is counted anew: what was saved for one best-effort job is not another's."""
         self.executor.leave(job)
+        if not job.startswith("serve"):
+            self.backlogged_since_ns = None
 
     @invariant()
     def no_more_in_flight_than_the_capacity(self) -> None:

@@ -191,6 +191,18 @@ def test_an_idle_night_is_no_debt_in_the_morning() -> None:
     assert first <= morning_ns + 20 * MS
 
 
+def test_what_was_saved_for_a_long_run_is_not_spent_on_many_short_ones() -> None:
+    running = executor("priority", floor=0.5)
+    running.submit(*(high(10 * MS) for _ in range(20)))
+    running.submit(best_effort(100 * MS, "long"))
+    running.advance(95 * MS)
+    running.leave("long")
+    running.submit(*(best_effort(MS, "short") for _ in range(40)))
+    running.advance(20 * MS)
+    jobs = [job for at, job, _, _ in running.runs() if at >= 95]
+    assert jobs.count("short") <= 5
+
+
 def test_what_a_floor_costs_is_said() -> None:
     assert create("priority").high_wait_ns(Longest(44 * MS)) == 44 * MS
     floored = create("priority", {"floor": 0.5})

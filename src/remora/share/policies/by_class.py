@@ -130,10 +130,19 @@ class ByClass(Policy):
     def _drop(self, job: str, now_ns: int) -> None:
         had_high = bool(self._high)
         self._high = deque(unit for unit in self._high if unit.job != job)
+        waited = len(self._best_effort)
         self._best_effort = deque(unit for unit in self._best_effort if unit.job != job)
         if had_high:
             self._high_over(now_ns)
+        if len(self._best_effort) < waited and self._floor.share:
+            self._forfeit(now_ns)
         self._grow(now_ns)
+
+    def _forfeit(self, now_ns: int) -> None:
+        """Credit was saved for a unit that is gone."""
+        waits = self._best_effort
+        run_ns = self._best_effort_run(waits[0], now_ns).expected_ns if waits else 0
+        self._floor.forfeit(now_ns, run_ns)
 
     def _done(self, run: Run, now_ns: int) -> None:
         if run.unit.priority is _HIGH:

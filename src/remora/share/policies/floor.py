@@ -63,6 +63,13 @@ class Floor:
         if self._since_ns is not None:
             self._since_ns = now_ns
 
+    def forfeit(self, now_ns: int, most_ns: int) -> None:
+        """Keep no more than ``most_ns``: what was saved for a long run is not for many short ones,
+        which would all go before high-priority work at once."""
+        self._credit_ns = min(self.credit_ns(now_ns), float(most_ns))
+        if self._since_ns is not None:
+            self._since_ns = now_ns
+
     def high_wait_ns(self, run_ns: int, high_ns: int, ahead_ns: int) -> int:
         """At most how long best-effort runs of ``run_ns`` keep a high-priority unit waiting.
 
