@@ -200,7 +200,7 @@ def test_what_was_saved_for_a_long_run_is_not_spent_on_many_short_ones() -> None
     running.submit(*(best_effort(MS, "short") for _ in range(40)))
     running.advance(20 * MS)
     jobs = [job for at, job, _, _ in running.runs() if at >= 95]
-    assert jobs.count("short") <= 5
+    assert jobs.count("short") <= 7  # half the time, and one run; 16 with what was saved
 
 
 def test_what_a_floor_costs_is_said() -> None:
