@@ -22,6 +22,7 @@ from benchmarks import (
     eager,
     lab,
     remote,
+    share,
     tap,
     wire,
 )
@@ -38,6 +39,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "wire": ("The remote service's wire: echoes beside its peers", wire.section),
     "remote": ("The remote service: callers, sessions together, waiting", remote.section),
     "compiled": ("The remote service: graphs interpreted and compiled", compiled.section),
+    "share": ("The share service: decisions, and the simulator", share.section),
     "eager": ("The remote service's device: operator by operator", eager.section),
 }
 

@@ -12,6 +12,7 @@ from remora.core.units import (
     format_seconds,
     parse_bytes,
     parse_fraction,
+    parse_ns,
     parse_seconds,
 )
 
@@ -25,10 +26,16 @@ def test_sizes(text: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("250ms", 0.25)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), ("250ms", 0.25), ("5us", 5e-6)],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert parse_seconds(text) == seconds
+    assert parse_seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("text", "ns"), [("16us", 16_000), ("0.5 µs", 500), ("10ms", 10_000_000)])
+def test_nanoseconds(text: str, ns: int) -> None:
+    assert parse_ns(text) == ns
 
 
 @pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.05", 0.05), (" 12.5 % ", 0.125)])

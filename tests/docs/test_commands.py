@@ -24,7 +24,7 @@ from remora.workloads import registry as workloads
 PLUGIN = {"perceptron-train", "slow-loris"}
 """Of the worked example, which is not installed here."""
 _SHELL = ("sh", "console", "")
-_NAMES = "run|serve|fleet|learn|check|invariants|bench|report|compare|doctor|list|checkpoint"
+_NAMES = "run|serve|fleet|learn|check|invariants|bench|report|compare|doctor|list|checkpoint|share"
 _COMMAND = re.compile(rf"(?:^|\s)remora ((?:{_NAMES})\b.*)")
 _INLINE = re.compile(rf"`(remora (?:{_NAMES})[^`]*)`")
 
@@ -65,7 +65,7 @@ def is_mention(command: str) -> bool:
     return (
         re.fullmatch(
             r"run|serve|learn|check|bench|report|compare|"
-            r"(checkpoint|invariants|fleet)( [a-z]+( --[a-z]+)?)?",
+            r"(checkpoint|invariants|fleet|share)( [a-z]+( --[a-z]+)?)?",
             command,
         )
         is not None
@@ -76,7 +76,7 @@ def test_every_command_shown_parses(pages: list[Page]) -> None:
     shown = all_commands(pages)
     assert {command.split()[0] for _, command in shown} == {
         "run", "learn", "check", "invariants", "serve", "fleet", "bench", "report", "compare",
-        "doctor", "list", "checkpoint",
+        "doctor", "list", "checkpoint", "share",
     }  # fmt: skip
     refused = []
     for page, command in shown:

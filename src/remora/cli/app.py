@@ -20,9 +20,11 @@ from remora.cli import (
     goodput,
     invariants,
     learn,
+    plan,
     report,
     run,
     serve,
+    share,
 )
 from remora.cli.grouped import Grouped
 from remora.core.errors import UserError
@@ -41,6 +43,8 @@ app.command("check")(check.check)
 app.add_typer(invariants.app, name="invariants")
 app.command("serve")(serve.serve)
 app.add_typer(fleet.app, name="fleet")
+share.app.command("plan")(plan.plan)
+app.add_typer(share.app, name="share")
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)

@@ -8,8 +8,17 @@ from remora.core.errors import BadValue
 
 _SIZES = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9,
           "kib": 2**10, "mib": 2**20, "gib": 2**30}  # fmt: skip
-_SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
-_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]*)\s*")
+_SECONDS = {
+    "": 1.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "m": 60.0,
+    "min": 60.0,
+    "h": 3600.0,
+}
+_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Zµ]*)\s*")
 
 
 def _parse(text: str, units: dict[str, float] | dict[str, int], what: str, example: str) -> float:
@@ -26,8 +35,13 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds from text such as ``90``, ``90s``, ``10m`` or ``1.5h``."""
+    """Seconds from text such as ``90``, ``90s``, ``10m``, ``1.5h`` or ``50us``."""
     return _parse(text, _SECONDS, "duration", "'10m'")
+
+
+def parse_ns(text: str) -> int:
+    """Whole nanoseconds from text such as ``10ms`` or ``50us``."""
+    return round(parse_seconds(text) * 1e9)
 
 
 def parse_fraction(text: str) -> float:

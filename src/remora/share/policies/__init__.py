@@ -1,0 +1,1 @@
+"""Who runs next on a shared device: one pure core for every executor, a policy to a file."""
