@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tests.remote.conftest import VOCABULARY, prompt
 from tests.remote.graph.language import language_model as tiny
+from torch import distributed, nn
 
 from remora.core.errors import CannotCapture
 from remora.remote.client.model import RemoteModel
@@ -79,6 +81,37 @@ def test_changed_weights_are_not_answered_by_the_old(riding: Remote) -> None:
         model[2].bias.add_(1.0)
 
     assert torch.allclose(model(inputs), before + 1)
+
+
+def test_weights_that_a_fused_optimizer_changed_are_not_answered_by_the_old(
+    riding: Remote,
+) -> None:
+    """It counts no version, and transformers' Trainer takes it by default."""
+    model, inputs = layers(), torch.randn(3, 4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    for _ in range(2):
+        model.train()
+        model(inputs).sum().backward()
+        optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            there = model(inputs)
+            with riding.inside():
+                assert torch.equal(there, model(inputs))
+
+
+def test_what_a_rank_evaluates_runs_there(riding: Remote, tmp_path: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/s", rank=0, world_size=1)
+    try:
+        model = nn.parallel.DistributedDataParallel(layers()).eval()
+        inputs = torch.randn(3, 4)
+        with torch.no_grad():
+            there = model(inputs)
+            with riding.inside():
+                assert torch.equal(there, model(inputs))
+        assert loads(riding) == 1
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_a_model_that_cannot_be_captured_says_why(riding: Remote) -> None:

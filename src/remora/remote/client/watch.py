@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from remora.remote.client.samples import Samples
+from remora.remote.client.stepped import Stepped
+
 _Dict = dict[str, Any]
 
 
@@ -14,7 +17,9 @@ class Watch:
     """Notices weights that were changed in place or replaced, and parts added, replaced or removed.
 
     It remembers where everything lay, so a look is a few hundred reads of dicts. What is written
-    through ``tensor.data`` or NumPy counts no version, and is not noticed.
+    through ``tensor.data`` or NumPy counts no version, nor does what fused optimizers write. So a
+    step of an optimizer is heard of, and a sample of every weight is compared: what is written past
+    torch is noticed where it changes a tensor as a whole, as an average of weights does.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
@@ -25,6 +30,9 @@ class Watch:
             for held in _dicts(part):
                 self._sizes.append((held, len(held)))
                 self._note(held)
+        weights = [weight for _, _, weight, _ in self._weights]
+        self._stepped = Stepped(weights)
+        self._samples = Samples(weights)
 
     def sees_a_change(self) -> bool:
         """Whether anything is not as it was when this was made."""
@@ -34,7 +42,9 @@ class Watch:
         for held, name, part in self._parts:
             if held.get(name) is not part:
                 return True
-        return any(len(held) != size for held, size in self._sizes)
+        if any(len(held) != size for held, size in self._sizes):
+            return True
+        return self._stepped.has_happened or self._samples.differ()
 
     def _note(self, held: _Dict) -> None:
         for name, value in held.items():

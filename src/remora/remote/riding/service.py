@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from remora.tap.job import Job
 
 
+_WRAPPERS = ("DistributedDataParallel", "DataParallel")
+"""Modules that do something between ranks or devices here, and then call the one they hold."""
+
+
 class Remote(Service):
     """Models called from outside any other module run on ``server``, weights and all.
 
@@ -80,6 +84,8 @@ class Remote(Service):
             if service._inside.depth or not runs_there(module):
                 with service.inside():
                     return here(module, *args, **kwargs)
+            if type(module).__name__ in _WRAPPERS:
+                return here(module, *args, **kwargs)  # what it wraps runs there
             with service.inside():
                 return called(service.model(module), module, args, kwargs, service._keeping)
 
