@@ -103,7 +103,7 @@ def test_tokens_go_on_elsewhere_when_a_server_is_killed_or_hangs(
                 sent_s = time.monotonic()
             if one.recoveries and not moved_s:
                 moved_s = time.monotonic()
-        assert moved_s - sent_s < 12, "sooner than a connection's silence is noticed: 20 s"
+        assert moved_s - sent_s < 18, "sooner than a connection's silence is noticed: 20 s"
         if sent is signal.SIGSTOP:
             assert standing(there, owner).state == "silent"
             os.kill(pid, signal.SIGCONT)
