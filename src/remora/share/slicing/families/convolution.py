@@ -1,0 +1,123 @@
+"""Convolutions, and their backward in two parts: the input's gradient, and the weight's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from remora.share.slicing.call import Call
+from remora.share.slicing.contract import Axis, Part, Slicer
+
+aten = torch.ops.aten
+CHANNELS = 16
+"""Channels between places where a range may begin: those that oneDNN keeps side by side."""
+
+
+def slicers() -> dict[str, Slicer]:
+    """By the name of their overload."""
+    return {
+        "aten.convolution.default": convolution,
+        "aten.convolution_backward.default": convolution_backward,
+    }
+
+
+_GEOMETRY = ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
+
+
+def convolution(call: Call) -> Sequence[Part]:
+    """Along the batch, or the output channels where there are no groups."""
+    source, weight, bias, output = call["input"], call["weight"], call["bias"], call.out
+    geometry = [call[name] for name in _GEOMETRY]
+
+    def batch(begin: int, end: int) -> None:
+        output[begin:end].copy_(aten.convolution(source[begin:end], weight, bias, *geometry))
+
+    def channels(begin: int, end: int) -> None:
+        own = None if bias is None else bias[begin:end]
+        made = aten.convolution(source, weight[begin:end], own, *geometry)
+        output[:, begin:end].copy_(made)
+
+    if source.dim() != weight.dim():
+        return ()  # without a batch
+    axes = [Axis("batch", output.shape[0], batch)]
+    if call["groups"] == 1 and not call["transposed"]:
+        axes.append(Axis("output channels", output.shape[1], channels, CHANNELS))
+    return [Part("output", (output,), tuple(axes))]
+
+
+def convolution_backward(call: Call) -> Sequence[Part]:
+    """The input's gradient along the batch or the input channels; the weight's and the bias's
+    along the output or the input channels.
+
+    The weight's is a sum over the batch, so along the batch it would be added in another order.
+    """
+    parts = []
+    if call["output_mask"][0]:
+        parts.append(_of_input(call))
+    if any(call["output_mask"][1:]):
+        parts.append(_of_weight(call))
+    return parts
+
+
+def _is_plain(call: Call) -> bool:
+    return call["groups"] == 1 and not call["transposed"]
+
+
+def _backward(
+    call: Call, *tensors: Tensor, mask: Sequence[bool], biases: object = None
+) -> Sequence[Tensor]:
+    geometry = [call[name] for name in _GEOMETRY]
+    made: Sequence[Tensor] = aten.convolution_backward(*tensors, biases, *geometry, list(mask))
+    return made
+
+
+def _of_input(call: Call) -> Part:
+    gradient, source, weight = call["grad_output"], call["input"], call["weight"]
+    output, only = call.outputs[0], (True, False, False)
+
+    def batch(begin: int, end: int) -> None:
+        made = _backward(call, gradient[begin:end], source[begin:end], weight, mask=only)
+        output[begin:end].copy_(made[0])
+
+    def channels(begin: int, end: int) -> None:
+        made = _backward(call, gradient, source[:, begin:end], weight[:, begin:end], mask=only)
+        output[:, begin:end].copy_(made[0])
+
+    axes = [Axis("batch", output.shape[0], batch)]
+    if _is_plain(call):
+        axes.append(Axis("input channels", output.shape[1], channels, CHANNELS))
+    return Part("input gradient", (output,), tuple(axes))
+
+
+def _of_weight(call: Call) -> Part:
+    gradient, source, weight = call["grad_output"], call["input"], call["weight"]
+    mask = (False, *call["output_mask"][1:])
+    outputs = [each for each in call.outputs[1:] if each is not None]
+
+    def channels(begin: int, end: int) -> None:
+        sizes = [end - begin] if mask[2] else None
+        own = (gradient[:, begin:end], source, weight[begin:end])
+        made = _backward(call, *own, mask=mask, biases=sizes)
+        for output, piece in zip(call.outputs[1:], made[1:], strict=True):
+            if output is not None:
+                output[begin:end].copy_(piece)
+
+    def inputs(begin: int, end: int) -> None:
+        own = (gradient, source[:, begin:end], weight[:, begin:end])
+        made = _backward(call, *own, mask=(False, True, False))
+        call.outputs[1][:, begin:end].copy_(made[1])
+
+    def whole(begin: int, end: int) -> None:
+        made = _backward(call, gradient, source, weight, mask=mask, biases=call["bias_sizes"])
+        for output, piece in zip(call.outputs[1:], made[1:], strict=True):
+            if output is not None:
+                output.copy_(piece)
+
+    if not _is_plain(call):
+        return Part("weight gradient", tuple(outputs), (Axis("whole", 1, whole),))
+    axes = [Axis("output channels", weight.shape[0], channels, CHANNELS)]
+    if mask == (False, True, False):
+        axes.append(Axis("input channels", weight.shape[1], inputs, CHANNELS))
+    return Part("weight gradient", tuple(outputs), tuple(axes))
