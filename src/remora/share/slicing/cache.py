@@ -59,7 +59,7 @@ class Cache:
         try:
             if path.stat().st_size > MOST_BYTES:
                 raise msgspec.ValidationError("too large")
-            entry = msgspec.json.decode(path.read_bytes(), type=_Entry)
+            entry = _opened(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, *UNDECODABLE) as error:
@@ -74,7 +74,7 @@ class Cache:
         """Keep ``profile``, whole or not at all."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            data = msgspec.json.encode(_Entry(VERSION, key, profile))
+            data = _sealed(_Entry(VERSION, key, profile))
             if len(data) <= MOST_BYTES:
                 write_atomically(self._path(key), data)
             if self._writes % _LOOK_EVERY == 0:
@@ -104,6 +104,19 @@ class Cache:
         by_age = sorted(ours, key=_modified_ns)
         for entry in by_age[: max(0, len(by_age) - self._most)]:
             Path(entry.path).unlink(missing_ok=True)
+
+
+def _sealed(entry: _Entry) -> bytes:
+    """A line with the digest of what follows: a digit that is another one is still JSON."""
+    data = msgspec.json.encode(entry)
+    return f"{xxhash.xxh3_128_hexdigest(data)}\n".encode() + data
+
+
+def _opened(data: bytes) -> _Entry:
+    digest, _, body = data.partition(b"\n")
+    if digest != xxhash.xxh3_128_hexdigest(body).encode():
+        raise msgspec.ValidationError("its digest is another one")
+    return msgspec.json.decode(body, type=_Entry)
 
 
 def _modified_ns(entry: os.DirEntry[str]) -> int:

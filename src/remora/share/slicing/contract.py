@@ -23,7 +23,11 @@ Run: TypeAlias = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Axis:
-    """One way to cut a part: ``extent`` indices, in ranges that begin at multiples of ``grain``."""
+    """One way to cut a part: ``extent`` indices, in ranges that begin at multiples of ``grain``.
+
+    What is left behind the last whole grain goes to the last range: none is shorter than a grain,
+    because libraries compute a few rows in another order than many.
+    """
 
     name: str
     extent: int
@@ -33,7 +37,7 @@ class Axis:
     @property
     def most(self) -> int:
         """The largest number of pieces."""
-        return max(1, -(-self.extent // self.grain))
+        return max(1, self.extent // self.grain)
 
     def ranges(self, pieces: int) -> Iterator[tuple[int, int]]:
         """The ranges of ``pieces`` pieces, as even as the grain allows, in order.
@@ -43,7 +47,7 @@ class Axis:
         """
         if not 1 <= pieces <= self.most:
             raise BadValue(f"axis {self.name} cannot be {pieces} pieces; choose 1 to {self.most}")
-        bounds = [min(self.extent, self.most * at // pieces * self.grain) for at in range(pieces)]
+        bounds = [self.most * at // pieces * self.grain for at in range(pieces)]
         return zip(bounds, [*bounds[1:], self.extent], strict=True)
 
 
@@ -55,6 +59,8 @@ class Part:
     writes: tuple[torch.Tensor, ...]
     axes: tuple[Axis, ...]
     """At least one. Of one with a single index the part always runs whole."""
+    prepares: bool = False
+    """Whether parts behind it are measured with this one done before them."""
 
     def axis(self, name: str) -> Axis:
         """The one called ``name``.

@@ -20,7 +20,7 @@ class Choice(Struct, frozen=True):
     axis: str
     pieces: Count
     piece_ns: Nanoseconds
-    """The longest piece, each taken at the median of its timed runs."""
+    """The longest piece, each taken at the shortest of its timed runs."""
     total_ns: Nanoseconds
     """All pieces of it."""
     difference: float = 0.0

@@ -2,17 +2,19 @@
 
 After Tally (ASPLOS'25): each configuration that is considered runs 10 times to warm up and 5 times
 against the clock, and of those whose pieces keep the bound the cheapest is taken. Two things are
-added. Which configurations are worth it is found by short looks, of one run to warm up and two
+added. Which configurations are worth it is found by short looks, of one run to warm up and three
 timed. And only those are considered that give bit for bit what the whole gives.
+
+A piece takes what the shortest of its timed runs took: what disturbs the others is not the piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,13 +24,19 @@ from remora.share.slicing.contract import WHOLE, Axis, Part
 from remora.share.slicing.profile import Choice, Profile, told
 from remora.share.slicing.rehearsal import Rehearsal
 
+T = TypeVar("T")
 WARM_UPS, TIMED = 10, 5
 """As published."""
-_LOOK_WARM_UPS, _LOOK_TIMED = 1, 2
-_LOOKS = 8
+_LOOK_WARM_UPS, _LOOK_TIMED = 1, 3
+_LOOKS = 6
 """Numbers of pieces that are tried along one axis before it is left as it is."""
+_HOPELESS = 1.5
+"""An axis that costs this many times the best is not tried further."""
 _ROOM = 0.9
 """A piece is to take no more than this share of the bound: the next may take a little longer."""
+_ODD, _MORE = 1.5, 4
+"""Where the longest piece takes so many times what the usual one takes, it is looked at so many
+times more: of thousands of pieces some are disturbed every time."""
 _CLOSE = 1.1
 """Axes that seem this close to the cheapest are measured in full beside it."""
 
@@ -50,6 +58,8 @@ class Settings:
     """Numbers of threads that pieces may be run with, beside the number in use."""
     warm_ups: int = WARM_UPS
     timed: int = TIMED
+    patience_ns: int = 200_000_000
+    """When warm-ups have taken so long, the rest is left out; and of timed runs all but two are."""
 
     def __post_init__(self) -> None:
         if self.turnaround_ns <= 0:
@@ -74,15 +84,16 @@ def profile(
     settings = settings or Settings()
     of_device = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(of_device):
-        rehearsal = Rehearsal(operator, values, device, clock or SystemClock())
-        return _Search(rehearsal, settings).profile()
+        clock = clock or SystemClock()
+        rehearsal = Rehearsal(operator, values, device, clock)
+        return _Search(rehearsal, settings, clock).profile()
 
 
 class _Search:
     """The search for one call."""
 
-    def __init__(self, rehearsal: Rehearsal, settings: Settings) -> None:
-        self._rehearsal, self._settings = rehearsal, settings
+    def __init__(self, rehearsal: Rehearsal, settings: Settings, clock: Clock) -> None:
+        self._rehearsal, self._settings, self._clock = rehearsal, settings, clock
         self._inexact: dict[str, float] = {}
 
     def profile(self) -> Profile:
@@ -90,9 +101,12 @@ class _Search:
         settings, rehearsal = self._settings, self._rehearsal
         if whole_ns <= settings.turnaround_ns:
             return Profile(whole_ns, settings.turnaround_ns, rehearsal.layouts)
-        if not rehearsal.parts:
+        parts = rehearsal.wanted
+        if not parts:
             return self._uncut(whole_ns, "tensors that lie so cannot be cut")
-        chosen = [self._choice(place, part) for place, part in enumerate(rehearsal.parts)]
+        chosen = [
+            self._choice(place, part, whole_ns // len(parts)) for place, part in enumerate(parts)
+        ]
         choices = tuple(choice for choice in chosen if choice is not None)
         if len(choices) < len(chosen) or all(choice.pieces == 1 for choice in choices):
             return self._uncut(whole_ns, self._why())
@@ -121,23 +135,24 @@ class _Search:
         run()
         if (once_ns := run()) <= self._settings.turnaround_ns // 2:
             return once_ns
-        return int(median(_repeated(run, self._settings.warm_ups, self._settings.timed)))
+        return min(self._repeated(run, self._settings.warm_ups, self._settings.timed))
 
     # ------------------------------------------------- one part
 
-    def _choice(self, place: int, part: Part) -> Choice | None:
+    def _choice(self, place: int, part: Part, part_ns: int) -> Choice | None:
         """The cheapest that keeps the bound, else the one of the shortest pieces; None where
         nothing is exact, not even the part by itself."""
-        looks = [look for axis in part.axes if (look := self._look(place, part, axis))]
-        if not looks:
-            return self._by_itself(place, part)
+        looks: list[Choice] = []
+        for axis in part.axes:
+            best = min(looks, key=self._rank, default=None)
+            if (look := self._look(place, part, axis, part_ns, best)) is not None:
+                looks.append(look)
         looks.sort(key=self._rank)
-        best = looks[0]
-        near = [each for each in looks[1:] if self._rank(each)[:2] <= self._rank(best)[:2]
-                and each.total_ns <= best.total_ns * _CLOSE]  # fmt: skip
-        measured = [self._measured(place, part, each) for each in (best, *near)]
+        near = [each for each in looks[1:] if self._rank(each)[:2] <= self._rank(looks[0])[:2]
+                and each.total_ns <= looks[0].total_ns * _CLOSE]  # fmt: skip
+        measured = [self._measured(place, part, each) for each in (*looks[:1], *near)]
         exact = [each for each in measured if self._passes(each.difference)]
-        return min(exact, key=self._rank, default=self._by_itself(place, part))
+        return min(exact, key=self._rank) if exact else self._by_itself(place, part)
 
     def _rank(self, choice: Choice) -> tuple[bool, int, int]:
         """Smaller is better."""
@@ -150,50 +165,81 @@ class _Search:
         difference = self._difference(place, axis, 1)
         if not self._passes(difference):
             return None
-        return self._timed(axis, 1, self._settings.warm_ups, self._settings.timed, difference)
+        return _with(self._look_at(place, axis, 1), difference)
 
-    def _look(self, place: int, part: Part, axis: Axis) -> Choice | None:
+    def _look(
+        self, place: int, part: Part, axis: Axis, part_ns: int, best: Choice | None
+    ) -> Choice | None:
         """About the fewest pieces that keep the bound; None where they are not the same."""
         room_ns = self._settings.turnaround_ns * _ROOM
-        pieces, seen = 1, self._timed(axis, 1, _LOOK_WARM_UPS, _LOOK_TIMED)
-        for _ in range(_LOOKS):
-            if seen.piece_ns <= room_ns or pieces >= axis.most:
-                break
-            pieces = min(axis.most, max(pieces + 1, _ceil(pieces * seen.piece_ns / room_ns)))
-            seen = self._timed(axis, pieces, _LOOK_WARM_UPS, _LOOK_TIMED)
+        pieces = min(axis.most, _ceil(part_ns / room_ns))
         difference = self._difference(place, axis, pieces)
         if difference and axis.name != WHOLE:
             self._inexact[f"{part.name}, {axis.name}"] = difference
-        return _with(seen, difference) if self._passes(difference) else None
+        if not self._passes(difference):
+            return None
+        seen = self._look_at(place, axis, pieces)
+        for _ in range(_LOOKS):
+            if seen.piece_ns <= room_ns or seen.pieces >= axis.most:
+                break
+            if best is not None and seen.total_ns > best.total_ns * _HOPELESS:
+                break
+            growth = min(2.0, seen.piece_ns / room_ns)
+            pieces = min(axis.most, max(seen.pieces + 1, _ceil(seen.pieces * growth)))
+            seen = self._look_at(place, axis, pieces)
+        return _with(seen, difference)
 
     def _measured(self, place: int, part: Part, look: Choice) -> Choice:
         """In full; with a few pieces more where the longest proves too long."""
         axis, pieces, settings = part.axis(look.axis), look.pieces, self._settings
-        found = self._timed(axis, pieces, settings.warm_ups, settings.timed)
+        found = self._timed(place, axis, pieces, settings.warm_ups, settings.timed)
         for _ in range(2):
             if found.piece_ns <= settings.turnaround_ns or pieces >= axis.most:
                 break
             growth = min(2.0, found.piece_ns / settings.turnaround_ns / _ROOM)
             pieces = min(axis.most, max(pieces + 1, _ceil(pieces * growth)))
-            found = self._timed(axis, pieces, settings.warm_ups, settings.timed)
+            found = self._timed(place, axis, pieces, settings.warm_ups, settings.timed)
         return _with(found, self._difference(place, axis, pieces))
 
-    def _timed(
-        self, axis: Axis, pieces: int, warm_ups: int, timed: int, difference: float = 0.0
-    ) -> Choice:
-        runs = _repeated(lambda: self._rehearsal.time_pieces(axis, pieces), warm_ups, timed)
-        each_ns = [int(median(times)) for times in zip(*runs, strict=True)]
-        return Choice(axis.name, pieces, max(each_ns), sum(each_ns), difference)
+    def _look_at(self, place: int, axis: Axis, pieces: int) -> Choice:
+        return self._timed(place, axis, pieces, _LOOK_WARM_UPS, _LOOK_TIMED)
+
+    def _timed(self, place: int, axis: Axis, pieces: int, warm_ups: int, timed: int) -> Choice:
+        runs = self._repeated(
+            lambda: self._rehearsal.time_pieces(place, axis.name, pieces), warm_ups, timed
+        )
+        each_ns = [min(times) for times in zip(*runs, strict=True)]
+        for _ in range(_MORE):
+            if max(each_ns) <= _ODD * median(each_ns):
+                break
+            again = self._rehearsal.time_pieces(place, axis.name, pieces)
+            each_ns = [min(times) for times in zip(each_ns, again, strict=True)]
+        return Choice(axis.name, pieces, max(each_ns), sum(each_ns))
+
+    def _repeated(self, run: Callable[[], T], warm_ups: int, timed: int) -> list[T]:
+        """What ``timed`` runs gave, or fewer where they are long."""
+        began_ns, patience_ns = self._clock.wall_ns(), self._settings.patience_ns
+        for _ in range(warm_ups):
+            run()
+            if self._clock.wall_ns() - began_ns > patience_ns:
+                break
+        began_ns, given = self._clock.wall_ns(), [run()]
+        while len(given) < timed:
+            if len(given) > 1 and self._clock.wall_ns() - began_ns > patience_ns:
+                break
+            given.append(run())
+        return given
 
     def _passes(self, difference: float) -> bool:
         return not difference or not self._settings.exact
 
     def _difference(self, place: int, axis: Axis, pieces: int) -> float:
         """The largest, over all numbers of threads in use."""
-        largest = self._rehearsal.difference(place, axis, pieces)
+        largest = self._rehearsal.difference(place, axis.name, pieces)
         for threads in self._settings.threads:
             with threads_set(threads):
-                largest = max(largest, self._rehearsal.difference(place, axis, pieces))
+                again = self._rehearsal.difference(place, axis.name, pieces)
+            largest = max(largest, again)
         return largest
 
 
@@ -210,12 +256,6 @@ def threads_set(threads: int) -> Iterator[None]:
 
 def _with(choice: Choice, difference: float) -> Choice:
     return Choice(choice.axis, choice.pieces, choice.piece_ns, choice.total_ns, difference)
-
-
-def _repeated(run: Callable[[], Any], warm_ups: int, timed: int) -> Sequence[Any]:
-    for _ in range(warm_ups):
-        run()
-    return [run() for _ in range(timed)]
 
 
 def _ceil(number: float) -> int:

@@ -9,7 +9,7 @@ import torch
 
 from remora.core.clock import Clock
 from remora.share.slicing.call import Call, as_outputs, gives, tensors_in, written
-from remora.share.slicing.contract import Axis, Part
+from remora.share.slicing.contract import Part
 from remora.share.slicing.outputs import Layouts, allocate, layouts_of
 from remora.share.slicing.registry import parts
 from remora.share.slicing.verification import largest_difference, spoil
@@ -33,30 +33,49 @@ class Rehearsal:
         self.layouts: Layouts = layouts_of(result)
         self._wanted = parts(Call(operator, wanted, self._outputs(wanted, result)))
         self._values = self._with_copies(values)
-        self._made = allocate(operator, self.layouts, self._values, device)
-        self.parts: Sequence[Part] = parts(Call(operator, self._values, self._made))
+
+    @property
+    def wanted(self) -> Sequence[Part]:
+        """The parts of the call, bound to what the whole gave: not to be run."""
+        return self._wanted
 
     def time_whole(self) -> int:
         """Nanoseconds that the operator itself takes."""
         self._restore()
         return self._timed(lambda: self._operator(**self._values))
 
-    def time_pieces(self, axis: Axis, pieces: int) -> list[int]:
-        """Nanoseconds of each of ``pieces`` pieces of one part, in order."""
+    def time_pieces(self, place: int, axis: str, pieces: int) -> list[int]:
+        """Nanoseconds of each of ``pieces`` pieces of the part at ``place``, in order.
+
+        They write to memory that is new, as they will: the first to touch it pays for that.
+        """
         self._restore()
+        part, _ = self._anew(place)
+        cut = part.axis(axis)
         return [
-            self._timed(lambda begin=begin, end=end: axis.run(begin, end))  # type: ignore[misc]
-            for begin, end in axis.ranges(pieces)
+            self._timed(lambda begin=begin, end=end: cut.run(begin, end))  # type: ignore[misc]
+            for begin, end in cut.ranges(pieces)
         ]
 
-    def difference(self, place: int, axis: Axis, pieces: int) -> float:
+    def difference(self, place: int, axis: str, pieces: int) -> float:
         """How far the part at ``place`` is from the whole when it is cut so; 0.0 for not a bit."""
         self._restore()
-        self._spoil()
-        for begin, end in axis.ranges(pieces):
-            axis.run(begin, end)
-        made, wanted = self.parts[place].writes, self._wanted[place].writes
-        return largest_difference(zip(made, wanted, strict=True))
+        part, outputs = self._anew(place)
+        self._spoil(outputs)
+        cut = part.axis(axis)
+        for begin, end in cut.ranges(pieces):
+            cut.run(begin, end)
+        return largest_difference(zip(part.writes, self._wanted[place].writes, strict=True))
+
+    def _anew(self, place: int) -> tuple[Part, tuple[Any, ...]]:
+        """The part at ``place``, with outputs in new memory, and prepared."""
+        outputs = allocate(self._operator, self.layouts, self._values, self._device)
+        made = parts(Call(self._operator, self._values, outputs))
+        for before in made[:place]:
+            if before.prepares:
+                axis = before.axes[0]
+                axis.run(0, axis.extent)
+        return made[place], outputs
 
     def _timed(self, run: Callable[[], object]) -> int:
         self._synchronise()
@@ -82,8 +101,8 @@ class Rehearsal:
             for copy, source in pairs:
                 copy.copy_(source)
 
-    def _spoil(self) -> None:
-        for output, argument in zip(self._made, gives(self._operator), strict=True):
+    def _spoil(self, outputs: tuple[Any, ...]) -> None:
+        for output, argument in zip(outputs, gives(self._operator), strict=True):
             if argument is None:
                 for each in tensors_in(output):
                     spoil(each)

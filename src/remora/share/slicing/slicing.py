@@ -17,8 +17,8 @@ from remora.share.slicing.outputs import allocate
 from remora.share.slicing.profile import Profile, located
 from remora.share.slicing.profiler import Settings, profile
 
-
 _DRAWS = "pieces would draw other random numbers than the whole"
+_COMPUTE_NOTHING = ("aten._unsafe_view", "aten.empty", "aten.new_empty", "profiler.")
 _UNKNOWN = "nothing here can cut it"
 
 
@@ -112,7 +112,7 @@ class Slicing:
             operator=str(operator),
             arguments=repr(known[2]),
             device=device_name(device),
-            torch=torch.__version__,
+            torch=str(torch.__version__),
             threads=(torch.get_num_threads(), *settings.threads),
             turnaround_ns=settings.turnaround_ns,
             exact=settings.exact,
@@ -148,6 +148,8 @@ class Slicing:
         long for the second time: the first time may be long for other reasons."""
         name = str(operator)
         if took_ns <= self._settings.turnaround_ns or name in self._said or registry.has(operator):
+            return
+        if name.startswith(_COMPUTE_NOTHING):
             return
         if name not in self._late:
             self._late.add(name)

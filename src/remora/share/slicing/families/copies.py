@@ -1,4 +1,4 @@
-"""Operators that move elements and compute nothing."""
+"""Operators that move elements, or fill with one value, and compute nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,18 @@ def slicers() -> dict[str, Slicer]:
         "aten.clone.default": copied,
         "aten._to_copy.default": copied,
         "aten.cat.default": concatenated,
+        "aten.zeros_like.default": lambda call: filled(call, 0),
+        "aten.ones_like.default": lambda call: filled(call, 1),
+        "aten.full_like.default": lambda call: filled(call, call["fill_value"]),
     }
+
+
+def filled(call: Call, value: complex) -> Sequence[Part]:
+    """With one value."""
+    views = collapsed([call.out])
+    if views is None or not views[0].dim():
+        return ()
+    return walked(views, lambda pieces: pieces[0].fill_(value))
 
 
 def copied(call: Call) -> Sequence[Part]:

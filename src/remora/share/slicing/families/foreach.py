@@ -48,7 +48,7 @@ def foreach(call: Call) -> Sequence[Part]:
     if not are_alike(lists):
         return ()
     row = FlatLists(lists)
-    numbers = [name for name, value in call.values.items() if _is_numbers(value)]
+    numbers = [name for name, value in call.values.items() if _is_one_each(value)]
 
     def run(begin: int, end: int) -> None:
         places, own = row.between(begin, end)
@@ -77,5 +77,8 @@ def _is_tensors(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], torch.Tensor)
 
 
-def _is_numbers(value: Any) -> bool:
+def _is_one_each(value: Any) -> bool:
+    """Whether there is a number for each tensor, in a list or in a tensor."""
+    if isinstance(value, torch.Tensor):
+        return value.dim() == 1
     return isinstance(value, list | tuple) and bool(value) and isinstance(value[0], int | float)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from remora.share.slicing.call import Call
-from remora.share.slicing.contract import Axis, Part, Slicer
+from remora.share.slicing.contract import Axis, Part, Run, Slicer
 
 aten = torch.ops.aten
 COLUMNS = 16
 """Columns between places where a range may begin: a cache line of float32."""
+ROWS = 16
+"""Rows between places where a range may begin: few rows are added in another order than many."""
+TILE_ROWS = 32
+"""Rows of a tile, which has as many columns as a range of columns at the least: what is left where
+neither rows nor columns alone are short enough."""
+PAGE_BYTES = 4096
+TOUCHED_BYTES = 4 << 20
+"""From which size on memory comes from the system each time, and not from what was used before."""
+Tile = Callable[[slice, slice], object]
 Multiply = Callable[[Tensor, Tensor, Tensor], object]
 """left (m, k), right (k, n), into (m, n); or each with the same batches before."""
 
@@ -53,7 +62,10 @@ def _product(left: Tensor, right: Tensor, output: Tensor) -> Sequence[Part]:
     def columns(begin: int, end: int) -> None:
         aten.mm.out(left, right[:, begin:end], out=output[:, begin:end])
 
-    return _in_rows_or_columns(output, rows, columns)
+    def tile(high: slice, wide: slice) -> None:
+        aten.mm.out(left[high], right[:, wide], out=output[high, wide])
+
+    return _in_rows_or_columns(output, rows, columns, tile)
 
 
 def addmm(call: Call) -> Sequence[Part]:
@@ -69,7 +81,12 @@ def addmm(call: Call) -> Sequence[Part]:
         own = bias[..., begin:end] if bias.dim() and bias.shape[-1] != 1 else bias
         aten.addmm.out(own, left, right[:, begin:end], **scales, out=output[:, begin:end])
 
-    return _in_rows_or_columns(output, rows, columns)
+    def tile(high: slice, wide: slice) -> None:
+        own = bias[high] if bias.dim() == 2 and bias.shape[0] != 1 else bias
+        own = own[..., wide] if bias.dim() and bias.shape[-1] != 1 else own
+        aten.addmm.out(own, left[high], right[:, wide], **scales, out=output[high, wide])
+
+    return _in_rows_or_columns(output, rows, columns, tile)
 
 
 def linear(call: Call) -> Sequence[Part]:
@@ -86,14 +103,50 @@ def linear(call: Call) -> Sequence[Part]:
         own = None if bias is None else bias[begin:end]
         aten.linear.out(given, weight[begin:end], own, out=into[:, begin:end])
 
-    return _in_rows_or_columns(into, rows, columns)
+    def tile(high: slice, wide: slice) -> None:
+        own = None if bias is None else bias[wide]
+        aten.linear.out(given[high], weight[wide], own, out=into[high, wide])
+
+    return _in_rows_or_columns(into, rows, columns, tile)
 
 
-def _in_rows_or_columns(
-    output: Tensor, rows: Callable[[int, int], object], columns: Callable[[int, int], object]
-) -> Sequence[Part]:
-    by_column = Axis("columns", output.shape[1], columns, COLUMNS)
-    return [Part("output", (output,), (Axis("rows", output.shape[0], rows), by_column))]
+def _in_rows_or_columns(output: Tensor, rows: Run, columns: Run, tile: Tile) -> Sequence[Part]:
+    height, width = output.shape
+    tiles_wide = max(1, width // COLUMNS)
+
+    def tiles(begin: int, end: int) -> None:
+        for row, first, last in _lines(begin, end, tiles_wide):
+            last_row = height if row == tiles_high - 1 else (row + 1) * TILE_ROWS
+            last_column = width if last == tiles_wide else last * COLUMNS
+            tile(slice(row * TILE_ROWS, last_row), slice(first * COLUMNS, last_column))
+
+    tiles_high = max(1, height // TILE_ROWS)
+    axes = (
+        Axis("rows", height, rows, ROWS),
+        Axis("columns", width, columns, COLUMNS),
+        Axis("tiles", tiles_high * tiles_wide, tiles),
+    )
+    return [*touched(output), Part("output", (output,), axes)]
+
+
+def _lines(begin: int, end: int, width: int) -> Iterator[tuple[int, int, int]]:
+    """The indices from ``begin`` to before ``end`` in lines of ``width``: which line, from where in
+    it to before where."""
+    for line in range(begin // width, -(-end // width)):
+        yield line, max(begin - line * width, 0), min(end - line * width, width)
+
+
+def touched(output: Tensor) -> list[Part]:
+    """Have the system give the memory of a large output, page by page.
+
+    Otherwise the first few columns do, which reach into every page, and take as long as that takes.
+    """
+    size = output.element_size()
+    if output.numel() * size < TOUCHED_BYTES or not output.is_contiguous():
+        return []
+    pages = output.view(-1)[:: PAGE_BYTES // size]
+    axis = Axis("pages", pages.shape[0], lambda begin, end: pages[begin:end].zero_(), 64)
+    return [Part("memory", (), (axis,), prepares=True)]
 
 
 def bmm(call: Call) -> Sequence[Part]:
@@ -128,7 +181,7 @@ def _batches(left: Tensor, right: Tensor, output: Tensor, multiply: Multiply) ->
 
     axes = (
         Axis("batch", output.shape[0], batch),
-        Axis("rows", output.shape[1], rows),
+        Axis("rows", output.shape[1], rows, ROWS),
         Axis("columns", output.shape[2], columns, COLUMNS),
     )
     return [Part("output", (output,), axes)]
