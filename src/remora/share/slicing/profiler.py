@@ -32,7 +32,7 @@ _LOOKS = 6
 """Numbers of pieces that are tried along one axis before it is left as it is."""
 _HOPELESS = 1.5
 """An axis that costs this many times the best is not tried further."""
-_ROOM = 0.9
+_ROOM = 0.95
 """A piece is to take no more than this share of the bound: the next may take a little longer."""
 _ODD, _MORE = 1.5, 4
 """Where the longest piece takes so many times what the usual one takes, it is looked at so many

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from remora.share.slicing.call import Call
 from remora.share.slicing.contract import Axis, Part, Slicer
+from remora.share.slicing.grid import Cells, grid
 
 aten = torch.ops.aten
 CHANNELS = 16
@@ -34,16 +35,18 @@ def convolution(call: Call) -> Sequence[Part]:
     def batch(begin: int, end: int) -> None:
         output[begin:end].copy_(aten.convolution(source[begin:end], weight, bias, *geometry))
 
-    def channels(begin: int, end: int) -> None:
-        own = None if bias is None else bias[begin:end]
-        made = aten.convolution(source, weight[begin:end], own, *geometry)
-        output[:, begin:end].copy_(made)
+    def both(images: slice, channels: slice) -> None:
+        own = None if bias is None else bias[channels]
+        made = aten.convolution(source[images], weight[channels], own, *geometry)
+        output[images, channels].copy_(made)
+
+    every = slice(0, output.shape[0])
 
     if source.dim() != weight.dim():
         return ()  # without a batch
     axes = [Axis("batch", output.shape[0], batch)]
     if call["groups"] == 1 and not call["transposed"]:
-        axes.append(Axis("output channels", output.shape[1], channels, CHANNELS))
+        axes += _by_channel("output channels", output, both, every)
     return [Part("output", (output,), tuple(axes))]
 
 
@@ -59,6 +62,15 @@ def convolution_backward(call: Call) -> Sequence[Part]:
     if any(call["output_mask"][1:]):
         parts.append(_of_weight(call))
     return parts
+
+
+def _by_channel(name: str, output: Tensor, both: Cells, every: slice) -> list[Axis]:
+    """Channels of all images, or of some."""
+    images, channels = output.shape[:2]
+    return [
+        Axis(name, channels, lambda begin, end: both(every, slice(begin, end)), CHANNELS),
+        grid(f"batch by {name}", (images, channels), (1, CHANNELS), both),
+    ]
 
 
 def _is_plain(call: Call) -> bool:
@@ -81,13 +93,13 @@ def _of_input(call: Call) -> Part:
         made = _backward(call, gradient[begin:end], source[begin:end], weight, mask=only)
         output[begin:end].copy_(made[0])
 
-    def channels(begin: int, end: int) -> None:
-        made = _backward(call, gradient, source[:, begin:end], weight[:, begin:end], mask=only)
-        output[:, begin:end].copy_(made[0])
+    def both(images: slice, channels: slice) -> None:
+        own = (gradient[images], source[images, channels], weight[:, channels])
+        output[images, channels].copy_(_backward(call, *own, mask=only)[0])
 
     axes = [Axis("batch", output.shape[0], batch)]
     if _is_plain(call):
-        axes.append(Axis("input channels", output.shape[1], channels, CHANNELS))
+        axes += _by_channel("input channels", output, both, slice(0, output.shape[0]))
     return Part("input gradient", (output,), tuple(axes))
 
 
@@ -104,10 +116,10 @@ def _of_weight(call: Call) -> Part:
             if output is not None:
                 output[begin:end].copy_(piece)
 
-    def inputs(begin: int, end: int) -> None:
-        own = (gradient, source[:, begin:end], weight[:, begin:end])
+    def both(outward: slice, inward: slice) -> None:
+        own = (gradient[:, outward], source[:, inward], weight[outward, inward])
         made = _backward(call, *own, mask=(False, True, False))
-        call.outputs[1][:, begin:end].copy_(made[1])
+        call.outputs[1][outward, inward].copy_(made[1])
 
     def whole(begin: int, end: int) -> None:
         made = _backward(call, gradient, source, weight, mask=mask, biases=call["bias_sizes"])
@@ -119,5 +131,9 @@ def _of_weight(call: Call) -> Part:
         return Part("weight gradient", tuple(outputs), (Axis("whole", 1, whole),))
     axes = [Axis("output channels", weight.shape[0], channels, CHANNELS)]
     if mask == (False, True, False):
-        axes.append(Axis("input channels", weight.shape[1], inputs, CHANNELS))
+        wide, every = weight.shape[1], slice(0, weight.shape[0])
+        axes += [
+            Axis("input channels", wide, lambda b, e: both(every, slice(b, e)), CHANNELS),
+            grid("channels by channels", (every.stop, wide), (CHANNELS, CHANNELS), both),
+        ]
     return Part("weight gradient", tuple(outputs), tuple(axes))

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from remora.share.slicing.call import Call
 from remora.share.slicing.contract import Axis, Part, Run, Slicer
+from remora.share.slicing.grid import Cells, grid
 
 aten = torch.ops.aten
 COLUMNS = 16
 """Columns between places where a range may begin: a cache line of float32."""
 ROWS = 16
 """Rows between places where a range may begin: few rows are added in another order than many."""
-TILE_ROWS = 32
-"""Rows of a tile, which has as many columns as a range of columns at the least: what is left where
-neither rows nor columns alone are short enough."""
+TILES = ((192, 96), (32, 16))
+"""Rows and columns of a tile. Large ones read less than rows or columns of as many elements; small
+ones are what is left where nothing else is short enough."""
 PAGE_BYTES = 4096
 TOUCHED_BYTES = 4 << 20
 """From which size on memory comes from the system each time, and not from what was used before."""
-Tile = Callable[[slice, slice], object]
 Multiply = Callable[[Tensor, Tensor, Tensor], object]
 """left (m, k), right (k, n), into (m, n); or each with the same batches before."""
 
@@ -110,30 +110,17 @@ def linear(call: Call) -> Sequence[Part]:
     return _in_rows_or_columns(into, rows, columns, tile)
 
 
-def _in_rows_or_columns(output: Tensor, rows: Run, columns: Run, tile: Tile) -> Sequence[Part]:
+def _in_rows_or_columns(output: Tensor, rows: Run, columns: Run, tile: Cells) -> Sequence[Part]:
     height, width = output.shape
-    tiles_wide = max(1, width // COLUMNS)
-
-    def tiles(begin: int, end: int) -> None:
-        for row, first, last in _lines(begin, end, tiles_wide):
-            last_row = height if row == tiles_high - 1 else (row + 1) * TILE_ROWS
-            last_column = width if last == tiles_wide else last * COLUMNS
-            tile(slice(row * TILE_ROWS, last_row), slice(first * COLUMNS, last_column))
-
-    tiles_high = max(1, height // TILE_ROWS)
-    axes = (
+    axes = [
         Axis("rows", height, rows, ROWS),
         Axis("columns", width, columns, COLUMNS),
-        Axis("tiles", tiles_high * tiles_wide, tiles),
-    )
-    return [*touched(output), Part("output", (output,), axes)]
-
-
-def _lines(begin: int, end: int, width: int) -> Iterator[tuple[int, int, int]]:
-    """The indices from ``begin`` to before ``end`` in lines of ``width``: which line, from where in
-    it to before where."""
-    for line in range(begin // width, -(-end // width)):
-        yield line, max(begin - line * width, 0), min(end - line * width, width)
+        *(
+            grid(f"tiles of {high} by {wide}", (height, width), (high, wide), tile)
+            for high, wide in TILES
+        ),
+    ]
+    return [*touched(output), Part("output", (output,), tuple(axes))]
 
 
 def touched(output: Tensor) -> list[Part]:

@@ -1,8 +1,10 @@
-"""Pooling and its backward: the batch."""
+"""Pooling and its backward: planes, or the batch where those do not lie one behind the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from torch import Tensor
 
 from remora.share.slicing.call import Call
 from remora.share.slicing.contract import Part, Slicer
@@ -26,7 +28,17 @@ def _slicer(names: tuple[str, ...]) -> Slicer:
     def slicer(call: Call) -> Sequence[Part]:
         if call[names[0]].dim() != 4:
             return ()  # without a batch
-        axis = along("batch", 0, call, tensors(call, *names), list(call.outputs))
+        given, made = tensors(call, *names), list(call.outputs)
+        if all(each.is_contiguous() for each in (*given.values(), *made)):
+            given = {name: _planes(each) for name, each in given.items()}
+            axis = along("planes", 0, call, given, [_planes(each) for each in made])
+        else:
+            axis = along("batch", 0, call, given, made)
         return [Part("output", tuple(call.outputs), (axis,))]
 
     return slicer
+
+
+def _planes(tensor: Tensor) -> Tensor:
+    """As images of one channel."""
+    return tensor.view(-1, 1, *tensor.shape[2:])
