@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,24 +29,27 @@ class Key(Struct, frozen=True):
     exact: bool
 
 
-def signature(values: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The arguments, as far as time and the order of sums depend on them; quick to make.
+def signature(values: Iterable[Any]) -> tuple[Any, ...]:
+    """The arguments, as far as time and the order of sums depend on them; made for every call.
 
     Of a tensor its shape, strides, dtype, device and alignment; of a float only whether it is
     simple: a learning rate may change in every step.
     """
-    return tuple(_described(value) for value in values.values())
+    return tuple([_described(value) for value in values])
 
 
 def _described(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         is_aligned = value.data_ptr() % ALIGNED_BYTES == 0
-        return (tuple(value.shape), value.stride(), value.dtype, value.device, is_aligned)
+        return (value.shape, value.stride(), value.dtype, value.device, is_aligned)
     if isinstance(value, float):
-        return value if value in (-1.0, 0.0, 0.5, 1.0, 2.0, 3.0) else "float"
+        return value if value in _SIMPLE else "float"
     if isinstance(value, list | tuple):
-        return tuple(_described(each) for each in value)
+        return signature(value)
     return value
+
+
+_SIMPLE = frozenset({-1.0, 0.0, 0.5, 1.0, 2.0, 3.0})
 
 
 @lru_cache(maxsize=64)

@@ -22,6 +22,10 @@ _COMPUTE_NOTHING = ("aten._unsafe_view", "aten.empty", "aten.new_empty", "profil
 _UNKNOWN = "nothing here can cut it"
 
 
+SMALL_ELEMENTS = 2048
+"""Calls on fewer elements in all run whole without being looked up."""
+
+
 class Pieces:
     """A call that is cut: its pieces, to be run in order, each once. Then :attr:`result` holds."""
 
@@ -69,6 +73,8 @@ class Slicing:
         self._settings, self._cache = settings or Settings(), cache
         self._clock, self._report = clock or SystemClock(), report
         self._known: dict[tuple[Any, ...], Profile] = {}
+        self._seen: dict[tuple[Any, ...], Profile | None] = {}
+        """By the arguments as they are given: what every call is looked up in."""
         self._said: set[str] = set()
         self._late: set[str] = set()
 
@@ -81,18 +87,23 @@ class Slicing:
         self, operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Pieces | None:
         """The call in pieces; None where it is to run whole."""
-        if not registry.has(operator):
+        if _is_small(args):
+            return None
+        key = (operator, torch.get_num_threads(), signature(args), *_named(kwargs))
+        found = self._seen.get(key, self)
+        if isinstance(found, Slicing):
+            is_known = registry.has(operator)
+            found = self.profile(operator, bound(operator, args, kwargs)) if is_known else None
+            self._seen[key] = found
+        if found is None or found.pieces == 1:
             return None
         values = bound(operator, args, kwargs)
-        found = self.profile(operator, values)
-        if found is None or found.pieces == 1 or _shares_memory(operator, values):
-            return None
-        return Pieces(operator, values, found)
+        return None if _shares_memory(operator, values) else Pieces(operator, values, found)
 
     def profile(self, operator: Any, values: Mapping[str, Any]) -> Profile | None:
         """What is known of this call; it is measured where that is nothing. None without tensors
         or elements."""
-        key = (str(operator), torch.get_num_threads(), signature(values))
+        key = (str(operator), torch.get_num_threads(), signature(values.values()))
         if (known := self._known.get(key)) is not None:
             return known
         tensors = list(tensors_in(list(values.values())))
@@ -157,6 +168,21 @@ class Slicing:
         is_drawn = torch.Tag.nondeterministic_seeded in operator.tags
         why = _DRAWS if is_drawn else _UNKNOWN
         self._say(operator, Profile(took_ns, self._settings.turnaround_ns, reason=why))
+
+
+def _is_small(args: Sequence[Any]) -> bool:
+    """Whether it is not worth a look: fewer elements than any operator takes 0.1 ms for."""
+    elements = 0
+    for value in args:
+        if isinstance(value, torch.Tensor):
+            elements += value.numel()
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], torch.Tensor):
+            return False
+    return elements < SMALL_ELEMENTS
+
+
+def _named(kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (*kwargs, signature(kwargs.values())) if kwargs else ()
 
 
 def _shares_memory(operator: Any, values: Mapping[str, Any]) -> bool:
