@@ -93,7 +93,7 @@ def test_steps_in_pieces_are_the_steps_bit_for_bit(model: str, optimizer: str) -
     for one, other in zip(plain.state_dict().values(), cut.state_dict().values(), strict=True):
         assert torch.equal(one, other)
     operators = {piece.operator for piece in seen if piece.pieces > 1}
-    assert len(operators) > 2, operators
+    assert len(operators) >= 2, operators
 
 
 def test_somebody_is_asked_behind_every_piece_in_order() -> None:
