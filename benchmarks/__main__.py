@@ -23,6 +23,7 @@ from benchmarks import (
     lab,
     remote,
     share,
+    slicing,
     tap,
     wire,
 )
@@ -40,6 +41,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "remote": ("The remote service: callers, sessions together, waiting", remote.section),
     "compiled": ("The remote service: graphs interpreted and compiled", compiled.section),
     "share": ("The share service: decisions, and the simulator", share.section),
+    "slicing": ("The share service: operators in pieces", slicing.section),
     "eager": ("The remote service's device: operator by operator", eager.section),
 }
 

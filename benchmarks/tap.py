@@ -106,7 +106,7 @@ def _row(variant: Variant, watched: list[float], bare: list[float]) -> Row:
     if not watched:
         return Row(variant.what, statistics.median(bare), nan, nan, nan, nan, variant.note)
     added = sorted(w - b for w, b in zip(watched, bare, strict=True))
-    low, high = _median_interval(added)
+    low, high = median_interval(added)
     return Row(
         what=variant.what,
         bare_us=statistics.median(bare),
@@ -118,7 +118,7 @@ def _row(variant: Variant, watched: list[float], bare: list[float]) -> Row:
     )
 
 
-def _median_interval(ordered: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def median_interval(ordered: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Order statistics that hold the median with probability ``level`` or more.
 
     From the binomial distribution of how many values lie below it (David and Nagaraja, Order

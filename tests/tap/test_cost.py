@@ -68,7 +68,7 @@ def test_the_interval_of_a_median_covers_it(bench: Any) -> None:
     chance = random.Random(1)
     held = 0
     for _ in range(2000):
-        low, high = bench._median_interval(sorted(chance.gauss(0, 1) for _ in range(41)))
+        low, high = bench.median_interval(sorted(chance.gauss(0, 1) for _ in range(41)))
         held += low <= 0 <= high
 
     assert 0.94 < held / 2000 <= 0.99
