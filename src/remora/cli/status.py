@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,14 +53,15 @@ _COLUMNS = ("pid", "priority", "by", "state", "since", "turnaround", "CPU", "of 
 def _table(jobs: list[JobStatus]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in _COLUMNS:
-        table.add_column(column, no_wrap=True, overflow="fold")
-    table.add_column("script", no_wrap=True, overflow="ellipsis")
+        table.add_column(column, no_wrap=True)
+    table.add_column("script", overflow="fold")
     for job in jobs:
         table.add_row(*_cells(job))
     return table
 
 
 def _cells(job: JobStatus) -> list[str]:
+    program, _, arguments = job.script.partition(" ")
     since_s = max(0.0, time.time() - job.since_s)
     return [
         str(job.pid),
@@ -70,5 +72,5 @@ def _cells(job: JobStatus) -> list[str]:
         "–" if job.turnaround_ms is None else format_seconds(job.turnaround_ms / 1e3),
         "–" if job.cpu_s is None else format_seconds(job.cpu_s),
         "–" if job.got_of_left is None else f"{job.got_of_left:.0%}",
-        job.script,
+        f"{Path(program).name} {arguments}".strip(),
     ]

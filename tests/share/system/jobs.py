@@ -21,6 +21,13 @@ print("done", flush=True)
 """
 """A job that computes for so many seconds."""
 
+SLEEP = """
+import sys, time
+print("ready", flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+"""A job that does nothing."""
+
 SERVE = """
 import sys, time, torch
 torch.set_num_threads(1)
@@ -92,3 +99,8 @@ def state(pid: int) -> str:
     """As ``ps`` shows it."""
     found = processes.stat(pid)
     return "gone" if found is None else found.state
+
+
+def names(folder: Path) -> set[str]:
+    """What is in the runtime folder."""
+    return {each.name for each in (folder / "remora").iterdir()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,9 +86,8 @@ def test_it_never_runs_beside_one_that_serves_and_is_never_stopped_for_good(
 def test_a_mechanism_that_cannot_be_is_refused(
     text: str, error: type[Exception], said: str
 ) -> None:
-    with pytest.raises(error, match=".*") as raised:
+    with pytest.raises(error, match=re.escape(said)):
         parse_choice(text)
-    assert said in str(raised.value)
 
 
 def test_a_mechanism_is_one_word() -> None:

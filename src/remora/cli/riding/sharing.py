@@ -66,8 +66,9 @@ def sharing(
     if priority is None:
         _check_not_needed(mechanism, threads, exclusive)
         return []
-    if priority not in list(Priority):
-        raise UnknownName("priority", priority, list(Priority))
+    known = [each.value for each in Priority]
+    if priority not in known:
+        raise UnknownName("priority", priority, known)
     from remora.share.system import openmp
     from remora.share.system.mechanisms.registry import parse_choice
     from remora.share.system.service import Share

@@ -94,6 +94,7 @@ class Share(Service):
         """
         self._reset()
         self._key = new_key()
+        atexit.register(self._leave_at_exit)  # before the program's own, so behind them
         try:
             self._roster = Roster(self._folder or runtime_folder(), proc=self._proc)
         except RosterUnusable as error:
@@ -112,10 +113,9 @@ class Share(Service):
         if self._notices is not None:
             self._notices.close()  # its hooks go now; a job without hooks serves nobody we see
             self._notices = None
-        if self._ended:
-            atexit.register(self._leave_at_exit)
-        else:
-            self._leave()
+        if not self._ended:
+            atexit.unregister(self._leave_at_exit)
+            self.leave()
 
     # ---------------------------------------------------------------- coming
 
@@ -196,7 +196,8 @@ class Share(Service):
 
     # ---------------------------------------------------------------- going
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give up the place and put back what can be."""
         self._let_go()
         if self._mechanism is not None:
             self._mechanism.undo()

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,7 @@ class Stop(Mechanism):
         self._line: socket.socket | None = None
         self._pid = 0
         self._ending = False
+        self._gone = threading.Event()
 
     def apply(self, context: Context) -> None:
         _check_possible(context)
@@ -99,6 +101,7 @@ class Stop(Mechanism):
                 "a guardian process", reason, "let the job start processes of its own"
             ) from None
         self._line, self._pid, self._ending = ours, os.getpid(), False
+        self._gone.clear()
         _thread.start_new_thread(self._wait_for_its_end, (ours, context))
 
     def _assignment(self, context: Context) -> Assignment:
@@ -118,10 +121,11 @@ class Stop(Mechanism):
         with contextlib.suppress(OSError):
             while line.recv(1):
                 pass
+        line.close()
+        self._gone.set()
         if self._ending:
             return
         self._line = None
-        line.close()
         for pid in processes.descendants(os.getpid(), context.proc):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
@@ -135,7 +139,7 @@ class Stop(Mechanism):
             self._ending = True
             with contextlib.suppress(OSError):
                 line.send(END)  # the guardian continues whatever it has stopped, and ends
-                line.shutdown(socket.SHUT_WR)
+            self._gone.wait(_PATIENCE_S)
 
     def holds(self, pid: int) -> bool:
         if self._line is None:
