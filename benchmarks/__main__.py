@@ -23,6 +23,7 @@ from benchmarks import (
     lab,
     remote,
     share,
+    sharing,
     tap,
     wire,
 )
@@ -40,6 +41,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "remote": ("The remote service: callers, sessions together, waiting", remote.section),
     "compiled": ("The remote service: graphs interpreted and compiled", compiled.section),
     "share": ("The share service: decisions, and the simulator", share.section),
+    "sharing": ("The share service on one core: serving beside training", sharing.section),
     "eager": ("The remote service's device: operator by operator", eager.section),
 }
 

@@ -84,6 +84,11 @@ class Share(Service):
         """How the job gives way now; ``none`` of a high-priority job."""
         return "none" if self._mechanism is None else self._mechanism.name
 
+    @property
+    def guardians(self) -> int:
+        """How many listen to a high-priority job."""
+        return 0 if self._notices is None else self._notices.guardians
+
     # ---------------------------------------------------------------- the contract
 
     def attach(self, job: Job) -> None:
