@@ -1,4 +1,8 @@
-"""Jobs as processes of their own, for tests: started under ``remora run``, told apart by a word."""
+"""Jobs as processes of their own, for tests, started under ``remora run``.
+
+Each in a session of its own: where sessions are groups of the scheduler, an idle job among other
+tests gets CPU time at all.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +69,7 @@ def start(
     job = subprocess.Popen(
         [sys.executable, "-m", "remora", "run", *options, str(script), *arguments],
         env=environment(folder), cwd=folder, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     assert job.stdout is not None
     assert job.stdout.readline() == "ready\n", job.communicate()
@@ -82,7 +86,7 @@ def run(
     return subprocess.run(
         [sys.executable, *command, *arguments],
         env=environment(folder, extra), cwd=folder, text=True, capture_output=True, timeout=120,
-        check=False,
+        check=False, start_new_session=True,
     )  # fmt: skip
 
 
