@@ -24,6 +24,7 @@ from benchmarks import (
     remote,
     share,
     slicing,
+    sharing,
     tap,
     wire,
 )
@@ -42,6 +43,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "compiled": ("The remote service: graphs interpreted and compiled", compiled.section),
     "share": ("The share service: decisions, and the simulator", share.section),
     "slicing": ("The share service: operators in pieces", slicing.section),
+    "sharing": ("The share service on one core: serving beside training", sharing.section),
     "eager": ("The remote service's device: operator by operator", eager.section),
 }
 

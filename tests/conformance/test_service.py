@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,6 +20,9 @@ from remora.check.invariants import Header, Invariant, Invariants, write_invaria
 from remora.check.relations.contains import Contains
 from remora.check.services import CheckService, LearnService, RecordService
 from remora.checkpoint.ride.service import CheckpointService
+from remora.share.policies.contract import Priority
+from remora.share.system.mechanisms.registry import Choice
+from remora.share.system.service import Share
 from remora.tap.job import Job
 from remora.tap.observe import Observe
 from remora.tap.service import Service
@@ -83,13 +88,26 @@ def learned() -> Path:
     return path
 
 
-SERVICES: list[Make] = [
+def shared(priority: Priority, mechanism: str | None = None) -> Share:
+    folder = Path(tempfile.mkdtemp()) / "roster"
+    choice = None if mechanism is None else Choice(mechanism)
+    _made.add(service := Share(priority, choice, folder=folder, stderr=io.StringIO()))
+    return service
+
+
+_made: weakref.WeakSet[Share] = weakref.WeakSet()
+
+
+SERVICES: list[Any] = [  # of Make, or of one with a mark
     lambda: Observe(stream=io.StringIO()),
     lambda: Observe(["torch.nn.functional.linear"], stream=io.StringIO()),
     lambda: LearnService(Path(tempfile.mkdtemp()) / "f.inv", stderr=io.StringIO()),
     lambda: RecordService(Path(tempfile.mkdtemp())),
     lambda: CheckService(learned(), stderr=io.StringIO()),
     lambda: CheckpointService(Path(tempfile.mkdtemp()), every=1, stream=io.StringIO()),
+    lambda: shared(Priority.HIGH),
+    *(partial(shared, Priority.BEST_EFFORT, mechanism) for mechanism in ("stop", "none")),
+    pytest.param(partial(shared, Priority.BEST_EFFORT, "idle"), marks=pytest.mark.slow),
     Subscribing,
 ]
 FAILING: list[Make] = [FailsAttaching, FailsInCallback, FailsFinishing, FailsDetaching]
@@ -104,6 +122,14 @@ def _tables_start_empty() -> Iterator[None]:
     assert hooks() == []
     yield
     assert hooks() == []
+
+
+@pytest.fixture(autouse=True)
+def _as_ever_behind_a_best_effort_job() -> Iterator[None]:
+    """Its process keeps its class until it ends, and here it does not."""
+    yield
+    for service in list(_made):
+        service.leave()
 
 
 def hooks() -> list[object]:

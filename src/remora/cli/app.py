@@ -25,6 +25,7 @@ from remora.cli import (
     run,
     serve,
     share,
+    status,
 )
 from remora.cli.grouped import Grouped
 from remora.core.errors import UserError
@@ -44,6 +45,7 @@ app.add_typer(invariants.app, name="invariants")
 app.command("serve")(serve.serve)
 app.add_typer(fleet.app, name="fleet")
 share.app.command("plan")(plan.plan)
+share.app.command("status")(status.status)
 app.add_typer(share.app, name="share")
 app.command("bench")(bench.bench)
 app.command("report")(report.report)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from remora.cli.riding import checking, checkpointing, learning, observing, remotely
+from remora.cli.riding import checking, checkpointing, learning, observing, remotely, sharing
 from remora.cli.riding.every import Every, intervals
 
 CONTEXT: dict[str, Any] = {"allow_interspersed_args": False}
@@ -52,11 +52,16 @@ def run(
     progress: checkpointing.Progress = None,
     remote: remotely.Address = None,
     token_file: remotely.TokenFile = None,
+    priority: sharing.RunPriority = None,
+    exclusive: sharing.Exclusive = False,
+    share_mechanism: sharing.Mechanism = None,
+    share_threads: sharing.Threads = None,
 ) -> None:
     """Run a Python program, unmodified, with services riding along.
 
     Options of Remora come before the script; everything after it belongs to the script.
     """
+    share = sharing.sharing(priority, share_mechanism, share_threads, argv, exclusive=exclusive)
     from remora.tap.launch import run_script
 
     steps = intervals(
@@ -65,6 +70,7 @@ def run(
     checker = checking.checking(check, steps.check, report, on_violation, argv[0])
     learns = learn is not None or record is not None
     services = [
+        *share,
         *observing.observing(observe, watch, observe_json, learns=learns),
         *checkpointing.checkpointing(
             checkpoint, steps.checkpoint, keep, max_overhead, fresh, progress, argv

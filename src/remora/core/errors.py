@@ -9,6 +9,9 @@
         ├── ResultsUnusable       a results folder that cannot be read or written
         ├── EnvironmentsDiffer    results measured under conditions that do not compare
         ├── ScriptUnusable        a script to run that is not there or cannot be read
+        ├── RosterUnusable        the folder where jobs that share a machine find each other
+        ├── PriorityTaken         a second high-priority job, where one is to be the only one
+        ├── NotPermitted          what the system does not let a job do, and what to grant
         ├── FolderInUse           a checkpoint folder that another job is writing to
         ├── SaveFailed            a checkpoint that storage would not take
         ├── StateUnsupported      a value that a checkpoint cannot hold, and where it lies
@@ -105,6 +108,18 @@ class InvariantsUnusable(UserError):
 
 class TraceUnusable(UserError):
     """A recorded trace that is missing, unwritable, damaged or of another kind."""
+
+
+class RosterUnusable(UserError):
+    """The folder where jobs that share a machine find each other cannot be used."""
+
+
+class PriorityTaken(UserError):
+    """A high-priority job runs already, and it or the new one is to be the only one."""
+
+
+class NotPermitted(UserError):
+    """The system does not let this job do something; the message says what to grant."""
 
 
 class FolderInUse(UserError):
