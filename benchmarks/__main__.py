@@ -23,8 +23,8 @@ from benchmarks import (
     lab,
     remote,
     share,
-    slicing,
     sharing,
+    slicing,
     tap,
     wire,
 )
