@@ -64,6 +64,14 @@ def bench(
         typer.Option(help="Add an arm with a known overhead, such as 5%, to check the lab."),
     ] = None,
     every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
+    load: Annotated[
+        list[float] | None,
+        typer.Option(help="Of isolation: requests over what could be served; may come again."),
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="Of isolation: SERVES:TRAINS,…, such as bert:resnet50,gpt2:bert."),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE[,VALUE…]", help="Run systems at these values."),
@@ -110,15 +118,17 @@ def bench(
 
     require_lab_packages()
     from remora.experiments import registry
+    from remora.experiments.isolation import tailored
     from remora.lab.design import Request
 
     if resume is not None:
         _refuse_with_resume(
             scale=scale, device=device, out=out, workload=workload, system=system, mde=mde,
             inject=inject, every=every, set=option, seconds=seconds, margin=margin, threads=threads,
-            seed=seed, data=data, config=config, workloads=workloads, tag=tag,
+            seed=seed, data=data, config=config, workloads=workloads, tag=tag, load=load,
+            pairs=pairs,
         )  # fmt: skip
-    design = registry.get(experiment)
+    design = tailored(registry.get(experiment), load or (), pairs or "")
     chosen_workloads, chosen_systems = _chosen(
         design, config, [*(workload or ()), *(workloads or "").split(",")], system or []
     )

@@ -13,6 +13,7 @@ from remora.experiments import (
     checkpoint_throughput,
     disaggregation,
     framework_overhead,
+    isolation,
     quick,
 )
 from remora.lab.design import Design
@@ -33,6 +34,7 @@ _ALL = (
     check_overhead.DESIGN,
     disaggregation.DESIGN,
     framework_overhead.DESIGN,
+    isolation.DESIGN,
 )
 _DESIGNS = {design.name: design for design in _ALL}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from remora.lab.results import Curve, Option, WarmUp
-from remora.workloads.contract import SCALES, Mode, Scale
+from remora.workloads.contract import SCALES, Mode, Scale, Workload
 
 
 class Chosen(NamedTuple):
@@ -21,6 +21,13 @@ class Chosen(NamedTuple):
     """The workloads that it is run on, by what they do; all, where none is named."""
     most_steps: int | None = None
     """Most steps of a trial, where one takes so long that the others' number would not end."""
+    workloads: tuple[str, ...] = ()
+    """The workloads that it is run on; all, where none is named."""
+
+    def rides(self, workload: Workload) -> bool:
+        """Whether it is to be run on ``workload``."""
+        fits_mode = not self.modes or workload.mode in self.modes
+        return fits_mode and (not self.workloads or workload.name in self.workloads)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,9 @@ class Design:
     """Other names for its workloads and rows, as they are published."""
     built_at: Mapping[str, Mapping[str, Scale]] = field(default_factory=dict)
     """By scale: workloads that are built at another one's sizes."""
+    skips_too_large: bool = False
+    """Whether a workload that does not fit in memory is left out, and the rest run. Its rows say
+    so, with the arithmetic."""
 
     def named_rows(self) -> dict[str, Chosen]:
         """The rows that have a name, of all scales."""

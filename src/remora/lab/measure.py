@@ -12,9 +12,10 @@ import msgspec
 import torch
 
 from remora.core.clock import Clock
+from remora.core.errors import BadValue
 from remora.lab import preparing
 from remora.lab.device import DeviceProbe
-from remora.lab.results import Costs, Samples, StartUp, Trial, TrialSpec
+from remora.lab.results import Costs, Requests, Samples, StartUp, Trial, TrialSpec
 from remora.systems import registry as systems
 from remora.systems.contract import Ride
 from remora.workloads import registry as workloads
@@ -61,7 +62,14 @@ class _Recorder:
             stall_ns=list(ride.stalls_ns),
             durable_ns=list(ride.durable_ns),
             first_ns=self.first_ns if len(self.first_ns) == len(self.step_ns) else [],
+            requests=_requests(ride) if ride.open_loop else None,
         )
+
+
+def _requests(ride: Ride) -> Requests:
+    return Requests(
+        came_ns=list(ride.came_ns), late_ns=list(ride.late_ns), ended_ns=ride.ended_ns
+    )
 
 
 def build_session(spec: TrialSpec, device: torch.device) -> Session:
@@ -120,7 +128,11 @@ def measure(
     try:
         recorder = _Recorder()
         timed = _timed_step(ride, probe, clock, spec.arm.inject, recorder)
-        _step_until_done(spec, timed, clock, ride.period)
+        ride.begin(spec.seconds, spec.seed + spec.block)
+        if ride.open_loop:
+            _step_at_requests(spec, timed, ride)
+        else:
+            _step_until_done(spec, timed, clock, ride.period)
         costs = _finish(ride, probe, clock, recorder)
         start_up = StartUp(
             spawn_ns=entered_ns - asked_ns,
@@ -186,6 +198,16 @@ def _step_until_done(spec: TrialSpec, step: Callable[[], None], clock: Clock, pe
         enough = steps >= least and steps % period == 0
         if enough and clock.wall_ns() - began_ns >= spec.seconds * 1e9:
             return
+
+
+def _step_at_requests(spec: TrialSpec, step: Callable[[], None], ride: Ride) -> None:
+    """A step for each request, for as long as requests come: their number is theirs to say."""
+    while ride.wait():
+        step()
+    if not ride.late_ns:
+        raise BadValue(
+            f"no request was served in {spec.seconds:g} s; choose more --seconds, or a higher load"
+        )
 
 
 def _whole(steps: int, period: int) -> int:

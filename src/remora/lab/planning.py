@@ -17,13 +17,13 @@ from remora.lab.budget import Budget
 from remora.lab.design import Chosen, Design, Effort, Request
 from remora.lab.environment import cores
 from remora.lab.executors import EXECUTORS
+from remora.lab.fitting import known_scale, too_large
 from remora.lab.results import Arm, Option, Pilot, Plan, Trial, TrialSpec
 from remora.lab.schedule import arms_of, schedule
 from remora.lab.statistics.planning import blocks_needed, minimum_detectable_effect, planning_sd
 from remora.lab.summary import again_log_ratios
 from remora.systems import registry as systems
 from remora.workloads import registry as workloads
-from remora.workloads.contract import SCALES, Scale
 from remora.workloads.devices import parse_device
 from remora.workloads.fits import check_fits
 
@@ -50,7 +50,8 @@ def make_plan(design: Design, request: Request) -> Plan:
     chosen = list({w.name: w for w in map(workloads.get, names)}.values())
     built_at = {w.name: design.workload_scale(scale, w.name) for w in chosen}
     for workload in chosen:
-        check_fits(workload, built_at[workload.name], device)
+        if not design.skips_too_large:
+            check_fits(workload, built_at[workload.name], device)
     systems_chosen = _chosen_systems(design, request, scale)
     injections = tuple(dict.fromkeys(request.inject))
     arms = [
@@ -58,7 +59,7 @@ def make_plan(design: Design, request: Request) -> Plan:
         for w in chosen
         for arm in arms_of(
             w.name,
-            [each for each in systems_chosen if not each.modes or w.mode in each.modes],
+            [each for each in systems_chosen if each.rides(w)],
             injections,
             scale="" if built_at[w.name] == scale else built_at[w.name],
         )
@@ -114,7 +115,7 @@ def unavailable_arms(plan: Plan) -> dict[str, str]:
         reason = systems.unfit(system, workloads.get(arm.workload)) or systems.missing(system)
         if reason:
             found[arm.name] = reason
-    return found
+    return too_large(plan) | found
 
 
 def preload_modules(plan: Plan) -> tuple[str, ...]:
@@ -126,13 +127,9 @@ def preload_modules(plan: Plan) -> tuple[str, ...]:
     packages: set[str] = set()
     for name, scale in {arm.workload: arm.scale or plan.scale for arm in plan.arms}.items():
         workload = workloads.get(name)
-        workload.footprint(_known_scale(scale))
+        workload.footprint(known_scale(scale))
         packages.update(workload.packages)
     return tuple(sorted(name for name in sys.modules if name.split(".")[0] in packages))
-
-
-def _known_scale(name: str) -> Scale:
-    return next(scale for scale in SCALES if scale == name)
 
 
 def _scale(name: str, design: Design) -> str:

@@ -152,6 +152,21 @@ class Pilot(Data, frozen=True, kw_only=True):
 # ---------------------------------------------------------------- what happened
 
 
+class Requests(Data, frozen=True, kw_only=True):
+    """Of a trial whose steps are requests that come at moments of their own (an open loop).
+
+    All in nanoseconds from when the first could have come. The response of the n-th step is
+    ``late_ns[n] + step_ns[n]``: from the request's arrival; the step alone is its service.
+    """
+
+    came_ns: list[int]
+    """One entry a request that came, in order; those beyond the steps were never turned to."""
+    late_ns: list[int]
+    """One entry a step: how long its request had waited when it began."""
+    ended_ns: int
+    """When the trial's time, and the last step, were over."""
+
+
 class Samples(Data, frozen=True, kw_only=True):
     """Raw, in order, never trimmed. One entry a step."""
 
@@ -166,6 +181,8 @@ class Samples(Data, frozen=True, kw_only=True):
     first_ns: list[int] = []
     """One entry a step: from its begin until its first unit of work, a token, was known to the
     program; none where that cannot be told, as where all come back together."""
+    requests: Requests | None = None
+    """None where each step follows the one before (a closed loop)."""
 
 
 class StartUp(Data, frozen=True, kw_only=True):

@@ -43,6 +43,9 @@ class Ride:
     """After how many steps the pattern of costs repeats (the checkpoint interval)."""
     in_process: bool = True
     """Whether the model is in this process; the memory of another's device cannot be seen here."""
+    open_loop: bool = False
+    """Whether steps are requests that come at moments of their own: see :meth:`wait`. In a closed
+    loop, the usual case, each step follows the one before."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -50,6 +53,25 @@ class Ride:
         """How long each service call (one checkpoint) kept the job waiting, in order."""
         self.durable_ns: list[int] = []
         """How long after it was asked for each checkpoint was durable, where that is known."""
+        self.came_ns: list[int] = []
+        """When each request came, since :meth:`begin`; the last may not have become steps."""
+        self.late_ns: list[int] = []
+        """How long each request that became a step had waited by the time it did."""
+        self.ended_ns: int = 0
+        """When the last was over, since :meth:`begin`."""
+
+    def begin(self, seconds: float, seed: int) -> None:
+        """Steps are about to be measured, for so long; not timed by the lab.
+
+        ``seed`` is the same for every system of a block, and differs between blocks.
+        """
+
+    def wait(self) -> bool:
+        """Return when the next request is there, not timed by the lab; False when the time is over.
+
+        Asked before each step of a ride in an open loop, and of no other.
+        """
+        return False
 
     def step(self) -> Outcome:
         """One step of the session's work, with whatever the system does beside it."""
@@ -105,6 +127,10 @@ class System(ABC):
     def prepared(self, kept: Path) -> System:
         """This system with what was made in ``kept``."""
         return self
+
+    def beside(self) -> tuple[str, str] | None:
+        """A workload and its scale that run beside the session, in memory of their own."""
+        return None
 
     @abstractmethod
     def ride(self, session: Session, directory: Path) -> Ride:

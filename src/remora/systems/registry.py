@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from remora.core.errors import BadValue, UnknownName
 from remora.core.plugins import Registry
+from remora.systems.beside import Beside
 from remora.systems.captured import Captured
 from remora.systems.checkfreq_like import CheckfreqLike
 from remora.systems.contract import Option, System
@@ -47,6 +48,7 @@ _BUILTIN = (
     *(TorchCheckpointing, Torchsnapshot, CheckfreqLike, GpmLike, GeminiLike),
     RemoraCheckpoint,
     *(Captured, RemoraRemote, RemoteDevice, TorchRpc, RayActor),
+    Beside,
 )
 _REGISTRY: Registry[type[System]] = Registry(
     "system", "remora.systems", {each.name: each for each in _BUILTIN}, _accept

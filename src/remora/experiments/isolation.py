@@ -1,0 +1,91 @@
+"""``remora bench isolation``: does a job that serves notice one that trains beside it?
+
+Tally (ASPLOS'25) asks this of jobs on one accelerator: inference beside training, by the tail of
+latency and the throughput of both. Here a row names who makes the two share, its executor; on a CPU
+it is the operating system. Latency is timed from when a request came, not only from when it was
+turned to: see :mod:`remora.experiments.isolation_published` for what that tells apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from remora.core.errors import BadValue
+from remora.experiments.isolation_rows import ALL_PAIRS, Pair, parse_pairs, rows
+from remora.lab.design import Design, Effort
+
+LOADS = (0.5,)
+_QUICK = parse_pairs("bert:resnet50,bert:gpt2,resnet50:bert,resnet50:gpt2")
+_FEW = ("plain", "idle")
+_MORE = ("plain", "nice", "idle", "stop")
+_PAIRS = {
+    "validate": (Pair("micro-matmul-forward", "mlp-train"),),
+    "quick": _QUICK,
+    "standard": ALL_PAIRS,
+    "paper": ALL_PAIRS,
+}
+_POLICIES = {"validate": _FEW, "quick": _FEW, "standard": _MORE, "paper": _MORE}
+_SIZES = {"validate": "quick"}
+"""Whose sizes workloads have, where a scale is the experiment's own."""
+
+DESIGN = Design(
+    name="isolation",
+    title="Does a job that serves notice one that trains beside it?",
+    question=(
+        "How much longer do requests take, from their arrival, when another job trains on the same "
+        "device, and how much of what serving leaves does the training get?"
+    ),
+    workloads={
+        scale: tuple(dict.fromkeys(pair.serves for pair in pairs)) for scale, pairs in _PAIRS.items()
+    },
+    systems={
+        scale: rows(pairs, _POLICIES[scale], LOADS, _SIZES.get(scale, scale))
+        for scale, pairs in _PAIRS.items()
+    },
+    efforts={
+        "validate": Effort(
+            seconds=1, min_steps=4, blocks=2, timeout_s=120, executor="forkserver"
+        ),
+        "quick": Effort(
+            seconds=10, min_steps=8, blocks=4, budget_s=600, timeout_s=180, executor="forkserver"
+        ),
+        "standard": Effort(seconds=60, blocks=10, timeout_s=1800),
+        "paper": Effort(seconds=300, blocks=10, timeout_s=7200),
+    },
+    margin=0.05,  # the aim on a CPU: a response p99 within 5 % of that alone
+    skips_too_large=True,
+)
+
+
+def tailored(design: Design, loads: Sequence[float], pairs: str) -> Design:
+    """``design`` at these loads, with these pairs instead of its own; where given.
+
+    Raises:
+        BadValue: a load that is no share, or another experiment, which has neither.
+        UnknownName: a pair of which there is no such workload.
+    """
+    if not loads and not pairs:
+        return design
+    if design.name != DESIGN.name:
+        raise BadValue(f"--load and --pairs are of the experiment {DESIGN.name}; leave them out")
+    if wrong := [load for load in loads if not 0 < load < 1]:
+        raise BadValue(f"--load {wrong[0]:g}: choose a share between 0 and 1, such as 0.5")
+    asked = parse_pairs(pairs) if pairs else ()
+    return replace(
+        design,
+        workloads={scale: _serving(asked or own) for scale, own in _PAIRS.items()},
+        systems={
+            scale: rows(
+                asked or own,
+                _POLICIES[scale],
+                tuple(dict.fromkeys(loads)) or LOADS,
+                _SIZES.get(scale, scale),
+            )
+            for scale, own in _PAIRS.items()
+        },
+    )
+
+
+def _serving(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(pair.serves for pair in pairs))

@@ -1,0 +1,111 @@
+"""The rows of ``remora bench isolation``: a job that serves, alone and beside one that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from remora.core.errors import BadValue, UnknownName
+from remora.lab.design import Chosen
+from remora.lab.results import Arm, Option
+from remora.systems.beside.sharing import DEFAULT, PLAIN
+
+SYSTEM = "beside"
+ALONE = "alone"
+SERVING = {
+    "bert": "bert-base-forward",
+    "gpt2": "gpt2-decode",
+    "resnet50": "resnet50-forward",
+    "llama": "llama-2-7b-decode",
+}
+"""What serves, by the word that ``--pairs`` has for it."""
+TRAINING = {
+    "bert": "bert-base-train",
+    "resnet50": "resnet50-train",
+    "gpt2": "gpt2-train",
+    "whisper": "whisper-base-train",
+    "pointnet": "pointnet-train",
+    "pegasus": "pegasus-x-train",
+}
+"""What trains beside it."""
+
+
+class Pair(NamedTuple):
+    """Workloads by name: one that serves, one that trains."""
+
+    serves: str
+    trains: str
+
+
+ALL_PAIRS = tuple(Pair(s, t) for s in SERVING.values() for t in TRAINING.values())
+
+
+def parse_pairs(text: str) -> tuple[Pair, ...]:
+    """``bert:resnet50,gpt2:bert`` as pairs; a name is one of the words above or a workload's.
+
+    Raises:
+        BadValue: a pair that is not two names.
+        UnknownName: no such workload.
+    """
+    found = []
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        serves, colon, trains = (each.strip() for each in part.partition(":"))
+        if not (colon and serves and trains):
+            raise BadValue(
+                f"--pairs {part}: write SERVES:TRAINS, such as bert:resnet50, "
+                "with commas between pairs"
+            )
+        found.append(Pair(_named(serves, SERVING), _named(trains, TRAINING)))
+    if not found:
+        raise BadValue("--pairs names none; write SERVES:TRAINS, such as bert:resnet50")
+    return tuple(dict.fromkeys(found))
+
+
+def _named(word: str, words: dict[str, str]) -> str:
+    from remora.workloads import registry
+
+    if word in words:
+        return words[word]
+    if word in registry.names():
+        return word
+    raise UnknownName("workload of --pairs", word, [*words, *registry.names()])
+
+
+def rows(
+    pairs: Sequence[Pair], policies: Sequence[str], loads: Sequence[float], scale: str
+) -> tuple[Chosen, ...]:
+    """Native; each workload that serves, alone twice; each pair under each policy. At each load."""
+    return (Chosen("native"), *_rows(pairs, policies, loads, scale))
+
+
+def _rows(
+    pairs: Sequence[Pair], policies: Sequence[str], loads: Sequence[float], scale: str
+) -> Iterator[Chosen]:
+    serving = tuple(dict.fromkeys(pair.serves for pair in pairs))
+    for load in loads:
+        at = f" @{load:g}" if len(loads) > 1 else ""
+        yield Chosen(SYSTEM, {"load": load}, f"{ALONE}{at}", workloads=serving)
+        for trains in dict.fromkeys(pair.trains for pair in pairs):
+            beside = tuple(pair.serves for pair in pairs if pair.trains == trains)
+            for policy in policies:
+                options: dict[str, Option] = {
+                    "job": trains,
+                    "job_scale": scale,
+                    "policy": policy,
+                    "executor": DEFAULT,
+                    "load": load,
+                }
+                name = f"{policy} + {trains}{at}"
+                yield Chosen(SYSTEM, options, name, workloads=beside)
+
+
+def load_of(arm: Arm) -> float:
+    return float(arm.options.get("load", 0.5))
+
+
+def policy_of(arm: Arm) -> str:
+    return str(arm.options.get("policy", PLAIN))
+
+
+def trains_of(arm: Arm) -> str:
+    return str(arm.options.get("job", ""))

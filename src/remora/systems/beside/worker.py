@@ -1,0 +1,78 @@
+"""The best-effort job of a trial: ``python -m remora.systems.beside.worker``, its order on stdin.
+
+It trains a workload without end, writes down when each step ended, and dies with its parent: its
+standard input stays open for as long as the parent lives.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+WARM_UP_STEPS = 2
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a best-effort job is told."""
+
+    workload: str
+    scale: str
+    device: str
+    seed: int
+    threads: int
+    cores: list[int]
+    executor: str
+    policy: str
+    folder: str
+    """Where the jobs of the trial find each other."""
+    progress: str
+    """The file of :class:`~remora.systems.beside.progress.Progress`."""
+
+
+def main() -> None:
+    """Build, warm up, wait for the word, and train."""
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    os.sched_setaffinity(0, order.cores)  # before torch starts threads: they inherit it
+    import torch
+
+    from remora.systems.beside import sharing
+    from remora.systems.beside.progress import GOING, READY, Progress
+    from remora.workloads import registry
+    from remora.workloads.contract import SCALES
+
+    torch.set_num_threads(order.threads)
+    progress = Progress(Path(order.progress), is_new=False)
+    sharing.executor(order.executor).train(order.policy, Path(order.folder))
+    scale = next(each for each in SCALES if each == order.scale)
+    device = torch.device(order.device)
+    session = registry.get(order.workload).build(scale, device, seed=order.seed)
+    for _ in range(WARM_UP_STEPS):
+        session.step()
+    progress.state = READY
+    while progress.state != GOING:
+        time.sleep(0.001)
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    while True:
+        progress.add(time.perf_counter_ns(), time.process_time_ns())
+        session.step()
+        synchronize()
+
+
+def _nothing() -> None:
+    """A CPU's work is done when its call returns."""
+
+
+def _die_with_parent() -> None:
+    """Past all exit handlers: an operator that runs is not waited for."""
+    os.read(0, 1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
