@@ -37,16 +37,15 @@ DESIGN = Design(
         "device, and how much of what serving leaves does the training get?"
     ),
     workloads={
-        scale: tuple(dict.fromkeys(pair.serves for pair in pairs)) for scale, pairs in _PAIRS.items()
+        scale: tuple(dict.fromkeys(pair.serves for pair in pairs))
+        for scale, pairs in _PAIRS.items()
     },
     systems={
         scale: rows(pairs, _POLICIES[scale], LOADS, _SIZES.get(scale, scale))
         for scale, pairs in _PAIRS.items()
     },
     efforts={
-        "validate": Effort(
-            seconds=1, min_steps=4, blocks=2, timeout_s=120, executor="forkserver"
-        ),
+        "validate": Effort(seconds=1, min_steps=4, blocks=2, timeout_s=120, executor="forkserver"),
         "quick": Effort(
             seconds=10, min_steps=8, blocks=4, budget_s=600, timeout_s=180, executor="forkserver"
         ),

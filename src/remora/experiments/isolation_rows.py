@@ -12,6 +12,8 @@ from remora.systems.beside.sharing import DEFAULT, PLAIN
 
 SYSTEM = "beside"
 ALONE = "alone"
+AGAIN = "(again)"
+"""In the name of the second: what it differs by is noise."""
 SERVING = {
     "bert": "bert-base-forward",
     "gpt2": "gpt2-decode",
@@ -84,7 +86,8 @@ def _rows(
     serving = tuple(dict.fromkeys(pair.serves for pair in pairs))
     for load in loads:
         at = f" @{load:g}" if len(loads) > 1 else ""
-        yield Chosen(SYSTEM, {"load": load}, f"{ALONE}{at}", workloads=serving)
+        for name in (f"{ALONE}{at}", f"{ALONE}{at} {AGAIN}"):
+            yield Chosen(SYSTEM, {"load": load}, name, workloads=serving)
         for trains in dict.fromkeys(pair.trains for pair in pairs):
             beside = tuple(pair.serves for pair in pairs if pair.trains == trains)
             for policy in policies:

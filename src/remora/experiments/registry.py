@@ -69,6 +69,10 @@ def figures(name: str) -> tuple[Figure, ...]:
         from remora.experiments import framework_report
 
         return (framework_report.figure(),)
+    if name == isolation.DESIGN.name:
+        from remora.experiments import isolation_report
+
+        return isolation_report.figures()
     return ()
 
 

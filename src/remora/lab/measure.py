@@ -67,9 +67,7 @@ class _Recorder:
 
 
 def _requests(ride: Ride) -> Requests:
-    return Requests(
-        came_ns=list(ride.came_ns), late_ns=list(ride.late_ns), ended_ns=ride.ended_ns
-    )
+    return Requests(came_ns=list(ride.came_ns), late_ns=list(ride.late_ns), ended_ns=ride.ended_ns)
 
 
 def build_session(spec: TrialSpec, device: torch.device) -> Session:
@@ -128,8 +126,8 @@ def measure(
     try:
         recorder = _Recorder()
         timed = _timed_step(ride, probe, clock, spec.arm.inject, recorder)
-        ride.begin(spec.seconds, spec.seed + spec.block)
         if ride.open_loop:
+            ride.begin_requests(spec.seconds, spec.seed + spec.block)
             _step_at_requests(spec, timed, ride)
         else:
             _step_until_done(spec, timed, clock, ride.period)

@@ -54,16 +54,17 @@ class Ride:
         self.durable_ns: list[int] = []
         """How long after it was asked for each checkpoint was durable, where that is known."""
         self.came_ns: list[int] = []
-        """When each request came, since :meth:`begin`; the last may not have become steps."""
+        """When each request came, since :meth:`begin_requests`; the last may never become steps."""
         self.late_ns: list[int] = []
         """How long each request that became a step had waited by the time it did."""
         self.ended_ns: int = 0
-        """When the last was over, since :meth:`begin`."""
+        """When all was over, on the same clock."""
 
-    def begin(self, seconds: float, seed: int) -> None:
-        """Steps are about to be measured, for so long; not timed by the lab.
+    def begin_requests(self, seconds: float, seed: int) -> None:
+        """Requests are to come from now on, for so long. Of a ride in an open loop only.
 
-        ``seed`` is the same for every system of a block, and differs between blocks.
+        What goes before is not timed by the lab. ``seed`` is the same for every system of a block,
+        and differs between blocks.
         """
 
     def wait(self) -> bool:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from remora.core.errors import BadValue, UnknownName
 from remora.core.plugins import Registry
-from remora.systems.beside import Beside
+from remora.systems.beside.system import Beside
 from remora.systems.captured import Captured
 from remora.systems.checkfreq_like import CheckfreqLike
 from remora.systems.contract import Option, System

@@ -55,7 +55,7 @@ class BesideRide(Ride):
 
     # ---------------------------------------------------------------- requests
 
-    def begin(self, seconds: float, seed: int) -> None:
+    def begin_requests(self, seconds: float, seed: int) -> None:
         self._warm_up()
         if self._job is not None:
             self._job.run_alone(self._alone_s)

@@ -15,8 +15,8 @@ from remora.share.arrivals.contract import Arrivals
 from remora.share.arrivals.invocations import busiest_function
 from remora.share.arrivals.registry import parse_arrivals
 from remora.systems.beside import service_time, sharing
-from remora.systems.beside.cores import shared_cores
 from remora.systems.beside.cores import pinned as pinned_to
+from remora.systems.beside.cores import shared_cores
 from remora.systems.beside.job import BestEffort, BestEffortProcess
 from remora.systems.beside.ride import BesideRide
 from remora.systems.beside.worker import Order
