@@ -40,6 +40,15 @@ def test_count_is_the_published_one(name: str, parameters: int) -> None:
     assert row.parameters == parameters
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"), [("pointnet-train", 3.5), ("pegasus-x-base-train", 272)]
+)
+def test_count_is_about_the_published_one(name: str, millions: float) -> None:
+    """Qi et al. 2017, table 6; Phang et al. 2022, table 1."""
+    (row,) = (row for row in registry.describe("paper") if row.name == name)
+    assert row.parameters == pytest.approx(millions * 1e6, rel=0.01)
+
+
 def test_transformer_xl_is_about_as_large_as_published() -> None:
     """151 million in Dai et al. 2019, table 1."""
     (row,) = (row for row in registry.describe("paper") if row.name == "transformer-xl-train")

@@ -67,6 +67,8 @@ def test_every_wanted_model_is_there() -> None:
         "gat": {"train"},
         "bert-classification": {"train"},
         "t5-base": {"train"},
+        "pegasus-x-base": {"train"},
+        "pointnet": {"train"},
         "bert-base": {"train", "forward"},
         "bert-large": {"train", "forward"},
         "gpt2": gpt2,

@@ -20,7 +20,7 @@ _QUICK = parse_pairs("bert:resnet50,bert:gpt2,resnet50:bert,resnet50:gpt2")
 _FEW = ("plain", "idle")
 _MORE = ("plain", "nice", "idle", "stop")
 _PAIRS = {
-    "validate": (Pair("micro-matmul-forward", "mlp-train"),),
+    "validate": (Pair("llama-2-7b-decode", "mlp-train"),),
     "quick": _QUICK,
     "standard": ALL_PAIRS,
     "paper": ALL_PAIRS,
@@ -45,7 +45,9 @@ DESIGN = Design(
         for scale, pairs in _PAIRS.items()
     },
     efforts={
-        "validate": Effort(seconds=1, min_steps=4, blocks=2, timeout_s=120, executor="forkserver"),
+        "validate": Effort(
+            seconds=2, min_steps=4, max_steps=200, blocks=2, timeout_s=120, executor="forkserver"
+        ),
         "quick": Effort(
             seconds=10, min_steps=8, blocks=4, budget_s=600, timeout_s=180, executor="forkserver"
         ),

@@ -108,6 +108,8 @@ class Row:
         """Of the response p99, in a word."""
         if not self.trials:
             return "failed"
+        if self.is_alone:
+            return "noise floor" if AGAIN in self.arm.label else "baseline"
         if self.is_unstable:
             return "unstable"
         if self.judgement is None:
@@ -224,6 +226,8 @@ class _Group:
         return Value(float(np.mean([each.in_time_per_s(bound.value) for each in all_of])))
 
     def _ratio(self, mine: ByBlock, quantity: str, quantile: float) -> Value:
+        if mine is self.alone:
+            return NOTHING
         for each in (mine, self.alone):
             found = _tail(each, quantity, quantile, self.plan.level)
             if not found.valid:

@@ -27,7 +27,7 @@ TRAINING = {
     "gpt2": "gpt2-train",
     "whisper": "whisper-base-train",
     "pointnet": "pointnet-train",
-    "pegasus": "pegasus-x-train",
+    "pegasus": "pegasus-x-base-train",
 }
 """What trains beside it."""
 

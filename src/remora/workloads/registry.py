@@ -25,18 +25,22 @@ from remora.workloads.language import (
     gpt2,
     llama,
     opt,
+    pegasus_x,
     t5,
     word_lm,
 )
 from remora.workloads.language import transformer_xl_training as transformer_xl
 from remora.workloads.multimodal import clip, whisper
-from remora.workloads.vision import dcgan, mlp, mnist, resnet, siamese, vae, vgg, vit
+from remora.workloads.vision import dcgan, mlp, mnist, pointnet, resnet, siamese, vae, vgg, vit
 
 GROUP = "remora.workloads"
 
-_VISION = (vgg, resnet, mnist, mlp, dcgan, siamese, vae, vit)
+_VISION = (vgg, resnet, mnist, mlp, dcgan, siamese, vae, vit, pointnet)
 _GRAPH = (gcn, gat)
-_LANGUAGE = (word_lm, transformer_xl, bert, bert_classification, t5, gpt2, opt, bloom, llama)
+_LANGUAGE = (
+    *(word_lm, transformer_xl, bert, bert_classification, t5, pegasus_x),
+    *(gpt2, opt, bloom, llama),
+)
 _MULTIMODAL = (clip, whisper)
 
 
