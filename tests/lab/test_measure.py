@@ -12,10 +12,13 @@ from tests.lab.builders import make_spec
 from tests.systems.builders import TinySession
 
 from remora.core.clock import ManualClock
+from remora.core.errors import BadValue
 from remora.lab import measure as module
 from remora.lab.measure import DIGESTED_STEPS, measure
-from remora.lab.results import Arm, Option, Samples, Trial
-from remora.workloads.contract import Outcome
+from remora.lab.results import Arm, Option, Requests, Samples, Trial
+from remora.systems.contract import Ride
+from remora.systems.native import Native
+from remora.workloads.contract import Outcome, Session
 
 STEP_NS = 10_000_000
 
@@ -202,3 +205,56 @@ def test_when_the_first_token_was_known_is_that_of_every_step_or_of_none(
         assert all(abs(ns - STEP_NS // 10) < 5000 for ns in found.first_ns)
     else:
         assert found.first_ns == []
+
+
+class _OpenRide(Ride):
+    """Three requests, each later than the one before."""
+
+    open_loop = True
+
+    def begin_requests(self, seconds: float, seed: int) -> None:
+        self.asked = (seconds, seed)
+        self.came_ns = [5, 6, 7, 8]
+
+    def wait(self) -> bool:
+        if len(self.late_ns) == 3:
+            self.ended_ns = 99
+            return False
+        self.late_ns.append(10 * len(self.late_ns))
+        return True
+
+
+class _Waiting(Native):
+    def ride(self, session: Session, directory: Path) -> Ride:
+        return _OpenRide(session)
+
+
+@pytest.mark.usefixtures("session")
+def test_in_an_open_loop_there_is_a_step_for_each_request(
+    clock: TickingClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.systems, "create", lambda name, options: _Waiting())
+    taken = samples(run(clock, tmp_path, max_steps=1, min_steps=9))
+    assert len(taken.step_ns) == 3
+    assert taken.requests == Requests(came_ns=[5, 6, 7, 8], late_ns=[0, 10, 20], ended_ns=99)
+
+
+@pytest.mark.usefixtures("session")
+def test_a_closed_loop_has_no_requests(clock: TickingClock, tmp_path: Path) -> None:
+    assert samples(run(clock, tmp_path, max_steps=3)).requests is None
+
+
+class _Empty(_Waiting):
+    def ride(self, session: Session, directory: Path) -> Ride:
+        ride = _OpenRide(session)
+        ride.wait = lambda: False  # type: ignore[method-assign]
+        return ride
+
+
+@pytest.mark.usefixtures("session")
+def test_a_trial_without_a_request_says_what_to_choose(
+    clock: TickingClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.systems, "create", lambda name, options: _Empty())
+    with pytest.raises(BadValue, match="choose more --seconds"):
+        run(clock, tmp_path)

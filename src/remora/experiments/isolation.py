@@ -16,7 +16,7 @@ from remora.experiments.isolation_rows import ALL_PAIRS, Pair, parse_pairs, rows
 from remora.lab.design import Design, Effort
 
 LOADS = (0.5,)
-_QUICK = parse_pairs("bert:resnet50,bert:gpt2,resnet50:bert,resnet50:gpt2")
+_QUICK = parse_pairs("bert:resnet50,bert:gpt2,llama:resnet50,llama:whisper")
 _FEW = ("plain", "idle")
 _MORE = ("plain", "nice", "idle", "stop")
 _PAIRS = {
@@ -49,7 +49,7 @@ DESIGN = Design(
             seconds=2, min_steps=4, max_steps=200, blocks=2, timeout_s=120, executor="forkserver"
         ),
         "quick": Effort(
-            seconds=10, min_steps=8, blocks=4, budget_s=600, timeout_s=180, executor="forkserver"
+            seconds=6, min_steps=8, blocks=4, budget_s=600, timeout_s=180, executor="forkserver"
         ),
         "standard": Effort(seconds=60, blocks=10, timeout_s=1800),
         "paper": Effort(seconds=300, blocks=10, timeout_s=7200),

@@ -86,8 +86,16 @@ class Served:
         return sum(self.samples.step_ns) / self.requests.ended_ns
 
     @property
+    def occupancy(self) -> float:
+        """Requests that came a second times how long one was served: below 1 in a stable queue."""
+        return len(self.requests.came_ns) / self.duration_s * float(self.service_ms.mean()) / 1e3
+
+    @property
     def is_unstable(self) -> bool:
-        return self._job.is_unstable()
+        """Whether the queue grew, or would have in a longer trial: requests come faster than they
+        are served. A short queue and a short trial do not show that by themselves.
+        """
+        return self.occupancy >= 1 or self._job.is_unstable()
 
     @property
     def most_backlog(self) -> int:
