@@ -16,6 +16,7 @@ from remora.core.errors import BadValue
 from remora.lab import measure as module
 from remora.lab.measure import DIGESTED_STEPS, measure
 from remora.lab.results import Arm, Option, Requests, Samples, Trial
+from remora.systems import registry as systems
 from remora.systems.contract import Ride
 from remora.systems.native import Native
 from remora.workloads.contract import Outcome, Session
@@ -233,7 +234,7 @@ class _Waiting(Native):
 def test_in_an_open_loop_there_is_a_step_for_each_request(
     clock: TickingClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.systems, "create", lambda name, options: _Waiting())
+    monkeypatch.setattr(systems, "create", lambda name, options: _Waiting())
     taken = samples(run(clock, tmp_path, max_steps=1, min_steps=9))
     assert len(taken.step_ns) == 3
     assert taken.requests == Requests(came_ns=[5, 6, 7, 8], late_ns=[0, 10, 20], ended_ns=99)
@@ -255,6 +256,6 @@ class _Empty(_Waiting):
 def test_a_trial_without_a_request_says_what_to_choose(
     clock: TickingClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.systems, "create", lambda name, options: _Empty())
+    monkeypatch.setattr(systems, "create", lambda name, options: _Empty())
     with pytest.raises(BadValue, match="choose more --seconds"):
         run(clock, tmp_path)
