@@ -18,6 +18,7 @@ from remora.core.errors import BadValue, UnknownName
 from remora.experiments import isolation, registry
 from remora.experiments.isolation_files import files
 from remora.experiments.isolation_published import LEFT, RESPONSE, aims_table, published_table
+from remora.experiments.isolation_report import figures
 from remora.experiments.isolation_results import Row, Value, rows
 from remora.experiments.isolation_rows import Pair, parse_pairs
 from remora.experiments.isolation_tables import isolation_table, throughput_table
@@ -256,6 +257,23 @@ def test_tables_are_as_they_were(measured: dict[str, Row]) -> None:
     assert text == (GOLDEN / "isolation.md").read_text()
 
 
+def test_the_figures_are_drawn_and_by_load_where_there_are_several() -> None:
+    plan = plan_of(loads=(0.1, 0.5))
+    trials = trials_of(plan)
+    analysis = analysed(plan, trials)
+    drawn = {
+        figure.name: figure.drawn(analysis, trials)
+        for figure in figures()
+        if figure.drawable(analysis, trials)
+    }
+    assert set(drawn) == {"end_to_end", "throughput_share", "sensitivity"}
+    assert "idle (operating-system)" in drawn["sensitivity"].files["svg"].decode()
+    assert "plain" not in drawn["sensitivity"].wide  # its queue grew
+    single = trials_of(plan_of())
+    alone = next(figure for figure in figures() if figure.name == "sensitivity")
+    assert not alone.drawable(analysed(plan_of(), single), single)
+
+
 # ---------------------------------------------------------------- claims
 
 
@@ -335,6 +353,17 @@ def test_each_load_has_rows_of_its_own_and_its_own_alone() -> None:
 def test_a_load_that_is_no_share_is_refused(load: float) -> None:
     with pytest.raises(BadValue, match="between 0 and 1"):
         isolation.tailored(isolation.DESIGN, (load,), "")
+
+
+def test_policies_can_be_chosen_and_are_what_rows_are_called_by() -> None:
+    design = isolation.tailored(isolation.DESIGN, (), "bert:resnet50", ["stop:min-wait=2ms"])
+    plan = make_plan(design, Request(scale="quick"))
+    (arm,) = (arm for arm in plan.arms if arm.options.get("job"))
+    assert arm.label == "stop:min-wait=2ms + resnet50-train"
+    with pytest.raises(UnknownName, match="policy"):
+        isolation.tailored(isolation.DESIGN, (), "", ["turbo"])
+    with pytest.raises(BadValue, match="choose among them with --policy"):
+        make_plan(design, Request(scale="quick", options={"policy": ("idle",)}))
 
 
 def test_other_experiments_have_no_pairs() -> None:

@@ -68,6 +68,10 @@ def bench(
         list[float] | None,
         typer.Option(help="Of isolation: requests over what could be served; may come again."),
     ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="Of isolation: this policy instead of its own; may come again."),
+    ] = None,
     pairs: Annotated[
         str | None,
         typer.Option(help="Of isolation: SERVES:TRAINS,…, such as bert:resnet50,gpt2:bert."),
@@ -126,9 +130,9 @@ def bench(
             scale=scale, device=device, out=out, workload=workload, system=system, mde=mde,
             inject=inject, every=every, set=option, seconds=seconds, margin=margin, threads=threads,
             seed=seed, data=data, config=config, workloads=workloads, tag=tag, load=load,
-            pairs=pairs,
+            pairs=pairs, policy=policy,
         )  # fmt: skip
-    design = tailored(registry.get(experiment), load or (), pairs or "")
+    design = tailored(registry.get(experiment), load or (), pairs or "", policy or ())
     chosen_workloads, chosen_systems = _chosen(
         design, config, [*(workload or ()), *(workloads or "").split(",")], system or []
     )

@@ -8,12 +8,13 @@ turned to: see :mod:`remora.experiments.isolation_published` for what that tells
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from remora.core.errors import BadValue
 from remora.experiments.isolation_rows import ALL_PAIRS, Pair, parse_pairs, rows
 from remora.lab.design import Design, Effort
+from remora.systems.beside.sharing import DEFAULT, executor
 
 LOADS = (0.5,)
 _QUICK = parse_pairs("bert:resnet50,bert:gpt2,llama:resnet50,llama:whisper")
@@ -55,38 +56,56 @@ DESIGN = Design(
         "paper": Effort(seconds=300, blocks=10, timeout_s=7200),
     },
     margin=0.05,  # the aim on a CPU: a response p99 within 5 % of that alone
+    rows_by={
+        **dict.fromkeys(("job", "job_scale"), "--pairs and --scale"),
+        "policy": "--policy",
+        "executor": "--policy",
+        "load": "--load",
+    },
     skips_too_large=True,
 )
 
 
-def tailored(design: Design, loads: Sequence[float], pairs: str) -> Design:
-    """``design`` at these loads, with these pairs instead of its own; where given.
+def tailored(
+    design: Design, loads: Sequence[float], pairs: str, policies: Sequence[str] = ()
+) -> Design:
+    """``design`` at these loads, of these pairs, under these policies; its own where none is given.
 
     Raises:
-        BadValue: a load that is no share, or another experiment, which has neither.
-        UnknownName: a pair of which there is no such workload.
+        BadValue: a load that is no share, or another experiment, which has none of them.
+        UnknownName: a pair of which there is no such workload, or no such policy.
     """
-    if not loads and not pairs:
+    if not (loads or pairs or policies):
         return design
     if design.name != DESIGN.name:
-        raise BadValue(f"--load and --pairs are of the experiment {DESIGN.name}; leave them out")
+        raise BadValue(
+            f"--load, --pairs and --policy are of the experiment {DESIGN.name}; leave them out"
+        )
     if wrong := [load for load in loads if not 0 < load < 1]:
         raise BadValue(f"--load {wrong[0]:g}: choose a share between 0 and 1, such as 0.5")
+    for policy in policies:
+        executor(DEFAULT).check(policy)
     asked = parse_pairs(pairs) if pairs else ()
-    return replace(
-        design,
-        workloads={scale: _serving(asked or own) for scale, own in _PAIRS.items()},
-        systems={
-            scale: rows(
-                asked or own,
-                _POLICIES[scale],
-                tuple(dict.fromkeys(loads)) or LOADS,
-                _SIZES.get(scale, scale),
-            )
-            for scale, own in _PAIRS.items()
-        },
+    return _design(
+        {scale: asked or own for scale, own in _PAIRS.items()},
+        {scale: tuple(dict.fromkeys(policies)) or own for scale, own in _POLICIES.items()},
+        tuple(dict.fromkeys(loads)) or LOADS,
     )
 
 
-def _serving(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(pair.serves for pair in pairs))
+def _design(
+    pairs: Mapping[str, Sequence[Pair]],
+    policies: Mapping[str, Sequence[str]],
+    loads: Sequence[float],
+) -> Design:
+    return replace(
+        DESIGN,
+        workloads={
+            scale: tuple(dict.fromkeys(pair.serves for pair in each))
+            for scale, each in pairs.items()
+        },
+        systems={
+            scale: rows(each, policies[scale], loads, _SIZES.get(scale, scale))
+            for scale, each in pairs.items()
+        },
+    )

@@ -73,6 +73,8 @@ class Design:
     """Other names for its workloads and rows, as they are published."""
     built_at: Mapping[str, Mapping[str, Scale]] = field(default_factory=dict)
     """By scale: workloads that are built at another one's sizes."""
+    rows_by: Mapping[str, str] = field(default_factory=dict)
+    """Options that its rows are called by, each with what chooses among them: not to be set."""
     skips_too_large: bool = False
     """Whether a workload that does not fit in memory is left out, and the rest run. Its rows say
     so, with the arithmetic."""

@@ -186,6 +186,11 @@ def _chosen_systems(design: Design, request: Request, scale: str) -> list[Chosen
         asked = [design.aliases.get(name, name) for name in request.systems]
         rows = design.named_rows()
         chosen = [each for name in asked for each in _asked_for(name, designed, rows)]
+    if wrong := next((name for name in request.options if name in design.rows_by), None):
+        raise BadValue(
+            f"--set {wrong}=…: rows of {design.name} are called by it; "
+            f"choose among them with {design.rows_by[wrong]}"
+        )
     names = list(dict.fromkeys(each.system for each in chosen))
     swept = {**design.sweep.get(scale, {}), **_asked_options(request, names)}
     found = [one for each in chosen for one in _swept(each, swept)]
