@@ -79,6 +79,25 @@ def test_a_policy_that_is_not_permitted_is_no_row_of_another(
 
 
 @pytest.mark.slow
+def test_one_whose_policy_no_longer_acts_ends(tmp_path: Path) -> None:
+    """The guardian is killed: the job would go on under another policy, and its row would lie."""
+    job = BestEffortProcess(order(tmp_path, policy="stop"))
+    try:
+        job.run_alone(0.1)
+        for process in psutil.process_iter(["cmdline"]):
+            words = " ".join(process.info["cmdline"] or [])
+            if "guardian" in words and str(tmp_path) in words:
+                process.kill()
+        until_s = time.monotonic() + 10
+        with pytest.raises(Unavailable, match="stop does not act, and idle instead"):
+            while time.monotonic() < until_s:
+                job.check()
+                time.sleep(0.02)
+    finally:
+        job.close()
+
+
+@pytest.mark.slow
 def test_it_trains_in_the_idle_class_until_it_is_closed(tmp_path: Path) -> None:
     job = BestEffortProcess(order(tmp_path))
     try:
@@ -98,7 +117,7 @@ def test_it_trains_in_the_idle_class_until_it_is_closed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_that_cannot_be_built_says_so(tmp_path: Path) -> None:
     job = BestEffortProcess(order(tmp_path, workload="no-such-train"))
-    with pytest.raises(Unavailable, match="no-such-train ended"):
+    with pytest.raises(Unavailable, match=r"no-such-train ended .*unknown workload"):
         job.run_alone(0.1)
     job.close()
 

@@ -13,7 +13,7 @@ import msgspec
 
 from remora.core.errors import Unavailable
 from remora.systems.beside.progress import GOING, READY, Progress, cpu_clock_of, steps_done
-from remora.systems.beside.worker import Order
+from remora.systems.beside.worker import Order, reason_path
 
 _LOOK_S = 0.01
 _END_S = 10.0
@@ -56,7 +56,7 @@ class BestEffortProcess:
     """A job that was started, builds its workload meanwhile, and then waits for the word."""
 
     def __init__(self, order: Order, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._workload, self._sleep = order.workload, sleep
+        self._order, self._sleep = order, sleep
         self._progress = Progress(Path(order.progress), is_new=True)
         command = [sys.executable, "-m", "remora.systems.beside.worker"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
@@ -90,9 +90,11 @@ class BestEffortProcess:
     def check(self) -> None:
         code = self._process.poll()
         if code is not None:
+            reason = reason_path(self._order)
+            why = reason.read_text() if reason.exists() else "the trial's log says why"
             raise Unavailable(
-                f"the best-effort job {self._workload} ended (exit code {code}) when it was to "
-                "train on; the trial's log says why"
+                f"the best-effort job {self._order.workload} ended (exit code {code}) when it was "
+                f"to train on: {why}"
             )
 
     def peak_rss_bytes(self) -> int:

@@ -6,6 +6,7 @@ device that cannot preempt, nor the other way round.
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ PLAIN = "plain"
 """No policy: two jobs that know nothing of each other."""
 
 Leave = Callable[[], object]
+Check = Callable[[], None]
 
 
 class Executor(ABC):
@@ -41,8 +43,10 @@ class Executor(ABC):
         """Let this process be the high-priority job; returns how to end that."""
 
     @abstractmethod
-    def train(self, policy: str, folder: Path) -> None:
+    def train(self, policy: str, folder: Path) -> Check:
         """Let this process be the best-effort job, until it ends.
+
+        Returns what is to be called after each step: it raises where the policy no longer acts.
 
         Raises:
             Unavailable: the policy is not permitted here. Another would be another row.
@@ -72,17 +76,23 @@ class OperatingSystem(Executor):
         job.attach(Share(Priority.HIGH, folder=folder))
         return job.detach_all
 
-    def train(self, policy: str, folder: Path) -> None:
+    def train(self, policy: str, folder: Path) -> Check:
         if policy == PLAIN:
-            return
+            return lambda: None
         choice = parse_choice(policy)
-        service = Share(Priority.BEST_EFFORT, choice, folder=folder)
+        said = io.StringIO()
+        service = Share(Priority.BEST_EFFORT, choice, folder=folder, stderr=said)
         Job(strict=True).attach(service)
-        if service.mechanism != choice.name:
-            raise Unavailable(
-                f"policy {policy} is not permitted here, and {service.mechanism} instead would be "
-                "another row; the trial's log says what to grant"
-            )
+
+        def check() -> None:
+            if service.mechanism != choice.name:
+                raise Unavailable(
+                    f"policy {policy} does not act, and {service.mechanism} instead would be "
+                    f"another row; {' '.join(said.getvalue().split())}"
+                )
+
+        check()
+        return check
 
 
 EXECUTORS: Mapping[str, Executor] = {each.name: each for each in (OperatingSystem(),)}

@@ -96,6 +96,7 @@ class Beside(System):
                 f"{session.device.type}; choose another executor or device"
             )
         cores = shared_cores(self.cores)
+        directory = directory.resolve()  # a guardian of the other job runs elsewhere
         leave = executor.serve(self.policy, directory / "jobs") if self.job else None
         job = self._best_effort(session, directory, cores) if self.job else None
         per_second = self.load * 1e3 / self.service_ms if self.service_ms else 0.0

@@ -35,9 +35,23 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def main() -> None:
-    """Build, warm up, wait for the word, and train."""
+    """Do as the order says; what went wrong, in a line, is left beside the progress."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        train(order)
+    except Exception as error:
+        reason_path(order).write_text(f"{type(error).__name__}: {error}".splitlines()[0])
+        raise
+
+
+def reason_path(order: Order) -> Path:
+    """Where a job that fails says why."""
+    return Path(f"{order.progress}.reason")
+
+
+def train(order: Order) -> None:
+    """Build, warm up, wait for the word, and train without end."""
     os.sched_setaffinity(0, order.cores)  # before torch starts threads: they inherit it
     import torch
 
@@ -48,7 +62,7 @@ def main() -> None:
 
     torch.set_num_threads(order.threads)
     progress = Progress(Path(order.progress), is_new=False)
-    sharing.executor(order.executor).train(order.policy, Path(order.folder))
+    check = sharing.executor(order.executor).train(order.policy, Path(order.folder))
     scale = next(each for each in SCALES if each == order.scale)
     device = torch.device(order.device)
     session = registry.get(order.workload).build(scale, device, seed=order.seed)
@@ -62,6 +76,7 @@ def main() -> None:
         progress.add(time.perf_counter_ns(), time.process_time_ns())
         session.step()
         synchronize()
+        check()
 
 
 def _nothing() -> None:
