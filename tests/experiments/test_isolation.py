@@ -154,6 +154,14 @@ def test_a_queue_that_would_grow_is_unstable_though_the_trial_was_too_short_to_s
     assert found_rows(seconds=8.0)[f"plain + {TRAINS}"].is_unstable
 
 
+def test_nothing_is_said_against_an_alone_that_could_not_keep_up() -> None:
+    plan = plan_of()
+    trials = [trial_of(t.spec, 22.0) if t.spec.arm.label == "alone" else t for t in trials_of(plan)]
+    row = next(r for r in rows(analysed(plan, trials), trials) if r.policy == "idle")
+    assert row.verdict == "void: alone is unstable"
+    assert {cells[-1] for cells in aims_table([row]).rows} == {"void: alone is unstable"}
+
+
 def test_ratios_are_within_blocks_and_have_intervals(measured: dict[str, Row]) -> None:
     value = measured[f"idle + {TRAINS}"].service_ratio[0]
     assert value.mean == pytest.approx(1.01, rel=0.01)

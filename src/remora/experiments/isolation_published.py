@@ -102,6 +102,8 @@ def _aims(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
             if aim is RESPONSE:
                 value = row.response_ratio[_P99] if row.response_ratio else Value(None)
             state = "unstable" if row.is_unstable else aim.verdict(value)
+            if row.alone_is_unstable:
+                state = "void: alone is unstable"
             yield (
                 *(row.serves, row.trains, row.executor, row.policy, aim.words, aim.bound),
                 *(numbers.significant(value.mean), numbers.interval(value.low, value.high)),

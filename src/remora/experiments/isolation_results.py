@@ -79,6 +79,8 @@ class Row:
     """The same over the share of the time in which serving alone leaves the cores idle."""
     most_backlog: int = 0
     unstable_trials: int = 0
+    alone_is_unstable: bool = False
+    """The one it is held against could not keep up by itself: nothing is said of either."""
     cores_busy: float | None = None
     training_rss_mib: float | None = None
     serving_rss_mib: float | None = None
@@ -112,6 +114,8 @@ class Row:
             return "noise floor" if AGAIN in self.arm.label else "baseline"
         if self.is_unstable:
             return "unstable"
+        if self.alone_is_unstable:
+            return "void: alone is unstable"
         if self.judgement is None:
             return "INVALID"
         return self.judgement.verdict
@@ -214,6 +218,7 @@ class _Group:
             ),
             most_backlog=max(each.most_backlog for each in all_of),
             unstable_trials=sum(each.is_unstable for each in all_of),
+            alone_is_unstable=any(each.is_unstable for each in self.alone.values()),
             cores_busy=_mean([each.count("cores_busy") for each in all_of]),
             training_rss_mib=_mean([each.count("best_effort_peak_rss_mib") for each in all_of]),
             serving_rss_mib=_mean([_rss_mib(each) for each in all_of]),
