@@ -31,11 +31,9 @@ KEEP_AND_READ = Plan((PUT_X, FETCH_X), (0, 1, 0, -1, 0), ())
 CLASSES = [Priority.HIGH, Priority.BEST_EFFORT]
 
 
-QUICK = ["fair", "priority+min-wait", SLICES]
-ALL = [
-    *QUICK,
-    *(pytest.param(name, marks=pytest.mark.slow) for name in names() if name not in QUICK),
-]
+QUICK = ["fair", "priority+min-wait"]
+SLOW = [SLICES, *(name for name in names() if name not in QUICK)]
+ALL = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
 @pytest.fixture(scope="module", params=ALL)
@@ -74,8 +72,8 @@ class Network(torch.nn.Module):
         return x.softmax(-1)
 
 
-LONG = Network(768, 12).eval()
-LONG_INPUT = torch.ones(4096, 768)
+LONG = Network(1536, 4).eval()
+LONG_INPUT = torch.ones(3072, 1536)
 """Half a second or so; a tenth of it for a tenth of the rows."""
 
 
@@ -172,12 +170,12 @@ def test_too_many_requests_are_refused_and_the_rest_is_done(
     server: Server, remote: RemoteServer
 ) -> None:
     there = remote.load(LONG)
-    there(LONG_INPUT[:800])
+    there(LONG_INPUT[:600])
     answers: list[object] = []
 
     def call() -> None:
         try:
-            answers.append(there(LONG_INPUT[:800]))
+            answers.append(there(LONG_INPUT[:600]))
         except RemoteError as error:
             answers.append(error)
 
@@ -230,7 +228,7 @@ def test_a_busy_server_closes_at_once(policy: str) -> None:
     asking = _asking(server, there)
     began = time.monotonic()
     server.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # one unit, or the time that finding out how to cut takes
     for thread in asking:
         thread.join(10)
     remote.close()

@@ -17,6 +17,7 @@ from remora.cli.serving import (
     Lease,
     Policy,
     Sessions,
+    SlicesFolder,
     Tensors,
     Weights,
     WeightsFolder,
@@ -60,6 +61,7 @@ def serve(
     compiled: Compile = False,
     policy: Policy = "",
     high: High = 0,
+    slices_folder: SlicesFolder = None,
 ) -> None:
     """Run models for programs that connect, until ended.
 
@@ -86,6 +88,7 @@ def serve(
         compiles=compiled,
         policy=policy_of(policy),
         most_high=high,
+        slices_folder=slices_folder,
         troubled=lambda words: print(words, flush=True),
     )
     with server:

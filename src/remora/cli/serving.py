@@ -62,6 +62,14 @@ High = Annotated[
         "--high", metavar="N", min=0, help="High-priority clients at a time; any number by default."
     ),
 ]
+SlicesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--slices-folder",
+        metavar="FOLDER",
+        help="Keep there how operators are cut, which takes seconds to find out.",
+    ),
+]
 LEASE = "10min"
 
 

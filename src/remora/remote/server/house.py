@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -27,6 +28,7 @@ from remora.remote.server.sessions import Sessions
 from remora.remote.server.weights import WeightStore
 from remora.remote.server.weights_on_disk import WeightFolder
 from remora.share.policies.registry import Choice, create
+from remora.share.slicing.cache import Cache
 
 
 class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +64,7 @@ class House:
     Args:
         policy: who runs next; without one all take fair turns.
         most_high: high-priority clients there may be at a time; 0 for any number.
+        slices_folder: where it is kept how operators are cut, for the next server.
         said: told in words, once each, of operators that run longer than the policy wants.
 
     Raises:
@@ -79,6 +82,7 @@ class House:
         compiler: Compiler | None = None,
         policy: Choice | None = None,
         most_high: int = 0,
+        slices_folder: Path | None = None,
         said: Callable[[str], object] = lambda words: None,
     ) -> None:
         if most_high < 0 or (most_high and policy is None):
@@ -98,7 +102,8 @@ class House:
         self.room = Room(quotas.tensors_bytes)
         self.plans = Plans(device)
         self.clients = Clients(has_classes=policy is not None, most_high=most_high)
-        turns = self._fair() if policy is None else self._by(policy, said)
+        cache = None if slices_folder is None else Cache(slices_folder, report=said)
+        turns = self._fair() if policy is None else self._by(policy, cache, said)
         self.engine = Engine(turns, self.sessions, most_waiting=quotas.waiting)
 
     def _fair(self) -> FairTurns:
@@ -111,14 +116,16 @@ class House:
             together=quotas.together,
         )
 
-    def _by(self, choice: Choice, said: Callable[[str], object]) -> PolicyTurns:
+    def _by(
+        self, choice: Choice, cache: Cache | None, said: Callable[[str], object]
+    ) -> PolicyTurns:
         policy = create(choice.name, choice.options, capacity=1)
         courses = Courses(
             self.sessions,
             self.device,
             self.clock,
             chunk_tokens=self.quotas.chunk_tokens,
-            cuts=cuts_for(policy, said=said),
+            cuts=cuts_for(policy, cache, said),
         )
         return PolicyTurns(policy, courses.of, self.sessions, self.clock)
 

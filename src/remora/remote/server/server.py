@@ -36,6 +36,7 @@ class Server:
         allocate: gives memory for what clients send, or raises ``MemoryError``.
         policy: who runs next, operator by operator; without one all take fair turns.
         most_high: high-priority clients there may be at a time; 0 for any number.
+        slices_folder: where it is kept how operators are cut, for the next server.
         troubled: told, in words, of connections that end badly, and of what is compiled.
 
     Raises:
@@ -58,6 +59,7 @@ class Server:
         allocate: Allocate | None = None,
         policy: Choice | None = None,
         most_high: int = 0,
+        slices_folder: Path | None = None,
         troubled: Callable[[str], object] = lambda words: None,
     ) -> None:
         folder = None if weights_folder is None else WeightFolder(weights_folder, troubled=troubled)
@@ -72,6 +74,7 @@ class Server:
             compiler=compiler,
             policy=policy,
             most_high=most_high,
+            slices_folder=slices_folder,
             said=troubled,
         )
         try:
