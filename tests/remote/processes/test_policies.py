@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import device
 from tests.remote.processes.conftest import Serve, within
 
 import remora
+from benchmarks import device
 from remora.remote.messages import ClientCounts
 
 pytestmark = pytest.mark.slow  # each starts processes that import torch

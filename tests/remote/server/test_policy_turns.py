@@ -230,6 +230,10 @@ def test_a_client_that_leaves_has_its_queue_dropped() -> None:
         work.cancelled = True
         bench.turns.cancelled(work)
     bench.turns.left(TRAIN)
+    bench.turns._hear(bench.clock.now_ns)
+    decision = bench.policy.next(bench.clock.now_ns)
+    assert isinstance(decision, Run)
+    assert decision.unit.job == SERVE.job  # the policy knows that the other is gone
     bench.run([])
     assert stays.answered_ns == 6 * MS  # behind the unit that ran, and nothing else
     assert len(bench.log) == 2
