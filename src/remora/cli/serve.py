@@ -73,6 +73,7 @@ def serve(
     from remora.remote.server.device import device_here
     from remora.remote.server.server import Server
     from remora.remote.wire.address import with_scheme
+    from remora.share.slicing.cache import default_folder
     from remora.workloads.builder import workload_model
 
     if threads:
@@ -88,7 +89,7 @@ def serve(
         compiles=compiled,
         policy=policy_of(policy),
         most_high=high,
-        slices_folder=slices_folder,
+        slices_folder=slices_folder or default_folder(),
         troubled=lambda words: print(words, flush=True),
     )
     with server:

@@ -67,7 +67,7 @@ SlicesFolder = Annotated[
     typer.Option(
         "--slices-folder",
         metavar="FOLDER",
-        help="Keep there how operators are cut, which takes seconds to find out.",
+        help="Keep there, and not in the user's cache, how operators are cut.",
     ),
 ]
 LEASE = "10min"
