@@ -61,6 +61,7 @@ class Engine:
         """Stop behind the turn that runs."""
         with self._changed:
             self._closed = True
+            self.turns.close()
             self._tell()
         self._thread.join()
 

@@ -120,14 +120,18 @@ class House:
         self, choice: Choice, cache: Cache | None, said: Callable[[str], object]
     ) -> PolicyTurns:
         policy = create(choice.name, choice.options, capacity=1)
+        cuts = cuts_for(policy, cache, said)
         courses = Courses(
             self.sessions,
             self.device,
             self.clock,
             chunk_tokens=self.quotas.chunk_tokens,
-            cuts=cuts_for(policy, cache, said),
+            cuts=cuts,
         )
-        return PolicyTurns(policy, courses.of, self.sessions, self.clock)
+        turns = PolicyTurns(policy, courses.of, self.sessions, self.clock)
+        if cuts is not None:
+            cuts.watch.is_wanted = turns.is_wanted
+        return turns
 
     def segments(self) -> Segments:
         """For one connection more."""

@@ -30,7 +30,7 @@ from remora.remote.server.work import (
     RewindWork,
     Work,
 )
-from remora.share.policies.contract import Policy, Run, Unit, WaitUntil
+from remora.share.policies.contract import Policy, Priority, Run, Unit, WaitUntil
 
 Lane = tuple[Client, object]
 """Whose requests come one after another: a client's, or those of one of its sessions."""
@@ -69,6 +69,7 @@ class PolicyTurns(Turns):
         self._come: deque[AnyWork] = deque()
         self._cancelled: deque[Work] = deque()
         self._gone: deque[Client] = deque()
+        self._closing = False
         self._lanes: dict[Lane, deque[AnyWork]] = {}
         self._first: dict[Lane, UnderWay] = {}
         self._units: dict[Unit, UnderWay] = {}
@@ -102,6 +103,18 @@ class PolicyTurns(Turns):
     def works(self) -> Sequence[Work]:
         with self._guard:
             return list(self._works)
+
+    def close(self) -> None:
+        self._closing = True
+
+    def is_wanted(self) -> bool:
+        """Whether the device is wanted for more than best-effort work that goes on."""
+        high = Priority.HIGH
+        return (
+            bool(self._closing or self._cancelled or self._gone)
+            or any(work.client.priority is high for work in list(self._come))
+            or any(client.priority is high for client, _ in self._first)
+        )
 
     def counts(self) -> Sequence[ClientCounts]:
         return self._counting.told()

@@ -56,6 +56,9 @@ class Turns(ABC):
     def left(self, client: Client) -> None:  # noqa: B027  (not all turns know clients)
         """``client`` is gone; all its works are cancelled. By any thread, one at a time."""
 
+    def close(self) -> None:  # noqa: B027
+        """What runs is the last. By any thread."""
+
     def counts(self) -> Sequence[ClientCounts]:
         """What each client was given, where that is counted."""
         return ()
