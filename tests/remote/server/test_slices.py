@@ -114,13 +114,14 @@ def test_a_slice_that_fails_fails_its_request_alone(
 def test_no_cut_is_looked_for_while_the_device_is_wanted_and_known_ones_are_used(
     server: Server, remote: RemoteServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, wanted = torch.randn(SIZE, SIZE), True
+    x, wanted = torch.randn(SIZE, SIZE), [True]
     watch = server.house.engine.turns._course.__self__._cuts.watch  # type: ignore[attr-defined]
-    monkeypatch.setattr(watch, "is_wanted", lambda: wanted)
+    monkeypatch.setattr(watch, "is_wanted", lambda: wanted[0])
     with torch.inference_mode():
         here = torch.mm(x, x).add_(x)
     came = []
-    for wanted in (True, True, True, False, True):
+    for is_wanted in (True, True, True, False, True):
+        wanted[0] = is_wanted
         before = units(remote) if came else 0
         assert torch.equal(ask(remote, PRODUCT, [x])[0], here)
         came.append(units(remote) - before)
