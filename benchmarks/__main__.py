@@ -18,6 +18,7 @@ from benchmarks import (
     compiled,
     copies,
     cpu_steps,
+    device,
     digests,
     eager,
     lab,
@@ -44,6 +45,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "share": ("The share service: decisions, and the simulator", share.section),
     "slicing": ("The share service: operators in pieces", slicing.section),
     "sharing": ("The share service on one core: serving beside training", sharing.section),
+    "device": ("The share service: a server as a device", device.section),
     "eager": ("The remote service's device: operator by operator", eager.section),
 }
 

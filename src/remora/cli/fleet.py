@@ -16,13 +16,16 @@ from remora.cli.serving import (
     LEASE,
     Calls,
     Compile,
+    High,
     Key,
     Lease,
+    Policy,
     Sessions,
     Tensors,
     Weights,
     WeightsFolder,
     certificate_of,
+    policy_of,
     quotas_of,
     wait_for_the_end,
 )
@@ -99,6 +102,8 @@ def up(
         typer.Option("--threads", metavar="N", min=0, help="CPU threads of each; a share of all."),
     ] = 0,
     compiled: Compile = False,
+    policy: Policy = "",
+    high: High = 0,
     silent: Annotated[
         str,
         typer.Option("--silent", metavar="TIME", help="A server silent for so long is left out."),
@@ -129,6 +134,8 @@ def up(
         health=Health(silent_s=parse_seconds(silent)),
         weights_folder=weights_folder,
         compiles=compiled,
+        policy=policy_of(policy),
+        most_high=high,
         builders={"workloads": "remora.workloads.builder:workload_model"},
     )
     with _started(plan, on, address) as fleet:

@@ -12,13 +12,17 @@ from remora.cli.serving import (
     LEASE,
     Calls,
     Compile,
+    High,
     Key,
     Lease,
+    Policy,
     Sessions,
+    SlicesFolder,
     Tensors,
     Weights,
     WeightsFolder,
     certificate_of,
+    policy_of,
     quotas_of,
     wait_for_the_end,
 )
@@ -55,6 +59,9 @@ def serve(
         typer.Option("--threads", metavar="N", help="CPU threads of an operator; all by default."),
     ] = 0,
     compiled: Compile = False,
+    policy: Policy = "",
+    high: High = 0,
+    slices_folder: SlicesFolder = None,
 ) -> None:
     """Run models for programs that connect, until ended.
 
@@ -66,6 +73,7 @@ def serve(
     from remora.remote.server.device import device_here
     from remora.remote.server.server import Server
     from remora.remote.wire.address import with_scheme
+    from remora.share.slicing.cache import default_folder
     from remora.workloads.builder import workload_model
 
     if threads:
@@ -79,6 +87,9 @@ def serve(
         weights_folder=weights_folder,
         builders={"workloads": workload_model},
         compiles=compiled,
+        policy=policy_of(policy),
+        most_high=high,
+        slices_folder=slices_folder or default_folder(),
         troubled=lambda words: print(words, flush=True),
     )
     with server:
@@ -86,7 +97,8 @@ def serve(
         print(
             f"serving {server.house.device} on {server.address}: "
             f"{format_bytes(quotas.weights_bytes)} for weights, "
-            f"{format_bytes(quotas.sessions_bytes)} for sessions; end it with Ctrl-C",
+            f"{format_bytes(quotas.sessions_bytes)} for sessions"
+            f"{f'; policy {policy}' if policy else ''}; end it with Ctrl-C",
             flush=True,
         )
         wait_for_the_end(threading.Event())

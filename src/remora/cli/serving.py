@@ -15,6 +15,7 @@ from remora.core.units import parse_bytes, parse_seconds
 if TYPE_CHECKING:
     from remora.remote.server.house import Quotas
     from remora.remote.wire.listener import Certificate
+    from remora.share.policies.registry import Choice
 
 Key = Annotated[
     Path | None, typer.Option("--key", metavar="FILE", help="The certificate's private key.")
@@ -46,7 +47,37 @@ Lease = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="Compile, meanwhile, calls that come again and again.")
 ]
+Policy = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        metavar="POLICY",
+        help="Share the device out by it, operator by operator, such as priority+min-wait; "
+        "else all take fair turns.",
+    ),
+]
+High = Annotated[
+    int,
+    typer.Option(
+        "--high", metavar="N", min=0, help="High-priority clients at a time; any number by default."
+    ),
+]
+SlicesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--slices-folder",
+        metavar="FOLDER",
+        help="Keep there, and not in the user's cache, how operators are cut.",
+    ),
+]
 LEASE = "10min"
+
+
+def policy_of(policy: str) -> Choice | None:
+    """What ``--policy`` names; none where it is not given."""
+    from remora.share.policies.registry import parse_choice
+
+    return parse_choice(policy) if policy else None
 
 
 def quotas_of(weights: str, sessions: str, calls: str, tensors: str, lease: str) -> Quotas:

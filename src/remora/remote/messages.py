@@ -291,10 +291,45 @@ class Tokens(Message, frozen=True, tag=37):
     profile: Profile | None = None
 
 
+class TimesTold(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of many times, in nanoseconds. A percentile is at most a sixteenth too long."""
+
+    count: int = 0
+    sum_ns: int = 0
+    p50_ns: int = 0
+    p90_ns: int = 0
+    p99_ns: int = 0
+    most_ns: int = 0
+
+
+class ClientCounts(msgspec.Struct, frozen=True, array_like=True):
+    """What one client was given of a device that a policy shares out."""
+
+    number: int
+    """Its place among all that ever came, from 1 on."""
+    priority: str
+    """``high`` or ``best-effort``."""
+    left: bool = False
+    requests: int = 0
+    """Answered, or failed."""
+    units: int = 0
+    """Pieces of work that the device was given, slices counted each."""
+    beyond_bound: int = 0
+    """Of those, such as could not be cut as fine as the policy's bound."""
+    device_ns: int = 0
+    """How long they had the device, together."""
+    turnaround: TimesTold = TimesTold()
+    """How long each unit waited for the device once it could have run."""
+    response: TimesTold = TimesTold()
+    """From each request's last byte to its answer; of tokens that are streamed, to the last."""
+
+
 class Counts(Message, frozen=True, tag=38):
     """What a server holds and has done, by name. Bytes and numbers."""
 
     counts: dict[str, int]
+    clients: tuple[ClientCounts, ...] = ()
+    """Of a server with a policy, each client that is there, and the last that have left."""
 
 
 class Failed(Message, frozen=True, tag=39):

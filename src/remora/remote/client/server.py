@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from remora.core.errors import BadValue, Full, ServerLost
+from remora.core.errors import BadValue, Full, ServerLost, UnknownName
 from remora.core.token import read_token_text
 from remora.remote.client.built import Built, recipe_of, weights_of
 from remora.remote.client.errors import as_error
 from remora.remote.client.graphs import CapturedHere, Graphs
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.profile import ahead_of
-from remora.remote.messages import Count, Echo, Reply, is_last
+from remora.remote.messages import ClientCounts, Count, Echo, Reply, is_last
 from remora.remote.wire.address import with_scheme
 from remora.remote.wire.channel import Channel
 from remora.remote.wire.connect import connect as connect_link
@@ -26,6 +26,7 @@ from remora.remote.wire.counted import Counted
 from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link
 from remora.remote.wire.tls import trusting
+from remora.share.policies.contract import Priority
 
 if TYPE_CHECKING:
     from remora.remote.eager.device import Device
@@ -168,6 +169,11 @@ class RemoteServer:
         counts: Mapping[str, int] = self.channel.call(Count()).message.counts
         return counts
 
+    def clients(self) -> Sequence[ClientCounts]:
+        """What each client was given of the device, on a server with a policy; else none."""
+        clients: Sequence[ClientCounts] = self.channel.call(Count()).message.clients
+        return clients
+
     @property
     def counted(self) -> Counted:
         """The bytes that crossed this connection, counted at this end's socket."""
@@ -201,6 +207,7 @@ def connect(
     reconnect_s: float = 10.0,
     share: bool = True,
     limits: Limits | None = None,
+    priority: Priority | str | None = None,
 ) -> RemoteServer:
     """Connect to the server at ``address``.
 
@@ -215,19 +222,31 @@ def connect(
         share: whether large tensors may go through shared memory where the server is on this
             machine.
         limits: the most that one message from the server may hold.
+        priority: ``high`` where somebody waits for the answers, ``best-effort`` for what takes the
+            time that others leave. Best effort is what a server with a policy takes a client for
+            that says nothing; one without a policy refuses whoever says anything.
 
     Raises:
         BadValue: an address that is none, or a file that cannot be read.
+        UnknownName: another priority.
         ServerLost: nobody answers there.
-        Refused: the server does not take this client: its token, its version.
+        Refused: the server does not take this client: its token, its version, its priority.
     """
+    said = _checked(priority)
     where = with_scheme(address)
     secret = token or read_token_text(Path(token_file) if token_file is not None else None)
     tls = trusting(certificate)
 
     def dial(where: str) -> Channel:
         link = connect_link(
-            where, Reply, token=secret, timeout_s=timeout_s, limits=limits, tls=tls, share=share
+            where,
+            Reply,
+            token=secret,
+            timeout_s=timeout_s,
+            limits=limits,
+            tls=tls,
+            share=share,
+            priority=said,
         )
         _check_is_server(link, where)
         return Channel(link, is_last=is_last, as_error=as_error, name=f"the server at {where}")
@@ -238,6 +257,12 @@ def connect(
 
         return connect_to_fleet(where, Calling(secret, tls, timeout_s), dial, reconnect_s)
     return RemoteServer(lambda: dial(where), where, reconnect_s)
+
+
+def _checked(priority: str | None) -> str:
+    if priority is not None and priority not in tuple(Priority):
+        raise UnknownName("priority", str(priority), tuple(Priority))
+    return "" if priority is None else str(priority)
 
 
 def _check_is_server(link: Link, where: str) -> None:

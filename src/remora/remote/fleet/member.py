@@ -34,6 +34,7 @@ class Member:
         from remora.remote.fleet.registration import Registration
         from remora.remote.server.device import device_here
         from remora.remote.server.server import Server
+        from remora.share.policies.registry import parse_choice
 
         if spec.threads:
             torch.set_num_threads(spec.threads)
@@ -50,6 +51,8 @@ class Member:
             weights_folder=Path(spec.weights_folder) if spec.weights_folder else None,
             builders={name: _imported(where) for name, where in spec.builders.items()},
             compiles=spec.compiles,
+            policy=parse_choice(spec.policy) if spec.policy else None,
+            most_high=spec.most_high,
             troubled=_print,
         )
         tls = verifying(Path(spec.certificate) if spec.certificate else None)

@@ -17,6 +17,7 @@ from remora.remote.fleet.spec import Spec
 from remora.remote.server.house import Quotas
 from remora.remote.wire.address import TcpAddress, parse_address
 from remora.remote.wire.listener import Certificate
+from remora.share.policies.registry import Choice
 
 WITHIN_S = 120.0
 """How long servers may take to come: each imports torch, and Ray may have to start first."""
@@ -40,6 +41,10 @@ class Plan:
     """Where servers keep weights, each in a folder of its name."""
     compiles: bool = False
     """Whether servers compile calls that come again and again."""
+    policy: Choice | None = None
+    """By what each server shares its device out; None: fair turns."""
+    most_high: int = 0
+    """High-priority clients that each takes at a time; 0 for any number."""
     builders: Mapping[str, str] = field(default_factory=dict)
     """As :attr:`Spec.builders`."""
 
@@ -135,6 +140,8 @@ class RunningFleet:
                 quotas=plan.quotas,
                 weights_folder=_path(plan.weights_folder / name) if plan.weights_folder else "",
                 compiles=plan.compiles,
+                policy=str(plan.policy) if plan.policy is not None else "",
+                most_high=plan.most_high,
                 builders=dict(plan.builders),
             )
             for name, device in zip(names, plan.devices, strict=True)

@@ -31,6 +31,10 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of this server alone."""
     compiles: bool = False
     """As :class:`~remora.remote.server.server.Server`."""
+    policy: str = ""
+    """As ``remora serve --policy``; empty: fair turns."""
+    most_high: int = 0
+    """As :class:`~remora.remote.server.server.Server`."""
     builders: dict[str, str] = {}
     """Builders of models by name, as ``module:function``: what the server lets clients build."""
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from remora.core.errors import Refused
+from remora.remote.graph.asked import Asked
 from remora.remote.graph.bindings import function_of
-from remora.remote.graph.indices import looked_at
+from remora.remote.graph.indices import check_of, looked_at
 from remora.remote.graph.nodes import Argument, Graph, Many, Named, Node, Slot, slots_in, slots_read
-from remora.remote.graph.operators import UNFILLED, object_of, schema
+from remora.remote.graph.operators import UNFILLED, object_of, resolve, schema
 from remora.remote.graph.pieces import counted
 
 Values = list[Any]
@@ -55,7 +56,7 @@ class Program:
         for weight in graph.weights:
             self._values[weight.slot] = weights[weight.digest]
         self._inputs = [value.slot for value in graph.inputs]
-        freed = last_uses(graph) if freed is None else freed
+        self._freed = freed = last_uses(graph) if freed is None else freed
         self.steps = [
             _step(self, node, tuple(slots)) for node, slots in zip(graph.nodes, freed, strict=True)
         ]
@@ -84,6 +85,33 @@ class Program:
     def failed(self, node: int, error: Exception) -> NodeFailed:
         """What to raise where ``node`` raised ``error``."""
         return NodeFailed(node, self.graph.nodes[node].operator, first_line(error))
+
+    def asked(self, node: int, values: Values) -> Asked | None:
+        """The call that ``node`` is, with what it is given of ``values``. None where its step does
+        more than to call: where it looks at indices first, or fills what the operator leaves."""
+        said = self.graph.nodes[node]
+        operator = resolve(said.operator)
+        makes = keywords_of(said) is not said.keywords or said.operator.split(".")[1] in UNFILLED
+        if makes or not hasattr(operator, "_schema") or check_of(said.operator) is not None:
+            return None
+        keywords = {name: self._value(one, values) for name, one in said.keywords.items()}
+        return Asked(operator, [self._value(one, values) for one in said.arguments], keywords)
+
+    def keep(self, node: int, made: Any, values: Values) -> None:
+        """``node`` was done by somebody else, and ``made`` is what its operator returned."""
+        said = self.graph.nodes[node]
+        for output, value in zip(said.outputs, made if said.unpacks else (made,), strict=True):
+            if output is not None:
+                values[output] = value
+        for slot in self._freed[node]:
+            values[slot] = None
+
+    def _value(self, argument: Argument, values: Values) -> Any:
+        if isinstance(argument, Slot):
+            return values[argument.index]
+        if isinstance(argument, Many):
+            return [self._value(item, values) for item in argument.items]
+        return self._constant(argument)
 
     def begin(self, inputs: Sequence[torch.Tensor]) -> Values:
         """The values before the first step."""

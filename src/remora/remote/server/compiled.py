@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from remora.remote.graph.asked import Asked
 from remora.remote.graph.bindings import BINDINGS
-from remora.remote.graph.indices import looked_at
+from remora.remote.graph.indices import check_of, looked_at
 from remora.remote.graph.nodes import Named
 from remora.remote.graph.operators import NAMED, object_of
 from remora.remote.graph.program import NodeFailed
@@ -56,12 +57,41 @@ class Compiled:
     def __init__(self, plan: Plan, device: torch.device) -> None:
         self.device, self.memories = device, Memories(plan)
         self.places = Places(self.memories)
+        self.read: list[Sequence[int]] = []
+        """For each step the places of what it reads."""
         self.actions = [_action(self, step) for step in self.memories.steps]
+
+    def asked(self, at: int, values: Values) -> Asked | None:
+        """The call that step ``at`` is, with what it is given of ``values``. None where the step
+        does more than to call, or is none of torch's."""
+        signature = self.memories.steps[at].signature
+        if signature.operator.startswith("remora."):
+            return None
+        operator = operator_named(signature.operator)
+        makes = makes_out_of_nothing(operator) or leaves_unfilled(operator)
+        if makes or index_check(operator) is not None or check_of(operator.name) is not None:
+            return None
+        self.places.look(at, values)
+        places = iter(self.read[at])
+        arguments = [_getter(self, part, places)(values) for part in signature.arguments]
+        keywords = {name: _getter(self, part, places)(values) for name, part in signature.keywords}
+        return Asked(operator.function, arguments, keywords)
+
+    def keep(self, at: int, returned: Any, values: Values) -> None:
+        """Step ``at`` was done by somebody else, and ``returned`` is what its operator gave."""
+        step = self.memories.steps[at]
+        targets = _targets(step)
+        if targets:
+            made = made_values(operator_named(step.signature.operator), returned)
+            _keep(values, targets, made)
+        for place in self.places.places_in(step.freed) if step.freed else ():
+            values[place] = None
 
 
 def _action(compiled: Compiled, step: Step) -> Action:
     """What a step does: look at memories, compute, keep what was made, let go."""
     places, views = compiled.places.views_of(step)
+    compiled.read.append(places)
     act = _special(compiled, step, places) or _computing(compiled, step, places)
     freed = compiled.places.places_in(step.freed) if step.freed else ()
     if not views and not freed:

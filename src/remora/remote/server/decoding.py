@@ -15,14 +15,29 @@ def read(session: Session, tokens: torch.Tensor) -> torch.Tensor:
 
     Returns the logits behind the last of them, (1, 1, vocabulary).
     """
+    return was_read(session, tokens, session.model.program.run(read_inputs(session, tokens)))
+
+
+def read_inputs(session: Session, tokens: torch.Tensor) -> list[torch.Tensor]:
+    """What its model is given to read ``tokens``.
+
+    Raises:
+        Refused: it takes more memory than a call may.
+    """
     model, count = session.model, tokens.shape[1]
     positions = torch.arange(session.length, session.length + count, device=tokens.device)[None]
     mask = model.mask_for(count, session.length, torch.zeros_like(tokens[:, 0]))
     model.plan_step(1, count, session.length)
-    inputs = [tokens, positions, mask, *session.context, *session.state]
-    logits, *state = model.program.run(inputs)
+    return [tokens, positions, mask, *session.context, *session.state]
+
+
+def was_read(
+    session: Session, tokens: torch.Tensor, outputs: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """``tokens`` have been read, with those ``outputs``; gives the logits as :func:`read` does."""
+    logits, *state = outputs
     session.state = state
-    session.length += count
+    session.length += tokens.shape[1]
     behind: torch.Tensor = logits
     return behind
 

@@ -67,6 +67,7 @@ class Desk:
 
     def __init__(self, house: House, link: Link) -> None:
         self._house, self._link = house, link
+        self._client = house.clients.of(link)
         self._outbox = Outbox(link)
         self._models: dict[str, list[Model]] = {}
         """Those its client has loaded, each as often as it has."""
@@ -289,7 +290,8 @@ class Desk:
                 "wire_received_bytes": counted.bytes_received,
                 "shared_sent_bytes": counted.shared_bytes_sent,
                 "shared_received_bytes": counted.shared_bytes_received,
-            }
+            },
+            tuple(self._house.engine.turns.counts()),
         )
 
     def _model(self, name: str) -> Model:
@@ -310,7 +312,7 @@ class Desk:
             self._outbox.put(request, reply, tensors)
 
         received_ns, receive_ns = arrived.ended_ns, arrived.ended_ns - arrived.begun_ns
-        work = kind(answer, received_ns, receive_ns, profiled, *what)
+        work = kind(answer, received_ns, receive_ns, profiled, *what, client=self._client)
         self._works[request] = work
         self._house.engine.submit(work)
 
@@ -332,6 +334,7 @@ class Desk:
     def _leave(self) -> None:
         for work in list(self._works.values()):
             self._house.engine.cancel(work)
+        self._house.engine.left(self._client)
         self._house.sessions.close(self._house.sessions.of(self))
         self._segments.close()
         self._kept.close()

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 import psutil
 import torch
 
 from remora.core.clock import Clock, SystemClock
+from remora.core.errors import BadValue
 from remora.remote.server.builders import Builder, registry
+from remora.remote.server.clients import Clients
 from remora.remote.server.compiling import Compiler
+from remora.remote.server.courses import Courses
+from remora.remote.server.cutting import cuts_for
 from remora.remote.server.engine import Engine
 from remora.remote.server.eviction import HOST, Eviction
+from remora.remote.server.fair import FairTurns
 from remora.remote.server.handles import Handles, Room
 from remora.remote.server.models import Models
+from remora.remote.server.policy_turns import PolicyTurns
 from remora.remote.server.recipes import Recipes
 from remora.remote.server.segments import Plans, Segments
 from remora.remote.server.sessions import Sessions
 from remora.remote.server.weights import WeightStore
 from remora.remote.server.weights_on_disk import WeightFolder
+from remora.share.policies.registry import Choice, create
+from remora.share.slicing.cache import Cache
 
 
 class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +61,14 @@ class Quotas(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class House:
     """Everything on one device.
 
+    Args:
+        policy: who runs next; without one all take fair turns.
+        most_high: high-priority clients there may be at a time; 0 for any number.
+        slices_folder: where it is kept how operators are cut, for the next server.
+        said: told in words, once each, of operators that run longer than the policy wants.
+
     Raises:
+        BadValue: a number of high-priority clients without a policy.
         Unavailable: there is no such device.
     """
 
@@ -64,7 +80,16 @@ class House:
         folder: WeightFolder | None = None,
         builders: Mapping[str, Builder] | None = None,
         compiler: Compiler | None = None,
+        policy: Choice | None = None,
+        most_high: int = 0,
+        slices_folder: Path | None = None,
+        said: Callable[[str], object] = lambda words: None,
     ) -> None:
+        if most_high < 0 or (most_high and policy is None):
+            raise BadValue(
+                f"at most {most_high} high-priority clients: that needs a policy, such as "
+                "priority, and a number of 1 or more"
+            )
         quotas = _filled(quotas or Quotas(), device)
         self.device, self.quotas, self.clock = device, quotas, clock or SystemClock()
         self.weights = WeightStore(device, quotas.weights_bytes, folder)
@@ -76,14 +101,37 @@ class House:
         self.sessions = Sessions(eviction, self.clock, lease_s=quotas.lease_s, most=quotas.sessions)
         self.room = Room(quotas.tensors_bytes)
         self.plans = Plans(device)
-        self.engine = Engine(
+        self.clients = Clients(has_classes=policy is not None, most_high=most_high)
+        cache = None if slices_folder is None else Cache(slices_folder, report=said)
+        turns = self._fair() if policy is None else self._by(policy, cache, said)
+        self.engine = Engine(turns, self.sessions, most_waiting=quotas.waiting)
+
+    def _fair(self) -> FairTurns:
+        quotas = self.quotas
+        return FairTurns(
             self.sessions,
-            device,
+            self.device,
             self.clock,
             chunk_tokens=quotas.chunk_tokens,
             together=quotas.together,
-            most_waiting=quotas.waiting,
         )
+
+    def _by(
+        self, choice: Choice, cache: Cache | None, said: Callable[[str], object]
+    ) -> PolicyTurns:
+        policy = create(choice.name, choice.options, capacity=1)
+        cuts = cuts_for(policy, cache, said)
+        courses = Courses(
+            self.sessions,
+            self.device,
+            self.clock,
+            chunk_tokens=self.quotas.chunk_tokens,
+            cuts=cuts,
+        )
+        turns = PolicyTurns(policy, courses.of, self.sessions, self.clock)
+        if cuts is not None:
+            cuts.watch.is_wanted = turns.is_wanted
+        return turns
 
     def segments(self) -> Segments:
         """For one connection more."""

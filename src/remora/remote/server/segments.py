@@ -6,12 +6,14 @@ import hashlib
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 
 from remora.core.clock import Clock
 from remora.core.errors import Refused
 from remora.core.tensors import tensor_bytes
+from remora.remote.graph.asked import Asked
 from remora.remote.messages import Compute
 from remora.remote.segment.kept import Kept
 from remora.remote.segment.plan import Plan
@@ -124,13 +126,24 @@ class Segment:
         """Digests of those that are held until it is known who keeps them."""
         self._inputs: list[Held] = []
         self._values: Values | None = None
-        self._at = 0
+        self.at = 0
+        """Steps that are done."""
         self._taken = 0
         self._ended = False
         self._failed: dict[int, str] = {}
         """Memories that are not what they were to be, and why."""
         self._error: Refused | None = None
         """The first that went wrong."""
+
+    @property
+    def compiled(self) -> Compiled:
+        """The plan that it follows."""
+        return self._compiled
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+        return len(self._compiled.actions)
 
     @property
     def fetched(self) -> list[torch.Tensor]:
@@ -148,21 +161,60 @@ class Segment:
                 depends on that, counts as failed from now on.
             Refused: a memory that is not there or failed before, or no room.
         """
+        self.begin()
+        self.go_on(self.steps, until_ns)
+        if self.at < self.steps:
+            return False
+        self.finish()
+        return True
+
+    def begin(self) -> None:
+        """Take what it needs, where that has not been done; then its steps may be done.
+
+        Raises:
+            Refused: it cannot be done at all, and has ended.
+        """
+        if self._values is not None:
+            return
         try:
-            if self._values is None:
-                self._values = self._begin()
-                if self._refused is not None:
-                    raise self._refused
-            self._go_on(self._values, until_ns)
+            self._values = self._begin()
+            if self._refused is not None:
+                raise self._refused
         except Exception as error:  # of any kind: torch has many ways to say no
             self._end_with(str(error))
             raise
-        if self._at < len(self._compiled.actions):
-            return False
+
+    def finish(self) -> None:
+        """Behind the last step.
+
+        Raises:
+            Refused: what went wrong first, where something did; the rest is done.
+        """
         self._end()
         if self._error is not None:
             raise self._error
-        return True
+
+    def asked(self) -> Asked | None:
+        """The call that the next step is; None where it is more, or will fail."""
+        step = self._memories.steps[self.at]
+        if any(slot in self._failed for slot in step.read) or self._values is None:
+            return None
+        return self._compiled.asked(self.at, self._values)
+
+    def has_given(self, result: Any) -> None:
+        """Somebody else has made that call, and this is what its operator returned."""
+        at, values = self.at, self._values or []
+        self.at += 1
+        try:
+            self._compiled.keep(at, result, values)
+        except Exception as error:  # of any kind
+            self._pass_over(values, at, step_failed(self._memories.steps[at], at, error))
+
+    def has_failed(self, error: Exception) -> None:
+        """It raised ``error``: the step is passed over."""
+        at, step = self.at, self._memories.steps[self.at]
+        self.at += 1
+        self._pass_over(self._values or [], at, step_failed(step, at, error))
 
     def abandon(self) -> None:
         """Nobody waits for it any more: it ends where it is."""
@@ -189,11 +241,15 @@ class Segment:
                 self._handles.own(held)
         return self._compiled.places.values([held.tensor for held in self._inputs])
 
-    def _go_on(self, values: Values, until_ns: int) -> None:
-        actions, steps = self._compiled.actions, self._memories.steps
-        while self._at < len(actions):
-            at, step = self._at, steps[self._at]
-            self._at += 1
+    def go_on(self, end: int, until_ns: int | None = None) -> None:
+        """Do the steps to before ``end``, or until ``until_ns``. One that fails is passed over.
+
+        Between :meth:`begin` and :meth:`finish`.
+        """
+        actions, steps, values = self._compiled.actions, self._memories.steps, self._values or []
+        while self.at < end:
+            at, step = self.at, steps[self.at]
+            self.at += 1
             try:
                 if self._failed:
                     self._check_reads(step)
@@ -202,7 +258,7 @@ class Segment:
                 self._pass_over(values, at, Refused(str(error)))
             except Exception as error:  # of any kind
                 self._pass_over(values, at, step_failed(step, at, error))
-            if not self._at % _LOOKS and self._clock.wall_ns() >= until_ns:
+            if until_ns is not None and not self.at % _LOOKS and self._clock.wall_ns() >= until_ns:
                 return
 
     def _check_reads(self, step: Step) -> None:
@@ -231,7 +287,7 @@ class Segment:
 
     def _end_with(self, failed: str) -> None:
         """Nothing of what is left will be done."""
-        left = self._memories.steps[self._at :]
+        left = self._memories.steps[self.at :]
         slots = [*(slot for step in left for slot in step.made), *written_by(left)]
         self._fail(slots, Refused(failed))
         self._end()

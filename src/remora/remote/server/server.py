@@ -18,6 +18,7 @@ from remora.remote.wire.limits import Limits
 from remora.remote.wire.link import Link
 from remora.remote.wire.listener import DEFAULT_ADDRESS, Certificate, Listener
 from remora.remote.wire.tensors import Allocate
+from remora.share.policies.registry import Choice
 
 
 class Server:
@@ -33,11 +34,14 @@ class Server:
         compiles: calls that come again and again are compiled.
         limits: the most that one message may hold.
         allocate: gives memory for what clients send, or raises ``MemoryError``.
+        policy: who runs next, operator by operator; without one all take fair turns.
+        most_high: high-priority clients there may be at a time; 0 for any number.
+        slices_folder: where it is kept how operators are cut, for the next server.
         troubled: told, in words, of connections that end badly, and of what is compiled.
 
     Raises:
         BadValue: an address that is none, in use, or open to others without a token; a folder
-            that cannot be written to.
+            that cannot be written to; a number of high-priority clients without a policy.
     """
 
     def __init__(
@@ -53,6 +57,9 @@ class Server:
         compiles: bool = False,
         limits: Limits | None = None,
         allocate: Allocate | None = None,
+        policy: Choice | None = None,
+        most_high: int = 0,
+        slices_folder: Path | None = None,
         troubled: Callable[[str], object] = lambda words: None,
     ) -> None:
         folder = None if weights_folder is None else WeightFolder(weights_folder, troubled=troubled)
@@ -60,7 +67,15 @@ class Server:
             raise BadValue(f"graphs are compiled on the CPU only; leave --compile out for {device}")
         compiler = Compiler(said=troubled) if compiles else None
         self.house = House(
-            torch.device(device), quotas, folder=folder, builders=builders, compiler=compiler
+            torch.device(device),
+            quotas,
+            folder=folder,
+            builders=builders,
+            compiler=compiler,
+            policy=policy,
+            most_high=most_high,
+            slices_folder=slices_folder,
+            said=troubled,
         )
         try:
             self._listener = Listener(
@@ -72,6 +87,8 @@ class Server:
                 limits=limits,
                 allocate=allocate,
                 troubled=troubled,
+                enters=lambda link, hello: self.house.clients.enter(link, hello.priority),
+                leaves=self.house.clients.leave,
             )
         except BaseException:
             self.house.close()

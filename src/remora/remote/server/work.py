@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from remora.remote.messages import Draw, Reply, Wanted
+from remora.remote.server.clients import Client
 from remora.remote.server.handles import Handles
 from remora.remote.server.models import Model
 from remora.remote.server.segments import Segment
@@ -28,6 +29,8 @@ class Work:
     """From its first byte to its last."""
     profiled: bool
     cancelled: bool = field(default=False, kw_only=True)
+    client: Client = field(default=Client(), kw_only=True)
+    """Who asked."""
 
 
 @dataclass(eq=False)

@@ -37,6 +37,7 @@ def connect(
     allocate: Allocate | None = None,
     share: bool = True,
     protocol: int = PROTOCOL,
+    priority: str = "",
 ) -> Link:
     """A link to the server at ``address``, after the handshake.
 
@@ -48,6 +49,7 @@ def connect(
         share: use shared memory with a server of this machine. Off where what crosses the socket
             is to be measured or shaped.
         tls: how the server is verified, for one that has a certificate.
+        priority: the class of what this client asks for, where the server tells classes apart.
 
     Raises:
         BadValue: ``address`` is none.
@@ -73,7 +75,7 @@ def connect(
     if arena is not None:
         link.offer(arena)
     seen = arena.seen if arena is not None else None
-    hello = Hello(protocol, client, limits, token, seen, link.own_end)
+    hello = Hello(protocol, client, limits, token, seen, link.own_end, priority)
     try:
         greet(link, hello, replies, timeout_s, name)
     except BaseException:

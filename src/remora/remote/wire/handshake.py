@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -21,8 +22,12 @@ REQUEST = 0
 """The request that a handshake goes by."""
 
 
-class Hello(msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True):
-    """The client's first message."""
+class Hello(
+    msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True, omit_defaults=True
+):
+    """The client's first message. What it does not say is not sent, so servers from before a field
+    was added take clients that do not need it.
+    """
 
     protocol: int
     client: str
@@ -34,6 +39,8 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", forbid_unknown_fields=True
     """Shared memory that the client will send through, if the server finds it."""
     end: str = ""
     """The client's end of the connection, as it knows it."""
+    priority: str = ""
+    """The class of its work, where it says one: what that means is the server's affair."""
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome", forbid_unknown_fields=True):
@@ -68,7 +75,10 @@ def greet(link: Link, hello: Hello, replies: Any, timeout_s: float, name: str) -
         link.send(REQUEST, hello)
         arrived = link.receive_within(timeout_s)
     except LinkLost as error:
-        raise ServerLost(f"{name} ended the handshake: {error}; is it a Remora server?") from error
+        of_age = " of a version that knows priorities" if hello.priority else ""
+        raise ServerLost(
+            f"{name} ended the handshake: {error}; is it a Remora server{of_age}?"
+        ) from error
     if arrived is None:
         raise ServerLost(f"{name} did not answer within {timeout_s:g} s; is it a Remora server?")
     said = arrived.message
@@ -89,6 +99,7 @@ def answer(
     timeout_s: float,
     full: str | None,
     share: bool,
+    against: Callable[[Hello], str | None] = lambda hello: None,
 ) -> None:
     """Hear a client's hello and let it in, or say why not.
 
@@ -97,6 +108,7 @@ def answer(
         token: what the client must know; empty: nothing.
         full: why no more clients are taken, if so.
         share: shared memory is used with clients of this machine that offer it.
+        against: what else there is against a client that says so, if anything.
 
     Raises:
         Refused: the client may not come in; it has been told.
@@ -106,7 +118,7 @@ def answer(
     if arrived is None or not isinstance(arrived.message, Hello):
         raise LinkLost(f"a client said no hello within {timeout_s:g} s")
     hello = arrived.message
-    reason = _reason_against(hello, welcome, token) or full
+    reason = _reason_against(hello, welcome, token) or full or against(hello)
     if reason is not None:
         link.send(REQUEST, Refusal(reason))
         raise Refused(f"client {hello.client[:80]!r} was refused: {reason}")

@@ -62,6 +62,8 @@ class Listener:
         share: use shared memory with clients of this machine.
         handshake_s: who has not said hello by then is dropped.
         troubled: told in words of each connection that ended otherwise than by its client.
+        enters: the last to be asked before a client comes in; says why it may not, if so.
+        leaves: told of the end of every connection, whether its client came in or not.
 
     Raises:
         BadValue: the address is none, is in use, or is open to others without a token.
@@ -83,6 +85,8 @@ class Listener:
         handshake_s: float = 5.0,
         troubled: Callable[[str], object] = lambda words: None,
         allocate: Allocate | None = None,
+        enters: Callable[[Link, Hello], str | None] = lambda link, hello: None,
+        leaves: Callable[[Link], object] = lambda link: None,
     ) -> None:
         where = parse_address(address) if isinstance(address, str) else address
         if not where.is_loopback and not token:
@@ -96,6 +100,7 @@ class Listener:
         self._patience, self._most, self._handshake_s = patience, most_clients, handshake_s
         self._share = share and where.is_loopback
         self._troubled, self._allocate = troubled, allocate or Pool()
+        self._enters, self._leaves = enters, leaves
         self._lock = threading.Lock()
         self._threads: dict[threading.Thread, Link | None] = {}
         self._closed = False
@@ -166,9 +171,11 @@ class Listener:
             answer(
                 link, self._welcome, self._requests, self._token, self._handshake_s,
                 full if count > self._most else None, self._share,
+                lambda hello: self._enters(link, hello),
             )  # fmt: skip
             self._serve(link)
         finally:
+            self._leaves(link)
             link.close()
 
 

@@ -1,0 +1,77 @@
+"""How best-effort operators are cut: by share's slicing, where a policy has a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from remora.core.clock import SystemClock
+from remora.core.saying import say
+from remora.remote.graph.asked import Asked
+from remora.share.policies.contract import Policy
+from remora.share.policies.priority_slicing import SlicingOptions
+from remora.share.slicing.profiler import Settings
+from remora.share.slicing.slicing import Pieces, Slicing
+
+if TYPE_CHECKING:
+    from remora.share.slicing.cache import Cache
+
+
+class _Wanted(BaseException):
+    """Passes all that catches errors: measuring is to end, and nothing has gone wrong."""
+
+
+class Watch(SystemClock):
+    """The clock that a measurement reads around every run: it ends where the device is wanted."""
+
+    def __init__(self) -> None:
+        self.is_wanted: Callable[[], bool] = lambda: False
+
+    def wall_ns(self) -> int:
+        if self.is_wanted():
+            raise _Wanted
+        return super().wall_ns()
+
+
+class Cuts:
+    """Cuts what takes longer than ``turnaround_ns``, where that gives bit for bit the same.
+
+    How a call is cut is measured when it first comes, which takes some dozens of its own time. That
+    is given up between two runs when the device is wanted for something else; the call then runs
+    whole, and is measured when it comes again.
+    """
+
+    def __init__(self, turnaround_ns: int, slicing: Slicing, watch: Watch) -> None:
+        self.turnaround_ns, self._slicing, self.watch = turnaround_ns, slicing, watch
+
+    def pieces(self, asked: Asked | None) -> Pieces | None:
+        """``asked`` in pieces; None where it runs whole."""
+        if asked is None:
+            return None
+        try:
+            return self._slicing.pieces(*asked)
+        except _Wanted:
+            return None
+
+    def ran_whole(self, asked: Asked | None, took_ns: int) -> None:
+        """``asked`` took so long in one piece: where that is too long and no cut is known, it is
+        said, once for each operator."""
+        if asked is not None:
+            self._slicing.ran_whole(asked.operator, took_ns)
+
+
+def cuts_for(
+    policy: Policy, cache: Cache | None = None, said: Callable[[str], object] = say
+) -> Cuts | None:
+    """What ``policy`` wants to be cut; None where it has no bound.
+
+    Args:
+        cache: where it is kept how calls are cut.
+        said: told in words of each operator that runs whole all the same, once.
+    """
+    options = policy.options
+    if not isinstance(options, SlicingOptions):
+        return None
+    watch = Watch()
+    slicing = Slicing(Settings(turnaround_ns=options.turnaround_ns), cache, watch, report=said)
+    return Cuts(options.turnaround_ns, slicing, watch)
