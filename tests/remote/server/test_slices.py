@@ -68,7 +68,7 @@ def test_a_segment_in_slices_gives_the_same_bits(remote: RemoteServer) -> None:
     x = torch.randn(SIZE, SIZE)
     with torch.inference_mode():
         here = torch.mm(x, x).add_(x)
-    came = []
+    came: list[int] = []
     for _ in range(4):
         before = units(remote) if came else 0
         assert torch.equal(ask(remote, PRODUCT, [x])[0], here)
@@ -81,7 +81,7 @@ def test_a_graph_in_slices_gives_the_same_bits(remote: RemoteServer) -> None:
     there = remote.load(layers)
     with torch.inference_mode():
         here = layers(x)
-    came = []
+    came: list[int] = []
     for _ in range(4):
         before = units(remote) if came else 0
         assert torch.equal(there(x), here)
@@ -119,7 +119,7 @@ def test_no_cut_is_looked_for_while_the_device_is_wanted_and_known_ones_are_used
     monkeypatch.setattr(watch, "is_wanted", lambda: wanted[0])
     with torch.inference_mode():
         here = torch.mm(x, x).add_(x)
-    came = []
+    came: list[int] = []
     for is_wanted in (True, True, True, False, True):
         wanted[0] = is_wanted
         before = units(remote) if came else 0
