@@ -88,7 +88,7 @@ _LAST = {"use_cache": False, "logits_to_keep": 1}
 
 def _nodes(model: RemoteModel) -> str:
     graphs: Any = model.graphs
-    (graph,) = graphs._graphs.values()
+    ((graph,),) = graphs._graphs.values()
     return str(len(graph.captured.graph.nodes))
 
 
