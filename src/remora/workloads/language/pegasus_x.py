@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from remora.workloads.contract import Work, Workload
-from remora.workloads.language.pretrained import PACKAGES, WEIGHT_STD, from_config
-from remora.workloads.model_workload import BATCHES, ModelWorkload
+from remora.workloads.contract import Workload
+from remora.workloads.language.pretrained import from_config
+from remora.workloads.language.summarising import SummarySizes, SummaryWorkload
 from remora.workloads.optimizers import adamw
 from remora.workloads.sessions import Batch
-from remora.workloads.text import tokens
 
 
 @dataclass(frozen=True)
-class PegasusSizes:
-    batch: int
-    sequence: int
-    """Tokens of a text: whole blocks."""
-    summary: int
-    """Tokens of what is to be written about it."""
-    layers: int
-    """Of the encoder, and as many of the decoder."""
-    width: int
-    heads: int
+class PegasusSizes(SummarySizes):
+    """A text is whole blocks."""
+
+    vocabulary: int = 96103
     block: int = 512
     """Tokens that attend to each other, beside the global ones."""
-    vocabulary: int = 96103
 
 
 @dataclass(eq=False)
-class PegasusWorkload(ModelWorkload[PegasusSizes]):
+class PegasusWorkload(SummaryWorkload[PegasusSizes]):
     """Write a summary, given a long text; the outcome is the cross entropy of its tokens."""
-
-    packages: tuple[str, ...] = PACKAGES
-    weight_std: float | None = WEIGHT_STD
 
     def network(self, sizes: PegasusSizes) -> torch.nn.Module:
         config = {
@@ -53,25 +41,11 @@ class PegasusWorkload(ModelWorkload[PegasusSizes]):
         }
         return from_config("PegasusXConfig", "PegasusXForConditionalGeneration", config)
 
-    def batches(
-        self, sizes: PegasusSizes, device: torch.device, seed: int, data: Path | None
-    ) -> Sequence[Batch]:
-        shape = (BATCHES, sizes.batch, sizes.sequence + sizes.summary)
-        ids = tokens(shape, sizes.vocabulary, device, seed, data)
-        texts, summaries = ids.split([sizes.sequence, sizes.summary], dim=-1)
-        return [
-            {"text": text, "summary": summary.contiguous()}
-            for text, summary in zip(texts, summaries, strict=True)
-        ]
-
     def apply(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         loss: torch.Tensor = model(
             input_ids=batch["text"], labels=batch["summary"], use_cache=False
         ).loss
         return loss
-
-    def work(self, sizes: PegasusSizes) -> Work:
-        return Work(sizes.batch * (sizes.sequence + sizes.summary), "tokens")
 
 
 def workloads() -> Iterator[Workload]:

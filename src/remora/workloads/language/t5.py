@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from remora.workloads.contract import Work, Workload
-from remora.workloads.language.pretrained import PACKAGES, WEIGHT_STD, from_config
-from remora.workloads.model_workload import BATCHES, ModelWorkload
+from remora.workloads.contract import Workload
+from remora.workloads.language.pretrained import from_config
+from remora.workloads.language.summarising import SummarySizes, SummaryWorkload
 from remora.workloads.optimizers import adamw
-from remora.workloads.sessions import Batch
-from remora.workloads.text import tokens
 
 
 @dataclass(frozen=True)
-class T5Sizes:
-    batch: int
-    sequence: int
-    """Tokens of a text."""
-    summary: int
-    """Tokens of what is to be written about it."""
-    layers: int
-    """Of the encoder, and as many of the decoder."""
-    width: int
-    heads: int
+class T5Sizes(SummarySizes):
     vocabulary: int = 32128
 
 
 @dataclass(eq=False)
-class T5Workload(ModelWorkload[T5Sizes]):
+class T5Workload(SummaryWorkload[T5Sizes]):
     """Write a summary, given a text; the outcome is the cross entropy of the summary's tokens."""
-
-    packages: tuple[str, ...] = PACKAGES
-    weight_std: float | None = WEIGHT_STD
 
     def network(self, sizes: T5Sizes) -> torch.nn.Module:
         config = {
@@ -48,24 +33,6 @@ class T5Workload(ModelWorkload[T5Sizes]):
             "decoder_start_token_id": 0,
         }
         return from_config("T5Config", "T5ForConditionalGeneration", config)
-
-    def batches(
-        self, sizes: T5Sizes, device: torch.device, seed: int, data: Path | None
-    ) -> Sequence[Batch]:
-        shape = (BATCHES, sizes.batch, sizes.sequence + sizes.summary)
-        ids = tokens(shape, sizes.vocabulary, device, seed, data)
-        texts, summaries = ids.split([sizes.sequence, sizes.summary], dim=-1)
-        return [
-            {"text": text, "summary": summary.contiguous()}
-            for text, summary in zip(texts, summaries, strict=True)
-        ]
-
-    def apply(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        loss: torch.Tensor = model(input_ids=batch["text"], labels=batch["summary"]).loss
-        return loss
-
-    def work(self, sizes: T5Sizes) -> Work:
-        return Work(sizes.batch * (sizes.sequence + sizes.summary), "tokens")
 
 
 def workloads() -> Iterator[Workload]:
