@@ -1,0 +1,1 @@
+"""Stand before the operators of a program that nobody changed."""
