@@ -402,7 +402,11 @@ def test_it_runs_from_end_to_end(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = out / "report"
     found = msgspec.json.decode((report / "result.json").read_bytes())
-    assert set(found) == {"operating-system/plain", "operating-system/idle"}
+    assert set(found) == {
+        *("operating-system/plain", "operating-system/idle"),
+        *("software-device/fifo", "software-device/priority"),
+    }
+    assert "llama-2-7b-decode at load 0.5, by software-device" in " ".join(result.output.split())
     for backend in found.values():
         for pair in backend.values():
             assert [each["error"] for each in pair["measurements"]].count(None) >= 2

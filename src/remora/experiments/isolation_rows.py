@@ -8,7 +8,7 @@ from typing import NamedTuple
 from remora.core.errors import BadValue, UnknownName
 from remora.lab.design import Chosen
 from remora.lab.results import Arm, Option
-from remora.systems.beside.sharing import DEFAULT, PLAIN
+from remora.systems.beside.sharing import DEFAULT, Way, executor, parse_way
 
 SYSTEM = "beside"
 ALONE = "alone"
@@ -76,38 +76,57 @@ def _named(word: str, words: dict[str, str]) -> str:
 def rows(
     pairs: Sequence[Pair], policies: Sequence[str], loads: Sequence[float], scale: str
 ) -> tuple[Chosen, ...]:
-    """Native; each workload that serves, alone twice; each pair under each policy. At each load."""
-    return (Chosen("native"), *_rows(pairs, policies, loads, scale))
+    """Native; each workload that serves, alone twice; each pair under each policy. At each load,
+    and by each executor that the policies are of."""
+    return (Chosen("native"), *_rows(pairs, list(map(parse_way, policies)), loads, scale))
 
 
 def _rows(
-    pairs: Sequence[Pair], policies: Sequence[str], loads: Sequence[float], scale: str
+    pairs: Sequence[Pair], ways: Sequence[Way], loads: Sequence[float], scale: str
 ) -> Iterator[Chosen]:
-    serving = tuple(dict.fromkeys(pair.serves for pair in pairs))
+    executors = dict.fromkeys(way.executor for way in ways)
     for load in loads:
         at = f" @{load:g}" if len(loads) > 1 else ""
-        for name in (f"{ALONE}{at}", f"{ALONE}{at} {AGAIN}"):
-            yield Chosen(SYSTEM, {"load": load}, name, workloads=serving)
-        for trains in dict.fromkeys(pair.trains for pair in pairs):
-            beside = tuple(pair.serves for pair in pairs if pair.trains == trains)
-            for policy in policies:
-                options: dict[str, Option] = {
-                    "job": trains,
-                    "job_scale": scale,
-                    "policy": policy,
-                    "executor": DEFAULT,
-                    "load": load,
-                }
-                name = f"{policy} + {trains}{at}"
-                yield Chosen(SYSTEM, options, name, workloads=beside)
+        for name in executors:
+            yield from _alone(pairs, name, load, at)
+            for way in ways:
+                if way.executor == name:
+                    yield from _beside(pairs, way, load, at, scale)
+
+
+def _alone(pairs: Sequence[Pair], name: str, load: float, at: str) -> Iterator[Chosen]:
+    serving = tuple(dict.fromkeys(pair.serves for pair in pairs))
+    options: dict[str, Option] = {"load": load}
+    if name != DEFAULT:
+        options |= {"executor": name, "policy": executor(name).alone}
+        at = f" on {name}{at}"
+    for label in (f"{ALONE}{at}", f"{ALONE}{at} {AGAIN}"):
+        yield Chosen(SYSTEM, options, label, workloads=serving)
+
+
+def _beside(pairs: Sequence[Pair], way: Way, load: float, at: str, scale: str) -> Iterator[Chosen]:
+    for trains in dict.fromkeys(pair.trains for pair in pairs):
+        options: dict[str, Option] = {
+            "job": trains,
+            "job_scale": scale,
+            "policy": way.policy,
+            "executor": way.executor,
+            "load": load,
+        }
+        beside = tuple(pair.serves for pair in pairs if pair.trains == trains)
+        yield Chosen(SYSTEM, options, f"{way.policy} + {trains}{at}", workloads=beside)
 
 
 def load_of(arm: Arm) -> float:
     return float(arm.options.get("load", 0.5))
 
 
+def executor_of(arm: Arm) -> str:
+    return str(arm.options.get("executor", DEFAULT))
+
+
 def policy_of(arm: Arm) -> str:
-    return str(arm.options.get("policy", PLAIN))
+    return str(arm.options.get("policy", executor(DEFAULT).alone))
 
 
 def trains_of(arm: Arm) -> str:
