@@ -14,6 +14,7 @@ import pytest
 from tests.lab import builders
 from tests.lab.builders import make_spec, make_trial
 
+from remora.cli.bench import _left_out
 from remora.core.errors import BadValue, UnknownName
 from remora.experiments import isolation, registry
 from remora.experiments.isolation_files import files
@@ -210,6 +211,18 @@ def test_a_failed_best_effort_job_is_a_failed_cell() -> None:
     result = msgspec.json.decode(files(analysis, trials)["result.json"])
     (pair,) = result["operating-system/idle"].values()
     assert all("best-effort job ended" in each["error"] for each in pair["measurements"])
+
+
+def test_a_pair_that_does_not_fit_is_left_out_and_no_failure_of_the_run() -> None:
+    plan = plan_of()
+    trials = [
+        failed(t.spec, "too-large", "together 9 GiB; 8 GiB is free", "")
+        if t.spec.arm.label.startswith("idle")
+        else t
+        for t in trials_of(plan)
+    ]
+    assert _left_out(analysed(plan, trials)) == {f"{SERVES}/idle + {TRAINS}"}
+    assert not _left_out(analysed(plan, trials_of(plan)))
 
 
 # ---------------------------------------------------------------- the published files
