@@ -84,7 +84,7 @@ def trial_of(spec: Any, service_ms: float, seconds: float = 60.0, training: floa
         values=[1.0] * len(steps),
         requests=Requests(came_ns=came, late_ns=late, ended_ns=max(free, round(seconds * 1e9))),
     )
-    counts = {"cores_busy": 0.9}
+    counts = {"cores_busy": 0.9 if training else sum(steps) / (seconds * 1e9)}
     if training:
         counts |= {
             "best_effort_normalised": training,

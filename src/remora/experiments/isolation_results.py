@@ -84,7 +84,7 @@ class Row:
     training: Value = NOTHING
     """Steps of the best-effort job, over those it makes alone."""
     training_of_left: Value = NOTHING
-    """The same over the share of the time in which serving alone leaves the cores idle."""
+    """The same over the share of the shared cores' time that serving alone leaves."""
     most_backlog: int = 0
     unstable_trials: int = 0
     alone_is_unstable: bool = False
@@ -219,7 +219,7 @@ class _Group:
             serving=self._over_blocks(mine, lambda one, base: one.served_per_s / base.served_per_s),
             training=self._over_blocks(mine, lambda one, base: _training(one)),
             training_of_left=self._over_blocks(
-                mine, lambda one, base: _training(one) / max(1e-9, 1 - base.busy)
+                mine, lambda one, base: _training(one) / max(1e-9, base.left)
             ),
             most_backlog=max(each.most_backlog for each in all_of),
             unstable_trials=sum(each.is_unstable for each in all_of),

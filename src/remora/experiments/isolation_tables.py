@@ -106,7 +106,7 @@ def throughput_table(rows: Sequence[Row]) -> TextTable:
     body = tuple((*_who(row), *_throughput_cells(row)) for row in rows)
     caption = (
         "What both got done. In time is a request answered within the response p99 of serving "
-        "alone; what is left is the share of the time in which serving alone is idle"
+        "alone; what is left is the share of the time in which serving alone leaves the cores idle"
     )
     return TextTable("throughput", caption, columns, body)
 
