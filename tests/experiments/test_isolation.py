@@ -21,7 +21,7 @@ from remora.experiments.isolation_files import files
 from remora.experiments.isolation_published import LEFT, RESPONSE, aims_table, published_table
 from remora.experiments.isolation_report import figures
 from remora.experiments.isolation_results import Row, Value, rows
-from remora.experiments.isolation_rows import Pair, parse_pairs
+from remora.experiments.isolation_rows import Pair, parse_pairs, trains_of
 from remora.experiments.isolation_tables import isolation_table, throughput_table
 from remora.lab.analysis import analyse
 from remora.lab.design import Request
@@ -335,6 +335,30 @@ def test_pairs_are_read_by_word_or_by_workload() -> None:
         Pair("bert-base-forward", "resnet50-train"),
         Pair("gpt2-decode", "mlp-train"),
     )
+
+
+def test_a_training_may_be_of_another_scale_and_its_row_says_so() -> None:
+    scaled = "pointnet-train@standard"
+    (pair,) = parse_pairs("bert:pointnet@standard")
+    assert pair == Pair("bert-base-forward", "pointnet-train", "standard")
+    design = isolation.tailored(isolation.DESIGN, (), "bert:pointnet@standard,gpt2:pointnet")
+    plan = make_plan(design, Request(scale="quick"))
+    found = {
+        (arm.workload, arm.label, arm.options["job_scale"], trains_of(arm))
+        for arm in plan.arms
+        if arm.options.get("policy") == "idle"
+    }
+    assert found == {
+        (
+            "bert-base-forward",
+            "idle + pointnet-train@standard",
+            "standard",
+            "pointnet-train@standard",
+        ),
+        ("gpt2-decode", "idle + pointnet-train", "quick", "pointnet-train"),
+    }
+    with pytest.raises(UnknownName, match="huge"):
+        parse_pairs("bert:pointnet@huge")
 
 
 @pytest.mark.parametrize("text", ["bert", "bert:", ":bert", ","])
