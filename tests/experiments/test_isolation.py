@@ -349,12 +349,7 @@ def test_a_training_may_be_of_another_scale_and_its_row_says_so() -> None:
         if arm.options.get("policy") == "idle"
     }
     assert found == {
-        (
-            "bert-base-forward",
-            "idle + pointnet-train@standard",
-            "standard",
-            "pointnet-train@standard",
-        ),
+        ("bert-base-forward", f"idle + {scaled}", "standard", scaled),
         ("gpt2-decode", "idle + pointnet-train", "quick", "pointnet-train"),
     }
     with pytest.raises(UnknownName, match="huge"):
