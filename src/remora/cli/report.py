@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from remora.lab.results import Analysis, Comparison
 
 
+_NAME_WIDTH = 24
+
+
 def report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -> None:
     """Write the report of a results folder, from what lies in it and nothing else."""
     from remora.lab.packages import require_lab_packages
@@ -68,9 +71,10 @@ def _print_ratios(analysis: Analysis, console: Console) -> None:
 
 def _own_table(own: TextTable) -> Table:
     table = Table(title=own.caption, title_justify="left", title_style="bold")
-    for column in own.columns:
+    for place, column in enumerate(own.columns):
         justify: JustifyMethod = "right" if column.numeric else "left"
-        table.add_column(column.title, justify=justify, overflow="fold")
+        width = None if place else _NAME_WIDTH
+        table.add_column(column.title, justify=justify, overflow="fold", min_width=width)
     for row in own.rows:
         table.add_row(*row)
     return table
