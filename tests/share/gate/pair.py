@@ -80,6 +80,7 @@ class Pair:
         self.jobs.append(self.best_effort)
 
     def serve(self) -> None:
+        (self.folder / "hold").unlink(missing_ok=True)
         self.high = start(self.folder, SERVE, options=("--priority", "high"), takes_lines=True)
         self.jobs.append(self.high)
 

@@ -70,7 +70,8 @@ class InFlight:
         if has_begun and self._issued < self.stretch and self._has_room():
             return
         if self._driver.is_capturing():
-            return  # nothing is computed now
+            self._forget()  # nothing is computed now, and a recording began with an idle device
+            return
         if not has_begun:
             self._begin()
         elif self._issued:
@@ -94,6 +95,11 @@ class InFlight:
     def _has_room(self) -> bool:
         in_flight_ns = (self._pending_operators + self._issued) * self.operator_ns
         return in_flight_ns + min(self.operator_ns, self._bound_ns) <= self._bound_ns
+
+    def _forget(self) -> None:
+        self._pending.clear()
+        self._pending_operators = self._issued = 0
+        self._reached = None
 
     def _begin(self) -> None:
         self._pending.append(Stretch(self._driver.mark(), 0))
