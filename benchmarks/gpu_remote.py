@@ -32,9 +32,9 @@ class Differs(RuntimeError):
 def served(device: str) -> Iterator[Any]:
     """A server of its own process on ``device``, and a connection to it."""
     from remora.remote.client.server import connect
-    from remora.systems.remote_process import ServerProcess
+    from remora.systems.remote_process import ServerProcess, Serving
 
-    server = ServerProcess(device, 1)
+    server = ServerProcess(Serving(device, 1))
     try:
         with connect(server.address, reconnect_s=0) as remote:
             yield remote

@@ -17,7 +17,7 @@ import torch
 from benchmarks.page import table
 from remora.remote.client.model import RemoteModel
 from remora.remote.client.server import RemoteServer, connect
-from remora.systems.remote_process import ServerProcess
+from remora.systems.remote_process import ServerProcess, Serving
 
 CALLS = 60
 SESSIONS = 8
@@ -31,7 +31,7 @@ CHUNK = 128
 @contextmanager
 def served() -> Iterator[RemoteServer]:
     """A server in another process, and a connection to it."""
-    server = ServerProcess("cpu", 1)
+    server = ServerProcess(Serving("cpu", 1))
     try:
         with connect(server.address, reconnect_s=0) as remote:
             yield remote

@@ -14,13 +14,14 @@ import pytest
 from tests.lab import builders
 from tests.lab.builders import make_spec, make_trial
 
+from remora.cli.bench import _left_out
 from remora.core.errors import BadValue, UnknownName
 from remora.experiments import isolation, registry
 from remora.experiments.isolation_files import files
 from remora.experiments.isolation_published import LEFT, RESPONSE, aims_table, published_table
 from remora.experiments.isolation_report import figures
 from remora.experiments.isolation_results import Row, Value, rows
-from remora.experiments.isolation_rows import Pair, parse_pairs
+from remora.experiments.isolation_rows import Pair, parse_pairs, trains_of
 from remora.experiments.isolation_tables import isolation_table, throughput_table
 from remora.lab.analysis import analyse
 from remora.lab.design import Request
@@ -83,7 +84,7 @@ def trial_of(spec: Any, service_ms: float, seconds: float = 60.0, training: floa
         values=[1.0] * len(steps),
         requests=Requests(came_ns=came, late_ns=late, ended_ns=max(free, round(seconds * 1e9))),
     )
-    counts = {"cores_busy": 0.9}
+    counts = {"cores_busy": 0.9 if training else sum(steps) / (seconds * 1e9)}
     if training:
         counts |= {
             "best_effort_normalised": training,
@@ -212,6 +213,18 @@ def test_a_failed_best_effort_job_is_a_failed_cell() -> None:
     assert all("best-effort job ended" in each["error"] for each in pair["measurements"])
 
 
+def test_a_pair_that_does_not_fit_is_left_out_and_no_failure_of_the_run() -> None:
+    plan = plan_of()
+    trials = [
+        failed(t.spec, "too-large", "together 9 GiB; 8 GiB is free", "")
+        if t.spec.arm.label.startswith("idle")
+        else t
+        for t in trials_of(plan)
+    ]
+    assert _left_out(analysed(plan, trials)) == {f"{SERVES}/idle + {TRAINS}"}
+    assert not _left_out(analysed(plan, trials_of(plan)))
+
+
 # ---------------------------------------------------------------- the published files
 
 
@@ -324,6 +337,30 @@ def test_pairs_are_read_by_word_or_by_workload() -> None:
     )
 
 
+def test_a_training_may_be_of_another_scale_and_its_row_says_so() -> None:
+    scaled = "pointnet-train@standard"
+    (pair,) = parse_pairs("bert:pointnet@standard")
+    assert pair == Pair("bert-base-forward", "pointnet-train", "standard")
+    design = isolation.tailored(isolation.DESIGN, (), "bert:pointnet@standard,gpt2:pointnet")
+    plan = make_plan(design, Request(scale="quick"))
+    found = {
+        (arm.workload, arm.label, arm.options["job_scale"], trains_of(arm))
+        for arm in plan.arms
+        if arm.options.get("policy") == "idle"
+    }
+    assert found == {
+        (
+            "bert-base-forward",
+            "idle + pointnet-train@standard",
+            "standard",
+            "pointnet-train@standard",
+        ),
+        ("gpt2-decode", "idle + pointnet-train", "quick", "pointnet-train"),
+    }
+    with pytest.raises(UnknownName, match="huge"):
+        parse_pairs("bert:pointnet@huge")
+
+
 @pytest.mark.parametrize("text", ["bert", "bert:", ":bert", ","])
 def test_a_pair_that_is_none_says_how_to_write_one(text: str) -> None:
     with pytest.raises(BadValue, match="SERVES:TRAINS"):
@@ -402,7 +439,11 @@ def test_it_runs_from_end_to_end(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     report = out / "report"
     found = msgspec.json.decode((report / "result.json").read_bytes())
-    assert set(found) == {"operating-system/plain", "operating-system/idle"}
+    assert set(found) == {
+        *("operating-system/plain", "operating-system/idle"),
+        *("software-device/fifo", "software-device/priority"),
+    }
+    assert "llama-2-7b-decode at load 0.5, by software-device" in " ".join(result.output.split())
     for backend in found.values():
         for pair in backend.values():
             assert [each["error"] for each in pair["measurements"]].count(None) >= 2

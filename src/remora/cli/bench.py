@@ -17,6 +17,7 @@ from remora.core.units import parse_fraction, parse_seconds
 if TYPE_CHECKING:
     from remora.lab.design import Design, Request
     from remora.lab.folder import Folder
+    from remora.lab.results import Analysis
 
 INTERRUPTED = 130
 
@@ -238,6 +239,7 @@ def _conduct(folder: Folder, request: Request, only: list[str], *, latest_only: 
     from remora.cli.progress import Screen
     from remora.lab import executors
     from remora.lab.conduct import Conductor
+    from remora.lab.fitting import too_large
     from remora.lab.planning import Replanner, preload_modules, unavailable_arms
     from remora.lab.trial_runner import TrialRunner
 
@@ -246,7 +248,7 @@ def _conduct(folder: Folder, request: Request, only: list[str], *, latest_only: 
     executor = executors.create(
         request.executor or plan.executor, threads=plan.threads, preload=preload_modules(plan)
     )
-    runner = TrialRunner(folder, executor, unavailable_arms(plan))
+    runner = TrialRunner(folder, executor, unavailable_arms(plan), too_large(plan))
     with Screen(folder.path, budget_s) as screen:
         conductor = Conductor(folder, runner, screen.on_event, replanner=Replanner())
         try:
@@ -273,5 +275,19 @@ def _report(folder: Folder, *, latest_only: bool) -> None:
     nothing = [cell.arm.name for cell in analysis.cells if not cell.trials]
     if nothing:
         print(f"remora: nothing was measured of {', '.join(nothing)}", file=sys.stderr)
-    if nothing or broken:
+    left_out = _left_out(analysis) if len(nothing) < len(analysis.cells) else set()
+    if set(nothing) - left_out or broken:
         raise typer.Exit(1)
+
+
+def _left_out(analysis: Analysis) -> set[str]:
+    """What was known beforehand not to fit, where an experiment does without that."""
+    from remora.experiments import registry
+
+    if not registry.get(analysis.plan.experiment).skips_too_large:
+        return set()
+    return {
+        cell.arm.name
+        for cell in analysis.cells
+        if any(each.kind == "too-large" for each in cell.failures.values())
+    }

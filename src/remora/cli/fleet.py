@@ -21,6 +21,7 @@ from remora.cli.serving import (
     Lease,
     Policy,
     Sessions,
+    SlicesFolder,
     Tensors,
     Weights,
     WeightsFolder,
@@ -104,6 +105,7 @@ def up(
     compiled: Compile = False,
     policy: Policy = "",
     high: High = 0,
+    slices_folder: SlicesFolder = None,
     silent: Annotated[
         str,
         typer.Option("--silent", metavar="TIME", help="A server silent for so long is left out."),
@@ -136,6 +138,7 @@ def up(
         compiles=compiled,
         policy=policy_of(policy),
         most_high=high,
+        slices_folder=slices_folder,
         builders={"workloads": "remora.workloads.builder:workload_model"},
     )
     with _started(plan, on, address) as fleet:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from remora.cli.console import plain_console
@@ -14,6 +15,7 @@ from remora.cli.console import plain_console
 if TYPE_CHECKING:
     from remora.lab.folder import Folder
     from remora.lab.report import Rendered
+    from remora.lab.report.tables import TextTable
     from remora.lab.results import Analysis, Comparison
 
 
@@ -34,21 +36,44 @@ def write_report(folder: Folder) -> Analysis:
     from remora.lab.report import render
 
     analysis, trials = analyse_folder(folder)
-    own = registry.figures(analysis.plan.experiment)
-    print_summary(analysis, render(folder.path, analysis, trials, own))
+    name = analysis.plan.experiment
+    rendered = render(folder.path, analysis, trials, registry.figures(name))
+    print_summary(analysis, rendered, headline=registry.headline(name, analysis, trials))
     return analysis
 
 
-def print_summary(analysis: Analysis, rendered: Rendered, console: Console | None = None) -> None:
-    """The verdicts as a table, the warnings, and where the page lies."""
+def print_summary(
+    analysis: Analysis,
+    rendered: Rendered,
+    console: Console | None = None,
+    headline: Sequence[TextTable] | None = None,
+) -> None:
+    """The verdicts as a table, or the experiment's own; the warnings, and where the page lies."""
     console = console or plain_console()
+    if headline is None:
+        _print_ratios(analysis, console)
+    for table in headline or ():
+        console.print(_own_table(table))
+    for warning in analysis.warnings:
+        console.print(f"note: {warning}")
+    console.print(f"report: {rendered.page.resolve().as_uri()}", soft_wrap=True)
+
+
+def _print_ratios(analysis: Analysis, console: Console) -> None:
     floors = {noise.workload: noise.floor for noise in analysis.noise}
     for workload in dict.fromkeys(arm.workload for arm in analysis.plan.arms):
         rows = [each for each in analysis.comparisons if each.workload == workload]
         console.print(_table(workload, floors.get(workload), rows))
-    for warning in analysis.warnings:
-        console.print(f"note: {warning}")
-    console.print(f"report: {rendered.page.resolve().as_uri()}", soft_wrap=True)
+
+
+def _own_table(own: TextTable) -> Table:
+    table = Table(title=own.caption, title_justify="left", title_style="bold")
+    for column in own.columns:
+        justify: JustifyMethod = "right" if column.numeric else "left"
+        table.add_column(column.title, justify=justify, overflow="fold")
+    for row in own.rows:
+        table.add_row(*row)
+    return table
 
 
 def _table(workload: str, floor: float | None, rows: list[Comparison]) -> Table:

@@ -1,9 +1,10 @@
 """``remora bench isolation``: does a job that serves notice one that trains beside it?
 
 Tally (ASPLOS'25) asks this of jobs on one accelerator: inference beside training, by the tail of
-latency and the throughput of both. Here a row names who makes the two share, its executor; on a CPU
-it is the operating system. Latency is timed from when a request came, not only from when it was
-turned to: see :mod:`remora.experiments.isolation_published` for what that tells apart.
+latency and the throughput of both. Here a row names who makes the two share, its executor: the
+operating system, or a server that owns its cores and does not preempt. Latency is timed from when
+a request came, not only from when it was turned to: see
+:mod:`remora.experiments.isolation_published` for what that tells apart.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from dataclasses import replace
 from remora.core.errors import BadValue
 from remora.experiments.isolation_rows import ALL_PAIRS, Pair, parse_pairs, rows
 from remora.lab.design import Design, Effort
-from remora.systems.beside.sharing import DEFAULT, executor
+from remora.systems.beside.sharing import parse_way
 
 LOADS = (0.5,)
+SLICED = "priority+slicing:min-wait=1ms,turnaround=1ms"
 _QUICK = parse_pairs("bert:resnet50,bert:gpt2,llama:resnet50,llama:whisper")
 _FEW = ("plain", "idle")
-_MORE = ("plain", "nice", "idle", "stop")
+_DEVICE = ("fifo", "priority", "priority+min-wait:min-wait=1ms", SLICED)
+_MORE = ("plain", "nice", "idle", "stop", *_DEVICE)
 _PAIRS = {
     "validate": (Pair("llama-2-7b-decode", "mlp-train"),),
     "quick": _QUICK,
     "standard": ALL_PAIRS,
     "paper": ALL_PAIRS,
 }
-_POLICIES = {"validate": _FEW, "quick": _FEW, "standard": _MORE, "paper": _MORE}
+_POLICIES = {"validate": (*_FEW, "priority"), "quick": _FEW, "standard": _MORE, "paper": _MORE}
 _SIZES = {"validate": "quick"}
 """Whose sizes workloads have, where a scale is the experiment's own."""
 
@@ -84,7 +87,7 @@ def tailored(
     if wrong := [load for load in loads if not 0 < load < 1]:
         raise BadValue(f"--load {wrong[0]:g}: choose a share between 0 and 1, such as 0.5")
     for policy in policies:
-        executor(DEFAULT).check(policy)
+        parse_way(policy)
     asked = parse_pairs(pairs) if pairs else ()
     return _design(
         {scale: asked or own for scale, own in _PAIRS.items()},

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from remora.experiments.isolation_results import Row, Value, rows
-from remora.experiments.isolation_rows import SYSTEM, load_of, policy_of, trains_of
+from remora.experiments.isolation_rows import SYSTEM, executor_of, load_of, policy_of, trains_of
 from remora.experiments.isolation_trials import QUANTILES, Served
 from remora.lab.results import Analysis, Tail, Trial
 
@@ -29,26 +29,25 @@ def files(analysis: Analysis, trials: Sequence[Trial]) -> dict[str, str]:
     """All three, by name."""
     found = rows(analysis, trials)
     return {
-        "result.json": result_json(analysis, trials),
+        "result.json": result_json(trials),
         "single-job-perf.csv": _csv([_single(row) for row in found if row.is_alone]),
         "priority-aware-perf.csv": _csv([_pair(row) for row in found if not row.is_alone]),
     }
 
 
-def result_json(analysis: Analysis, trials: Sequence[Trial]) -> str:
+def result_json(trials: Sequence[Trial]) -> str:
     """Every trial, failed ones with their error."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for trial in trials:
         arm = trial.spec.arm
         if arm.system != SYSTEM:
             continue
-        settings = analysis.plan.settings[arm.label]
-        backend = f"{settings.get('executor')}/{policy_of(arm)}"
+        backend = f"{executor_of(arm)}/{policy_of(arm)}"
         pair = "_".join(filter(None, (arm.workload, trains_of(arm))))
         at = found.setdefault(backend, {}).setdefault(
             f"{pair}@{load_of(arm):g}",
             {
-                "executor": settings.get("executor"),
+                "executor": executor_of(arm),
                 "policy": policy_of(arm),
                 "load": load_of(arm),
                 "measurements": [],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from remora.core.colours import Palette
 from remora.experiments.isolation_files import files
+from remora.experiments.isolation_order import order_table
 from remora.experiments.isolation_published import aims_table, published_table
 from remora.experiments.isolation_results import P99, Row, Value, rows
 from remora.experiments.isolation_tables import isolation_table, latency_table, throughput_table
@@ -65,7 +66,8 @@ def figures() -> tuple[Figure, ...]:
 def _tables(analysis: Analysis, trials: Trials) -> tuple[TextTable, ...]:
     found = rows(analysis, trials)
     tables = (isolation_table(found), throughput_table(found), latency_table(found))
-    return (*tables, aims_table(found), published_table(found))
+    order = order_table(analysis.plan, found, trials)
+    return (*tables, aims_table(found), *([order] if order.rows else []), published_table(found))
 
 
 def _kind(row: Row) -> str:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from remora.experiments.isolation_rows import AGAIN, ALONE, SYSTEM, load_of, policy_of, trains_of
+from remora.experiments.isolation_rows import (
+    AGAIN,
+    ALONE,
+    SYSTEM,
+    executor_of,
+    load_of,
+    policy_of,
+    trains_of,
+)
 from remora.experiments.isolation_trials import (
     QUANTILES,
     ByBlock,
@@ -19,7 +27,7 @@ from remora.lab.results import Analysis, Arm, Failure, Interval, Plan, Tail, Tri
 from remora.lab.statistics.arrays import FloatArray
 from remora.lab.statistics.judgement import Judgement
 from remora.lab.statistics.ratios import mean_interval, mean_ratio
-from remora.lab.statistics.tails import tail
+from remora.lab.statistics.tails import fewest_steps, tail
 from remora.lab.statistics.verdict import judge_table
 
 P99 = 0.99
@@ -76,7 +84,7 @@ class Row:
     training: Value = NOTHING
     """Steps of the best-effort job, over those it makes alone."""
     training_of_left: Value = NOTHING
-    """The same over the share of the time in which serving alone leaves the cores idle."""
+    """The same over the share of the shared cores' time that serving alone leaves."""
     most_backlog: int = 0
     unstable_trials: int = 0
     alone_is_unstable: bool = False
@@ -125,10 +133,11 @@ def rows(analysis: Analysis, trials: Sequence[Trial]) -> list[Row]:
     """A row for every arm that serves in an open loop, in the plan's order."""
     plan, served = analysis.plan, served_by_arm(trials)
     failures = {cell.arm.name: next(iter(cell.failures.values()), None) for cell in analysis.cells}
-    groups: dict[tuple[str, float], list[Arm]] = {}
+    groups: dict[tuple[str, str, float], list[Arm]] = {}
     for arm in plan.arms:
         if arm.system == SYSTEM:
-            groups.setdefault((arm.workload, load_of(arm)), []).append(arm)
+            key = (arm.workload, executor_of(arm), load_of(arm))
+            groups.setdefault(key, []).append(arm)
     found = {
         row.arm.name: row
         for arms in groups.values()
@@ -139,7 +148,7 @@ def rows(analysis: Analysis, trials: Sequence[Trial]) -> list[Row]:
 
 @dataclass(frozen=True)
 class _Group:
-    """The arms of one workload at one load."""
+    """The arms of one workload and one executor at one load."""
 
     plan: Plan
     arms: Sequence[Arm]
@@ -163,22 +172,18 @@ class _Group:
             arm.name: _logs(self.served[arm.name], self.alone, _response(P99))
             for arm in self.arms
             if self.served[arm.name] is not self.alone
-            and self._is_valid(self.served[arm.name], "response_ms", P99)
+            and not why_no_ratio(self.served[arm.name], self.alone, P99)
         }
         again = next((logs.pop(a.name) for a in self.arms if AGAIN in a.label and a.name in logs),
                      np.array([]))  # fmt: skip
         plan = self.plan
         return judge_table(logs, again, margin=plan.margin, level=plan.level, seed=plan.seed)
 
-    def _is_valid(self, mine: ByBlock, quantity: str, quantile: float) -> bool:
-        both = (mine, self.alone)
-        return all(_tail(each, quantity, quantile, self.plan.level).valid for each in both)
-
     def _row(self, arm: Arm, failure: Failure | None, judgement: Judgement | None) -> Row:
         mine = self.served[arm.name]
         known = Row(
             arm=arm,
-            executor=str(self.plan.settings[arm.label].get("executor", "")),
+            executor=executor_of(arm),
             serves=arm.workload,
             trains=trains_of(arm),
             policy=policy_of(arm),
@@ -214,7 +219,7 @@ class _Group:
             serving=self._over_blocks(mine, lambda one, base: one.served_per_s / base.served_per_s),
             training=self._over_blocks(mine, lambda one, base: _training(one)),
             training_of_left=self._over_blocks(
-                mine, lambda one, base: _training(one) / max(1e-9, 1 - base.busy)
+                mine, lambda one, base: _training(one) / max(1e-9, base.left)
             ),
             most_backlog=max(each.most_backlog for each in all_of),
             unstable_trials=sum(each.is_unstable for each in all_of),
@@ -233,10 +238,8 @@ class _Group:
     def _ratio(self, mine: ByBlock, quantity: str, quantile: float) -> Value:
         if mine is self.alone:
             return NOTHING
-        for each in (mine, self.alone):
-            found = _tail(each, quantity, quantile, self.plan.level)
-            if not found.valid:
-                return Value(None, reason=found.reason)
+        if reason := why_no_ratio(mine, self.alone, quantile):
+            return Value(None, reason=reason)
         return self._of_logs(_logs(mine, self.alone, _of(quantity, quantile)))
 
     def _over_blocks(self, mine: ByBlock, read: Callable[[Served, Served], float]) -> Value:
@@ -250,6 +253,25 @@ class _Group:
 
     def _of_logs(self, logs: FloatArray) -> Value:
         return Value(mean_ratio(logs), mean_interval(logs, self.plan.level, self.plan.seed))
+
+
+def why_no_ratio(mine: ByBlock, base: ByBlock, quantile: float) -> str:
+    """Why the percentiles of trials cannot be held against each other; empty where they can.
+
+    What bounds the ratio is how it scatters over blocks, whose requests come at the same moments
+    in both: so how much the requests of one trial resemble each other does no harm. But each
+    trial's percentile has to be more than its greatest request.
+    """
+    if len(both := _both(mine, base)) < 2:
+        return f"a ratio needs at least 2 blocks; there are {len(both)}"
+    each_needs, all_need = round(1 / (1 - quantile)), fewest_steps(quantile)
+    sizes = [len(one[block].response_ms) for one in (mine, base) for block in both]
+    if min(sizes) < each_needs or sum(sizes[: len(both)]) < all_need:
+        return (
+            f"p{100 * quantile:g} needs at least {each_needs:,} requests in each trial and "
+            f"{all_need:,} in all; there are {min(sizes):,} and {sum(sizes[: len(both)]):,}"
+        )
+    return ""
 
 
 def _training(one: Served) -> float:

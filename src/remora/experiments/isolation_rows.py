@@ -8,7 +8,8 @@ from typing import NamedTuple
 from remora.core.errors import BadValue, UnknownName
 from remora.lab.design import Chosen
 from remora.lab.results import Arm, Option
-from remora.systems.beside.sharing import DEFAULT, PLAIN
+from remora.systems.beside.sharing import DEFAULT, Way, executor, parse_way
+from remora.workloads.contract import SCALES
 
 SYSTEM = "beside"
 ALONE = "alone"
@@ -37,6 +38,13 @@ class Pair(NamedTuple):
 
     serves: str
     trains: str
+    trains_scale: str = ""
+    """Of the one that trains, where that is not the run's: one of longer operators, say."""
+
+    @property
+    def job(self) -> str:
+        """The one that trains, as its rows name it."""
+        return f"{self.trains}@{self.trains_scale}" if self.trains_scale else self.trains
 
 
 ALL_PAIRS = tuple(Pair(s, t) for s in SERVING.values() for t in TRAINING.values())
@@ -45,9 +53,11 @@ ALL_PAIRS = tuple(Pair(s, t) for s in SERVING.values() for t in TRAINING.values(
 def parse_pairs(text: str) -> tuple[Pair, ...]:
     """``bert:resnet50,gpt2:bert`` as pairs; a name is one of the words above or a workload's.
 
+    ``bert:resnet50@standard`` has a training of another scale than the run's.
+
     Raises:
         BadValue: a pair that is not two names.
-        UnknownName: no such workload.
+        UnknownName: no such workload, or no such scale.
     """
     found = []
     for part in filter(None, (each.strip() for each in text.split(","))):
@@ -57,7 +67,10 @@ def parse_pairs(text: str) -> tuple[Pair, ...]:
                 f"--pairs {part}: write SERVES:TRAINS, such as bert:resnet50, "
                 "with commas between pairs"
             )
-        found.append(Pair(_named(serves, SERVING), _named(trains, TRAINING)))
+        trains, at, scale = trains.partition("@")
+        if at and scale not in SCALES:
+            raise UnknownName("scale of --pairs", scale, SCALES)
+        found.append(Pair(_named(serves, SERVING), _named(trains, TRAINING), scale))
     if not found:
         raise BadValue("--pairs names none; write SERVES:TRAINS, such as bert:resnet50")
     return tuple(dict.fromkeys(found))
@@ -76,39 +89,62 @@ def _named(word: str, words: dict[str, str]) -> str:
 def rows(
     pairs: Sequence[Pair], policies: Sequence[str], loads: Sequence[float], scale: str
 ) -> tuple[Chosen, ...]:
-    """Native; each workload that serves, alone twice; each pair under each policy. At each load."""
-    return (Chosen("native"), *_rows(pairs, policies, loads, scale))
+    """Native; each workload that serves, alone twice; each pair under each policy. At each load,
+    and by each executor that the policies are of."""
+    return (Chosen("native"), *_rows(pairs, list(map(parse_way, policies)), loads, scale))
 
 
 def _rows(
-    pairs: Sequence[Pair], policies: Sequence[str], loads: Sequence[float], scale: str
+    pairs: Sequence[Pair], ways: Sequence[Way], loads: Sequence[float], scale: str
 ) -> Iterator[Chosen]:
-    serving = tuple(dict.fromkeys(pair.serves for pair in pairs))
+    executors = dict.fromkeys(way.executor for way in ways)
     for load in loads:
         at = f" @{load:g}" if len(loads) > 1 else ""
-        for name in (f"{ALONE}{at}", f"{ALONE}{at} {AGAIN}"):
-            yield Chosen(SYSTEM, {"load": load}, name, workloads=serving)
-        for trains in dict.fromkeys(pair.trains for pair in pairs):
-            beside = tuple(pair.serves for pair in pairs if pair.trains == trains)
-            for policy in policies:
-                options: dict[str, Option] = {
-                    "job": trains,
-                    "job_scale": scale,
-                    "policy": policy,
-                    "executor": DEFAULT,
-                    "load": load,
-                }
-                name = f"{policy} + {trains}{at}"
-                yield Chosen(SYSTEM, options, name, workloads=beside)
+        for name in executors:
+            yield from _alone(pairs, name, load, at)
+            for way in ways:
+                if way.executor == name:
+                    yield from _beside(pairs, way, load, at, scale)
+
+
+def _alone(pairs: Sequence[Pair], name: str, load: float, at: str) -> Iterator[Chosen]:
+    serving = tuple(dict.fromkeys(pair.serves for pair in pairs))
+    options: dict[str, Option] = {"load": load}
+    if name != DEFAULT:
+        options |= {"executor": name, "policy": executor(name).alone}
+        at = f" on {name}{at}"
+    for label in (f"{ALONE}{at}", f"{ALONE}{at} {AGAIN}"):
+        yield Chosen(SYSTEM, options, label, workloads=serving)
+
+
+def _beside(pairs: Sequence[Pair], way: Way, load: float, at: str, scale: str) -> Iterator[Chosen]:
+    for job in dict.fromkeys(pair.job for pair in pairs):
+        mine = [pair for pair in pairs if pair.job == job]
+        options: dict[str, Option] = {
+            "job": mine[0].trains,
+            "job_scale": mine[0].trains_scale or scale,
+            "policy": way.policy,
+            "executor": way.executor,
+            "load": load,
+        }
+        beside = tuple(pair.serves for pair in mine)
+        yield Chosen(SYSTEM, options, f"{way.policy} + {job}{at}", workloads=beside)
 
 
 def load_of(arm: Arm) -> float:
     return float(arm.options.get("load", 0.5))
 
 
+def executor_of(arm: Arm) -> str:
+    return str(arm.options.get("executor", DEFAULT))
+
+
 def policy_of(arm: Arm) -> str:
-    return str(arm.options.get("policy", PLAIN))
+    return str(arm.options.get("policy", executor(DEFAULT).alone))
 
 
 def trains_of(arm: Arm) -> str:
-    return str(arm.options.get("job", ""))
+    """The one that trains, with its scale where that is in the name of the row."""
+    name = str(arm.options.get("job", ""))
+    scaled = f"{name}@{arm.options.get('job_scale')}"
+    return scaled if f"+ {scaled}" in arm.label else name

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from remora.experiments.isolation_results import Row, Value
+from remora.experiments.isolation_rows import AGAIN
 from remora.experiments.isolation_trials import QUANTILES
 from remora.lab.report import numbers
 from remora.lab.report.tables import Column, TextTable, tail_text
@@ -12,6 +13,41 @@ from remora.lab.results import Tail
 
 _WHO = tuple(Column(title, False) for title in ("Serves", "Row", "Executor", "Load"))
 _NAMES = tuple(f"p{100 * q:g}" for q in QUANTILES)
+
+
+def headlines(rows: Sequence[Row]) -> tuple[TextTable, ...]:
+    """For a screen: what a user asks, a table for each workload that serves and each executor."""
+    groups: dict[tuple[str, str, float], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.serves, row.executor, row.load), []).append(row)
+    return tuple(_headline(*key, found) for key, found in groups.items())
+
+
+def _headline(serves: str, executor: str, load: float, rows: Sequence[Row]) -> TextTable:
+    columns = (
+        Column("Beside", False),
+        *map(Column, ("Response p99 × alone", "Service p99 × alone", "Training, of what is left")),
+        Column("Response p99", False),
+    )
+    body = tuple((_beside(row), *_headline_cells(row)) for row in rows)
+    return TextTable("headline", f"{serves} at load {load:g}, by {executor}", columns, body)
+
+
+def _beside(row: Row) -> str:
+    if row.is_alone:
+        return "nothing, again" if AGAIN in row.arm.label else "nothing"
+    return f"{row.trains}, {row.policy}"
+
+
+def _headline_cells(row: Row) -> tuple[str, ...]:
+    if not row.trials:
+        return (_absence(row), numbers.NONE, numbers.NONE, "failed")
+    return (
+        ratio_text(row.response_ratio[-1]),
+        ratio_text(row.service_ratio[-1]),
+        value_text(row.training_of_left),
+        row.verdict,
+    )
 
 
 def latency_table(rows: Sequence[Row]) -> TextTable:
@@ -70,7 +106,7 @@ def throughput_table(rows: Sequence[Row]) -> TextTable:
     body = tuple((*_who(row), *_throughput_cells(row)) for row in rows)
     caption = (
         "What both got done. In time is a request answered within the response p99 of serving "
-        "alone; what is left is the share of the time in which serving alone is idle"
+        "alone; what is left is the share of the time in which serving alone leaves the cores idle"
     )
     return TextTable("throughput", caption, columns, body)
 

@@ -86,6 +86,13 @@ class Served:
         return sum(self.samples.step_ns) / self.requests.ended_ns
 
     @property
+    def left(self) -> float:
+        """The share of the time in which the shared cores did nothing for either job: all that the
+        process that serves does is its own, between its requests as well.
+        """
+        return 1 - self.trial.counts.get("cores_busy", self.busy)
+
+    @property
     def occupancy(self) -> float:
         """Requests that came a second times how long one was served: below 1 in a stable queue."""
         return len(self.requests.came_ns) / self.duration_s * float(self.service_ms.mean()) / 1e3

@@ -19,11 +19,13 @@ from remora.experiments import (
 from remora.lab.design import Design
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from remora.lab.folder import Folder
     from remora.lab.report.figures import Figure
-    from remora.lab.results import Analysis
+    from remora.lab.report.tables import TextTable
+    from remora.lab.results import Analysis, Trial
 
 _ALL = (
     quick.DESIGN,
@@ -74,6 +76,18 @@ def figures(name: str) -> tuple[Figure, ...]:
 
         return isolation_report.figures()
     return ()
+
+
+def headline(
+    name: str, analysis: Analysis, trials: Sequence[Trial]
+) -> tuple[TextTable, ...] | None:
+    """What ``name`` came to, for a screen; None where that is a time over another."""
+    if name != isolation.DESIGN.name:
+        return None
+    from remora.experiments import isolation_tables
+    from remora.experiments.isolation_results import rows
+
+    return isolation_tables.headlines(rows(analysis, trials))
 
 
 def broken_promises(name: str, analysis: Analysis) -> list[str]:

@@ -17,7 +17,7 @@ from remora.lab.budget import Budget
 from remora.lab.design import Chosen, Design, Effort, Request
 from remora.lab.environment import cores
 from remora.lab.executors import EXECUTORS
-from remora.lab.fitting import known_scale, too_large
+from remora.lab.fitting import known_scale
 from remora.lab.results import Arm, Option, Pilot, Plan, Trial, TrialSpec
 from remora.lab.schedule import arms_of, schedule
 from remora.lab.statistics.planning import blocks_needed, minimum_detectable_effect, planning_sd
@@ -115,7 +115,7 @@ def unavailable_arms(plan: Plan) -> dict[str, str]:
         reason = systems.unfit(system, workloads.get(arm.workload)) or systems.missing(system)
         if reason:
             found[arm.name] = reason
-    return too_large(plan) | found
+    return found
 
 
 def preload_modules(plan: Plan) -> tuple[str, ...]:

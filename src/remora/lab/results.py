@@ -20,7 +20,7 @@ RESULTS_VERSION = 1
 
 Option = int | float | str | bool
 Role = Literal["baseline", "again", "injected", "system"]
-FailureKind = Literal["raised", "killed", "out-of-memory", "timed-out", "unavailable"]
+FailureKind = Literal["raised", "killed", "out-of-memory", "timed-out", "unavailable", "too-large"]
 Verdict = Literal["no cost", "costs", "gains", "undecided", "void", "failed"]
 WarmUp = Literal["found", "first period"]
 Quantity = Literal["throughput", "slowdown", "durable_ms"]

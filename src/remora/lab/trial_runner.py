@@ -23,19 +23,21 @@ from remora.systems import registry as systems
 class TrialRunner:
     """Runs trials into ``folder``; whatever becomes of the process, a :class:`Trial` comes back.
 
-    ``unavailable`` are arms that cannot run here, by name, with the reason: they are not started.
+    ``unavailable`` are arms that cannot run here, ``too_large`` those that do not fit, each by name
+    with the reason: they are not started.
     """
 
     folder: Folder
     executor: Executor
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    too_large: Mapping[str, str] = field(default_factory=dict)
 
     def prepare(self, spec: TrialSpec, timeout_s: float) -> Trial | None:
         """Make what the system needs once for the workload, in a process of its own.
 
         None when it is there; else the trial that failed for the lack of it, stored.
         """
-        if spec.arm.name in self.unavailable:
+        if spec.arm.name in {*self.unavailable, *self.too_large}:
             return None
         name = systems.create(spec.arm.system, spec.arm.options).preparation()
         if not name or preparing.is_made(self._kept(spec) / name):
@@ -53,6 +55,8 @@ class TrialRunner:
         """Run ``spec`` and store its trial, durably."""
         if reason := self.unavailable.get(spec.arm.name):
             trial = failed(spec, "unavailable", reason, "")
+        elif reason := self.too_large.get(spec.arm.name):
+            trial = failed(spec, "too-large", reason, "")
         else:
             trial = self._run(spec, timeout_s)
         self.folder.write_trial(trial)

@@ -23,7 +23,7 @@ from remora.systems.remote_calls import CalledModule, Keeps, Reader
 from remora.systems.remote_decoding import Decoding, DecodingHere, DecodingThere
 from remora.systems.remote_graph import RemoteGraph
 from remora.systems.remote_network import connected
-from remora.systems.remote_process import ServerProcess
+from remora.systems.remote_process import ServerProcess, Serving
 from remora.systems.remote_profile import of_call, of_tokens
 from remora.systems.remote_sessions import DecoderThere
 from remora.workloads.contract import Outcome, Session
@@ -179,21 +179,32 @@ class RemoraRemote(RunsGraph):
             raise BadValue(f"state={self.state!r} is none of {', '.join(STATES)}")
         keeps = Keeps(self.graph, self.weights, self.state, self.selected, self.streamed)
         with ExitStack() as stack:
-            server = ServerProcess(str(session.device), torch.get_num_threads())
+            server = ServerProcess(Serving(str(session.device), torch.get_num_threads()))
             stack.callback(server.close)
-            ride = self._ride(session, server, keeps, stack)
+
+            def connect() -> RemoteServer:
+                address, delay_ms = server.address, self.delay_ms
+                return connected(
+                    address, stack, mbit_s=self.mbit_s, delay_ms=delay_ms, share=self.shared
+                )
+
+            ride = riding(session, connect, server.pid, keeps, self.graphs)
             ride.held = stack.pop_all()
             return ride
 
-    def _ride(
-        self, session: Session, server: ServerProcess, keeps: Keeps, stack: ExitStack
-    ) -> RemoteRide:
-        """A language model's graph is made ready while the server starts."""
-        decodes = isinstance(session, DecodeSession)
-        decoder = self.graphs.decoder(session.model) if decodes else None
-        remote = connected(
-            server.address, stack, mbit_s=self.mbit_s, delay_ms=self.delay_ms, share=self.shared
-        )
-        if isinstance(session, DecodeSession) and decoder is not None:
-            return _DecodeRide(session, decoder, remote, server.pid, keeps)
-        return _CallRide(session, remote, server.pid, keeps, self.graphs)
+
+def riding(
+    session: Session,
+    connect: Callable[[], RemoteServer],
+    pid: int,
+    keeps: Keeps,
+    graphs: Graphs,
+) -> RemoteRide:
+    """Rides ``session`` with its model on the server in process ``pid``.
+
+    A language model's graph is made ready before it connects, while the server may still start.
+    """
+    if not isinstance(session, DecodeSession):
+        return _CallRide(session, connect(), pid, keeps, graphs)
+    decoder = graphs.decoder(session.model)
+    return _DecodeRide(session, decoder, connect(), pid, keeps)

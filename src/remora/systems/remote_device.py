@@ -18,7 +18,7 @@ from remora.remote.eager.device import Device
 from remora.systems.contract import Ride, System
 from remora.systems.elsewhere import Crossed, ElsewhereRide
 from remora.systems.remote_network import connected
-from remora.systems.remote_process import ServerProcess
+from remora.systems.remote_process import ServerProcess, Serving
 from remora.workloads.contract import Outcome, Session
 from remora.workloads.language.decoding import DecodeSession
 
@@ -109,7 +109,7 @@ class RemoteDevice(System):
 
     def ride(self, session: Session, directory: Path) -> Ride:
         with ExitStack() as stack:
-            server = ServerProcess(str(session.device), torch.get_num_threads())
+            server = ServerProcess(Serving(str(session.device), torch.get_num_threads()))
             stack.callback(server.close)
             remote = connected(server.address, stack, mbit_s=self.mbit_s, delay_ms=self.delay_ms)
             device = stack.enter_context(remote.device(batched=self.batched))

@@ -6,17 +6,34 @@ import os
 import subprocess
 import sys
 from functools import cached_property
+from pathlib import Path
+
+import msgspec
 
 from remora.core.errors import Unavailable
 
 _END_S = 10.0
 
 
+class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a server process is told, as JSON."""
+
+    device: str
+    threads: int
+    policy: str = ""
+    """Who runs next; empty for fair turns."""
+    cores: list[int] = []
+    """Where it is to run; empty for anywhere."""
+    slices_folder: str = ""
+    """Where it is kept how operators are cut; empty for nowhere."""
+
+
 class ServerProcess:
     """Started with the thread count of the trial; it ends when its standard input does."""
 
-    def __init__(self, device: str, threads: int) -> None:
-        command = [sys.executable, "-m", "remora.systems.remote_process", device, str(threads)]
+    def __init__(self, serving: Serving) -> None:
+        text = msgspec.json.encode(serving).decode()
+        command = [sys.executable, "-m", "remora.systems.remote_process", text]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -47,18 +64,32 @@ class ServerProcess:
             self._process.wait()
 
 
-def main(device: str, threads: int) -> None:
+def main(serving: Serving) -> None:
     """Serve until standard input ends."""
+    if serving.cores:
+        os.sched_setaffinity(0, serving.cores)  # before torch starts threads: they inherit it
     import torch
 
+    from remora.core.saying import say
     from remora.remote.server.server import Server
+    from remora.share.policies.registry import parse_choice
 
-    torch.set_num_threads(threads)
-    with Server("tcp://127.0.0.1:0", device) as server:
+    torch.set_num_threads(serving.threads)
+    with Server(
+        "tcp://127.0.0.1:0",
+        serving.device,
+        policy=parse_choice(serving.policy) if serving.policy else None,
+        slices_folder=Path(serving.slices_folder) if serving.slices_folder else None,
+        troubled=say if serving.policy else _nothing,
+    ) as server:
         print(server.address, flush=True)
         sys.stdin.read()
     os._exit(0)  # nothing is left to do, and torch takes a second to be taken apart
 
 
+def _nothing(words: str) -> None:
+    """Connections that end with their trial are no trouble."""
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(msgspec.json.decode(sys.argv[1], type=Serving))

@@ -95,6 +95,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "written": (lambda x: x.clone().add_(1).mul_(2).clamp_(max=3).relu_(), (X,)),
     "written in part": (lambda x: _write_in_part(x.clone()), (X,)),
     "written by mask": (lambda x, m: _write_by_mask(x.clone(), m), (X, MASK)),
+    "gradient of a selection": (lambda x, i: _gradient_of_a_selection(x, i), (X, IDS)),
     "out": (lambda x, y: torch.add(x, y, out=torch.empty_like(x)), (X, Y)),
     "complex": (lambda x: torch.view_as_real(torch.view_as_complex(x.reshape(4, 3, 2)) * 2), (X,)),
     "sets": (lambda i: torch.isin(i, torch.tensor([1, 3]).to(i.device)), (IDS,)),
@@ -107,6 +108,14 @@ def _write_in_part(x: torch.Tensor) -> torch.Tensor:
     x.T[0].zero_()
     x[0, 0] = x[3, 3]
     return x
+
+
+def _gradient_of_a_selection(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    x = x.detach().requires_grad_()
+    x[places[0], places[1]].square().sum().backward()
+    if x.grad is None:
+        raise AssertionError("there is no gradient")
+    return x.grad
 
 
 def _write_by_mask(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

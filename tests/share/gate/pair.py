@@ -8,16 +8,11 @@ from pathlib import Path
 
 from tests.share.system.jobs import start, wait_until
 
-ROOT = Path(__file__).parents[3]
-TWIN = (
+PYTHON_HOOK = (
     "import remora.share.interception.registry as hooks\n"
-    "def best():\n"
-    "    import sys\n"
-    f"    sys.path.append({str(ROOT)!r})\n"
-    "    from tests.share.gate.twin import Twin\n"
-    "    return Twin()\n"
-    "hooks.best = best"
+    "hooks.best = lambda: hooks.create('python')\n"
 )
+"""Nothing is compiled for a test."""
 TRAIN = """
 import mmap, struct, sys, torch
 torch.set_num_threads(1)
@@ -67,8 +62,8 @@ GATE = "gate:policy=priority+min-wait,min-wait=1ms"
 class Pair:
     """A job that serves and a job that trains behind the gate, in ``folder``."""
 
-    def __init__(self, folder: Path, mechanism: str = GATE) -> None:
-        self.folder, self.mechanism = folder, mechanism
+    def __init__(self, folder: Path, mechanism: str = GATE, before: str = PYTHON_HOOK) -> None:
+        self.folder, self.mechanism, self.before = folder, mechanism, before
         self.jobs: list[subprocess.Popen[str]] = []
         self.serve()
         self.train()
@@ -76,7 +71,7 @@ class Pair:
     def train(self) -> None:
         (self.folder / "steps").unlink(missing_ok=True)
         options = ("--priority", "best-effort", "--share-mechanism", self.mechanism)
-        self.best_effort = start(self.folder, TRAIN, options=options, before=TWIN)
+        self.best_effort = start(self.folder, TRAIN, options=options, before=self.before)
         self.jobs.append(self.best_effort)
 
     def serve(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.share.gate.pair import TWIN
+from tests.share.gate.pair import PYTHON_HOOK
 from tests.share.system.jobs import names, run, wait_until
 
 from remora.core.errors import BadValue, UnknownName
@@ -104,7 +104,7 @@ def job(tmp_path: Path) -> Path:
 
 
 def test_alone_the_job_is_what_it_is_and_leaves_nothing(job: Path) -> None:
-    shown = run(job, "run", *GATE, "job.py", before=TWIN)
+    shown = run(job, "run", *GATE, "job.py", before=PYTHON_HOOK)
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, "False\n", "")
     wait_until(lambda: names(job) == {"roster.lock"}, 5)
 
@@ -118,7 +118,7 @@ def test_without_a_hook_it_falls_back_and_says_so(job: Path) -> None:
 
 def test_without_a_roster_it_falls_back_and_says_so(job: Path) -> None:
     (job / "remora").write_text("")
-    shown = run(job, "run", *GATE, "job.py", before=TWIN)
+    shown = run(job, "run", *GATE, "job.py", before=PYTHON_HOOK)
     assert (shown.returncode, shown.stdout) == (0, "True\n")
     assert "gate: needs the roster, to know who serves; mend that first; idle" in shown.stderr
 
@@ -128,7 +128,7 @@ def test_beside_a_damaged_file_the_job_goes_on_and_says_so(priority: str, job: P
     (job / "remora").mkdir(mode=0o700)
     (job / "remora" / "gate-cpu").write_bytes(b"damaged")
     extra = ("--share-mechanism", "gate") if priority == "best-effort" else ()
-    shown = run(job, "run", "--priority", priority, *extra, "job.py", before=TWIN)
+    shown = run(job, "run", "--priority", priority, *extra, "job.py", before=PYTHON_HOOK)
     assert (shown.returncode, shown.stdout) == (0, f"{priority == 'best-effort'}\n")
     assert shown.stderr.count("\n") == 1
     assert "is damaged, or of another version of Remora; end the jobs that use" in shown.stderr
@@ -137,7 +137,7 @@ def test_beside_a_damaged_file_the_job_goes_on_and_says_so(priority: str, job: P
 def test_a_folder_that_cannot_be_written_stops_nobody(job: Path) -> None:
     (job / "remora").mkdir(mode=0o500)
     for options in (("--priority", "high"), GATE):
-        shown = run(job, "run", *options, "job.py", before=TWIN + UNPRIVILEGED)
+        shown = run(job, "run", *options, "job.py", before=PYTHON_HOOK + UNPRIVILEGED)
         assert shown.returncode == 0, shown.stderr
         assert "cannot be written; run: chmod 700" in shown.stderr
 
@@ -149,7 +149,7 @@ os.access = lambda path, mode: False  # what root is never told
 
 
 def test_a_failure_at_the_gate_is_not_the_programs(job: Path) -> None:
-    broken = TWIN + (
+    broken = PYTHON_HOOK + (
         "\nfrom remora.share.gate.waiting import Waiting\n"
         "def fails(self): raise RuntimeError('out of order')\n"
         "Waiting.passing = fails\n"
@@ -163,14 +163,13 @@ def test_a_failure_at_the_gate_is_not_the_programs(job: Path) -> None:
 
 def test_an_undone_mechanism_lets_all_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
-    from tests.share.gate.twin import Twin
 
     from remora.share.interception import registry as hooks
     from remora.share.system.mechanisms.contract import Context
     from remora.share.system.mechanisms.gate import Gate
     from remora.share.system.roster import new_key
 
-    monkeypatch.setattr(hooks, "best", Twin)
+    monkeypatch.setattr(hooks, "best", lambda: hooks.create("python"))
     mechanism, given = Gate(nvidia=False), list[Any]()
     tmp_path.chmod(0o700)
     mechanism.apply(Context(new_key(), tmp_path))

@@ -16,8 +16,14 @@ import pytest
 from remora.core.errors import Unavailable, UnknownName
 from remora.systems.beside import sharing
 from remora.systems.beside.job import LEAST_STEPS_ALONE, BestEffortProcess
-from remora.systems.beside.progress import GOING, MOST_STEPS, Progress, steps_done
-from remora.systems.beside.worker import Order
+from remora.systems.beside.order import Order
+from remora.systems.beside.progress import (
+    GOING,
+    MOST_STEPS,
+    Progress,
+    cpu_clock_of,
+    steps_done,
+)
 
 
 def order(folder: Path, **changes: object) -> Order:
@@ -30,7 +36,7 @@ def order(folder: Path, **changes: object) -> Order:
         "cores": sorted(os.sched_getaffinity(0))[-1:],
         "executor": "operating-system",
         "policy": "idle",
-        "folder": str(folder / "jobs"),
+        "meeting": str(folder / "jobs"),
         "progress": str(folder / "progress"),
     }
     return Order(**(values | changes))  # type: ignore[arg-type]
@@ -75,13 +81,13 @@ def test_a_policy_that_is_not_permitted_is_no_row_of_another(
     monkeypatch.setattr(os, "sched_setscheduler", refused)
     monkeypatch.setattr(os, "setpriority", refused)
     with pytest.raises(Unavailable, match="would be another row"):
-        sharing.executor("operating-system").train("idle", tmp_path)
+        sharing.executor("operating-system").train(order(tmp_path))
 
 
 @pytest.mark.slow
 def test_one_whose_policy_no_longer_acts_ends(tmp_path: Path) -> None:
     """The guardian is killed: the job would go on under another policy, and its row would lie."""
-    job = BestEffortProcess(order(tmp_path, policy="stop"))
+    job = BestEffortProcess(order(tmp_path, policy="stop"), cpu_clock_of)
     try:
         job.run_alone(0.1)
         for process in psutil.process_iter(["cmdline"]):
@@ -99,7 +105,7 @@ def test_one_whose_policy_no_longer_acts_ends(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_it_trains_in_the_idle_class_until_it_is_closed(tmp_path: Path) -> None:
-    job = BestEffortProcess(order(tmp_path))
+    job = BestEffortProcess(order(tmp_path), cpu_clock_of)
     try:
         job.run_alone(0.2)
         first = job.read()
@@ -116,7 +122,7 @@ def test_it_trains_in_the_idle_class_until_it_is_closed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_that_cannot_be_built_says_so(tmp_path: Path) -> None:
-    job = BestEffortProcess(order(tmp_path, workload="no-such-train"))
+    job = BestEffortProcess(order(tmp_path, workload="no-such-train"), cpu_clock_of)
     with pytest.raises(Unavailable, match=r"no-such-train ended .*unknown workload"):
         job.run_alone(0.1)
     job.close()
@@ -127,8 +133,9 @@ import sys, time
 from pathlib import Path
 import msgspec
 from remora.systems.beside.job import BestEffortProcess
-from remora.systems.beside.worker import Order
-job = BestEffortProcess(msgspec.json.decode(sys.argv[1], type=Order))
+from remora.systems.beside.order import Order
+from remora.systems.beside.progress import cpu_clock_of
+job = BestEffortProcess(msgspec.json.decode(sys.argv[1], type=Order), cpu_clock_of)
 job.run_alone(0.05)
 print(job._process.pid, flush=True)
 time.sleep(60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +15,10 @@ from remora.core.clock import ManualClock
 from remora.core.errors import Unavailable
 from remora.share.arrivals.contract import Arrivals
 from remora.share.arrivals.poisson import Poisson
+from remora.systems.beside.executor import Stage, Step
 from remora.systems.beside.job import Reading
 from remora.systems.beside.ride import WARM_UP_STEPS, BesideRide
-from remora.workloads.contract import Outcome
+from remora.workloads.contract import Outcome, Session
 
 MS = 1_000_000
 CORES = sorted(os.sched_getaffinity(0))
@@ -80,6 +81,25 @@ class Serving(TinyInference):
         return super().step()
 
 
+class Alone(Stage):
+    """Nothing is shared; it says when it is closed."""
+
+    meeting = ""
+    serving_cores = training_cores = CORES[-1:]
+
+    def serve(self, session: Session) -> Step:
+        return session.step
+
+    def busy_ns(self) -> int:
+        return 0
+
+    def worked(self, pid: int) -> Callable[[], int]:
+        return lambda: 0
+
+    def close(self) -> None:
+        pass
+
+
 def ride(
     clock: ManualClock, moments_ms: Sequence[float], job: Scripted | None = None
 ) -> BesideRide:
@@ -89,7 +109,7 @@ def ride(
         At(tuple(moments_ms)),
         10.0,
         alone_s=1.0,
-        cores=CORES[-1:],
+        stage=Alone(),
         clock=clock,
         sleep=lambda seconds: clock.advance(round(seconds * 1e9)),
     )

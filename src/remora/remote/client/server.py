@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from remora.core.errors import BadValue, Full, ServerLost, UnknownName
+from remora.core.errors import BadValue, Full, Refused, RemoteError, ServerLost, UnknownName
 from remora.core.token import read_token_text
 from remora.remote.client.built import Built, recipe_of, weights_of
 from remora.remote.client.errors import as_error
@@ -64,19 +63,23 @@ class RemoteServer:
 
         Raises:
             ServerLost: none can be made in the time there is, or this was closed.
+            Refused: in all that time the server did not take this client any more.
         """
         until = time.monotonic() + self._reconnect_s
+        why: RemoteError = error
         with self._guard:
             pause_s = _FIRST_PAUSE_S
             if self._channel is lost:
                 lost.close()
             while self._channel is lost:
                 if self._closed or time.monotonic() + pause_s > until:
-                    raise error
+                    raise why
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, 1.0)
-                with suppress(ServerLost):
+                try:
                     self._channel = self._dial()
+                except (ServerLost, Refused) as again:
+                    why = again  # it may not have seen yet that we are gone, and be full of us
             return self._channel
 
     def elsewhere(self, full: Mapping[str, Full]) -> Channel:

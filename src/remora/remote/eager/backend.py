@@ -41,6 +41,7 @@ _SPECIAL: dict[str, Callable[..., Any]] = {
     "equal": kernels.equal_kernel,
     "index.Tensor": kernels.index_kernel,
     "index_put_": kernels.index_put_kernel,
+    "_index_put_impl_": kernels.index_put_kernel,
     "masked_select": kernels.masked_select_kernel,
     "native_dropout": kernels.dropout_kernel,
     "nonzero": kernels.nonzero_kernel,

@@ -193,8 +193,12 @@ def index_put_kernel(
     indices: Sequence[torch.Tensor | None],
     values: torch.Tensor,
     accumulate: bool = False,
+    unsafe: bool = False,
 ) -> Any:
-    """``aten::index_put_``."""
+    """``aten::index_put_``, and ``_index_put_impl_``, by which gradients of a selection are added.
+
+    Indices that are ``unsafe``, which is to say known to be good, are looked at as any others.
+    """
     return record(_INDEX_PUT, (self, _without_masks(self, indices), values, accumulate), {})
 
 

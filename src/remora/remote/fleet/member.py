@@ -35,6 +35,7 @@ class Member:
         from remora.remote.server.device import device_here
         from remora.remote.server.server import Server
         from remora.share.policies.registry import parse_choice
+        from remora.share.slicing.cache import default_folder
 
         if spec.threads:
             torch.set_num_threads(spec.threads)
@@ -53,6 +54,7 @@ class Member:
             compiles=spec.compiles,
             policy=parse_choice(spec.policy) if spec.policy else None,
             most_high=spec.most_high,
+            slices_folder=Path(spec.slices_folder) if spec.slices_folder else default_folder(),
             troubled=_print,
         )
         tls = verifying(Path(spec.certificate) if spec.certificate else None)

@@ -43,6 +43,8 @@ class Plan:
     """Whether servers compile calls that come again and again."""
     policy: Choice | None = None
     """By what each server shares its device out; None: fair turns."""
+    slices_folder: Path | None = None
+    """Where servers keep how operators are cut, all in one; None: in the user's cache."""
     most_high: int = 0
     """High-priority clients that each takes at a time; 0 for any number."""
     builders: Mapping[str, str] = field(default_factory=dict)
@@ -141,6 +143,7 @@ class RunningFleet:
                 weights_folder=_path(plan.weights_folder / name) if plan.weights_folder else "",
                 compiles=plan.compiles,
                 policy=str(plan.policy) if plan.policy is not None else "",
+                slices_folder=_path(plan.slices_folder) if plan.slices_folder else "",
                 most_high=plan.most_high,
                 builders=dict(plan.builders),
             )

@@ -33,6 +33,8 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """As :class:`~remora.remote.server.server.Server`."""
     policy: str = ""
     """As ``remora serve --policy``; empty: fair turns."""
+    slices_folder: str = ""
+    """Where it is kept how operators are cut; empty: in the cache of the user it runs as."""
     most_high: int = 0
     """As :class:`~remora.remote.server.server.Server`."""
     builders: dict[str, str] = {}

@@ -44,6 +44,11 @@ class Cuts:
     def __init__(self, turnaround_ns: int, slicing: Slicing, watch: Watch) -> None:
         self.turnaround_ns, self._slicing, self.watch = turnaround_ns, slicing, watch
 
+    @property
+    def known(self) -> int:
+        """Of how many kinds of operators it is known how they are cut, or that they are not."""
+        return self._slicing.looked_up
+
     def pieces(self, asked: Asked | None) -> Pieces | None:
         """``asked`` in pieces; None where it runs whole."""
         if asked is None:

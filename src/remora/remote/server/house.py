@@ -15,7 +15,7 @@ from remora.remote.server.builders import Builder, registry
 from remora.remote.server.clients import Clients
 from remora.remote.server.compiling import Compiler
 from remora.remote.server.courses import Courses
-from remora.remote.server.cutting import cuts_for
+from remora.remote.server.cutting import Cuts, cuts_for
 from remora.remote.server.engine import Engine
 from remora.remote.server.eviction import HOST, Eviction
 from remora.remote.server.fair import FairTurns
@@ -101,6 +101,7 @@ class House:
         self.sessions = Sessions(eviction, self.clock, lease_s=quotas.lease_s, most=quotas.sessions)
         self.room = Room(quotas.tensors_bytes)
         self.plans = Plans(device)
+        self._cuts: Cuts | None = None
         self.clients = Clients(has_classes=policy is not None, most_high=most_high)
         cache = None if slices_folder is None else Cache(slices_folder, report=said)
         turns = self._fair() if policy is None else self._by(policy, cache, said)
@@ -120,7 +121,7 @@ class House:
         self, choice: Choice, cache: Cache | None, said: Callable[[str], object]
     ) -> PolicyTurns:
         policy = create(choice.name, choice.options, capacity=1)
-        cuts = cuts_for(policy, cache, said)
+        self._cuts = cuts = cuts_for(policy, cache, said)
         courses = Courses(
             self.sessions,
             self.device,
@@ -155,6 +156,7 @@ class House:
             "tensors_bytes": self.room.held_bytes,
             "plans": len(self.plans),
             "waiting": self.engine.waiting,
+            "operators_known": 0 if self._cuts is None else self._cuts.known,
         }
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import xxhash
 from remora.core.errors import BadValue
 from remora.core.files import UNDECODABLE, write_atomically
 from remora.core.saying import say
+from remora.core.user_cache import user_cache
 from remora.share.slicing.key import Key
 from remora.share.slicing.profile import Profile
 
@@ -127,7 +128,5 @@ def _modified_ns(entry: os.DirEntry[str]) -> int:
 
 
 def default_folder() -> Path:
-    """Where users' caches are by the convention of their system (XDG Base Directory)."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    base = Path(root) if root and Path(root).is_absolute() else Path.home() / ".cache"
-    return base / "remora" / "slices"
+    """In the user's cache."""
+    return user_cache() / "slices"

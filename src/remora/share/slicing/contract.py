@@ -3,7 +3,8 @@
 A slicer is a function that takes a :class:`~remora.share.slicing.call.Call`, whose outputs are
 allocated, and says of which parts it is made. Parts run one after another; each writes its own
 tensors. A part has axes to choose from; an axis runs any range of its indices and writes what
-belongs to that range, nothing else. All ranges of one axis together write all of the part.
+belongs to that range, nothing else. All ranges of one axis together write all of the part. They run
+in order, each once: a later one may go on with what an earlier one has written.
 """
 
 from __future__ import annotations

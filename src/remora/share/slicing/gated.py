@@ -1,7 +1,7 @@
 """A best-effort job's operators in pieces, each of which passes the gate by itself.
 
-The hook stands below: a piece is an operator to it, and so is every run of a rehearsal. What a job
-waits at the gate is left out of what a piece took.
+A hook that is a mode of torch's has to stand below: a piece is an operator to it then, and so is
+every run of a rehearsal. What a job waits at the gate is left out of what a piece took.
 """
 
 from __future__ import annotations

@@ -83,6 +83,11 @@ class Slicing:
         """All that are known, by operator and signature."""
         return self._known
 
+    @property
+    def looked_up(self) -> int:
+        """How many kinds of calls it has met, whether they are cut or not."""
+        return len(self._seen)
+
     def pieces(
         self, operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Pieces | None:

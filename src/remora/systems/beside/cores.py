@@ -30,11 +30,11 @@ def pin(cores: Collection[int]) -> None:
 
 
 @contextlib.contextmanager
-def pinned(count: int) -> Iterator[list[int]]:
-    """On so many cores for a while."""
-    before, cores = os.sched_getaffinity(0), shared_cores(count)
+def pinned(cores: Collection[int]) -> Iterator[None]:
+    """On those for a while."""
+    before = os.sched_getaffinity(0)
     pin(cores)
     try:
-        yield cores
+        yield
     finally:
         pin(before)

@@ -12,8 +12,9 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from remora.core.errors import Unavailable
-from remora.systems.beside.progress import GOING, READY, Progress, cpu_clock_of, steps_done
-from remora.systems.beside.worker import Order, reason_path
+from remora.systems.beside.order import Order
+from remora.systems.beside.progress import GOING, READY, Progress, steps_done
+from remora.systems.beside.worker import reason_path
 
 _LOOK_S = 0.01
 _END_S = 10.0
@@ -28,7 +29,8 @@ class Reading(NamedTuple):
     """When it began its first step, on the same clock."""
     at_ns: int
     steps: float
-    cpu_ns: int
+    worked_ns: int
+    """How long the shared cores have worked for it."""
 
 
 class BestEffort(Protocol):
@@ -53,20 +55,33 @@ class BestEffort(Protocol):
 
 
 class BestEffortProcess:
-    """A job that was started, builds its workload meanwhile, and then waits for the word."""
+    """A job that was started, builds its workload meanwhile, and then waits for the word.
 
-    def __init__(self, order: Order, sleep: Callable[[float], None] = time.sleep) -> None:
+    Args:
+        worked: gives, for its process, a reader of how long the shared cores have worked for it.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        worked: Callable[[int], Callable[[], int]],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._order, self._sleep = order, sleep
         self._progress = Progress(Path(order.progress), is_new=True)
         command = [sys.executable, "-m", "remora.systems.beside.worker"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2)
-        self._cpu_ns = cpu_clock_of(self._process.pid)
+        self._worked_ns = worked(self._process.pid)
         if self._process.stdin is not None:
             self._process.stdin.write(msgspec.json.encode(order) + b"\n")
             self._process.stdin.flush()
 
-    def run_alone(self, seconds: float) -> None:
+    def wait_ready(self) -> None:
+        """Return when it is built and warmed up."""
         self._wait_until(lambda: self._progress.state == READY)
+
+    def run_alone(self, seconds: float) -> None:
+        self.wait_ready()
         self._progress.state = GOING
         until_ns = time.perf_counter_ns() + round(seconds * 1e9)
         self._wait_until(
@@ -82,10 +97,10 @@ class BestEffortProcess:
             self._sleep(_LOOK_S)
 
     def read(self) -> Reading:
-        ends, cpu_ns = self._progress.ends(), self._cpu_ns()
+        ends, worked_ns = self._progress.ends(), self._worked_ns()
         per_step = (int(ends[-1, 1]) - int(ends[0, 1])) / max(1, len(ends) - 1)
-        done = steps_done(ends, cpu_ns, per_step)
-        return Reading(int(ends[0, 0]), time.perf_counter_ns(), done, cpu_ns)
+        done = steps_done(ends, worked_ns, per_step)
+        return Reading(int(ends[0, 0]), time.perf_counter_ns(), done, worked_ns)
 
     def check(self) -> None:
         code = self._process.poll()

@@ -38,7 +38,7 @@ class Progress:
     def state(self, value: int) -> None:
         self._cells[_STATE] = value
 
-    def add(self, wall_ns: int, cpu_ns: int) -> None:
+    def add(self, wall_ns: int, worked_ns: int) -> None:
         """A step has ended; the first entry is the beginning of the first step.
 
         Raises:
@@ -47,21 +47,21 @@ class Progress:
         count = int(self._cells[_COUNT])
         if count == MOST_STEPS:
             raise IndexError(f"more than {MOST_STEPS:,} steps; choose a shorter time")
-        self._cells[_HEAD + 2 * count : _HEAD + 2 * count + 2] = wall_ns, cpu_ns
+        self._cells[_HEAD + 2 * count : _HEAD + 2 * count + 2] = wall_ns, worked_ns
         self._cells[_COUNT] = count + 1  # last, so that a reader never sees half an entry
 
     def ends(self) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-        """Of the beginning and of each step that ended: wall and CPU time, shape (steps + 1, 2)."""
+        """Of the beginning and each step that ended: wall time and work, shape (steps + 1, 2)."""
         count = int(self._cells[_COUNT])
         return np.array(self._cells[_HEAD : _HEAD + 2 * count]).reshape(count, 2)
 
 
 def steps_done(
-    ends: np.ndarray[tuple[int, int], np.dtype[np.int64]], cpu_ns: int, cpu_ns_per_step: float
+    ends: np.ndarray[tuple[int, int], np.dtype[np.int64]], worked_ns: int, ns_per_step: float
 ) -> float:
-    """Steps and the part of the next that ``cpu_ns``, all CPU time used so far, has paid for."""
-    begun_ns = cpu_ns - int(ends[-1, 1])
-    part = begun_ns / cpu_ns_per_step if cpu_ns_per_step > 0 else 0.0
+    """Steps and the part of the next that ``worked_ns``, all work so far, has paid for."""
+    begun_ns = worked_ns - int(ends[-1, 1])
+    part = begun_ns / ns_per_step if ns_per_step > 0 else 0.0
     return len(ends) - 1 + min(max(part, 0.0), 1.0)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from remora.core.clock import Clock, SystemClock
 from remora.share.arrivals.contract import Arrivals
 from remora.systems.beside.cores import pin
+from remora.systems.beside.executor import Stage
 from remora.systems.beside.job import BestEffort, Reading
 from remora.systems.contract import Ride
-from remora.workloads.contract import Session
+from remora.workloads.contract import Outcome, Session
 
 WARM_UP_STEPS = 5
 _MIB = 2**20
@@ -24,8 +25,8 @@ class BesideRide(Ride):
         job: the best-effort job beside it; None for none.
         arrivals: how requests come, ``per_second`` on average.
         alone_s: how long the best-effort job runs alone first.
-        cores: that this process is to run on.
-        leave: called at the end, to be no longer the high-priority job.
+        stage: where both share; it is closed with the ride.
+        shared_cores: how many cores both share.
     """
 
     open_loop = True
@@ -38,20 +39,21 @@ class BesideRide(Ride):
         per_second: float,
         *,
         alone_s: float,
-        cores: Sequence[int],
-        leave: Callable[[], object] | None = None,
+        stage: Stage,
+        shared_cores: int = 1,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(session)
         self._job, self._arrivals, self._per_second = job, arrivals, per_second
-        self._alone_s, self._cores, self._leave = alone_s, cores, leave
+        self._alone_s, self._stage, self._shared_cores = alone_s, stage, shared_cores
         self._clock, self._sleep = clock or SystemClock(), sleep
         self._before = os.sched_getaffinity(0)
-        self._began_ns = self._duration_ns = self._cpu_ns = 0
+        self._began_ns = self._duration_ns = self._busy_ns = 0
         self._readings = list[Reading]()
         self._counts = dict[str, float]()
-        pin(cores)
+        pin(stage.serving_cores)
+        self._serve = stage.serve(session)
 
     # ---------------------------------------------------------------- requests
 
@@ -62,13 +64,17 @@ class BesideRide(Ride):
         self._duration_ns = round(seconds * 1e9)
         self.came_ns = self._arrivals.draw(self._per_second, self._duration_ns, seed).tolist()
         self._mark()
-        self._began_ns, self._cpu_ns = self._clock.wall_ns(), self._clock.cpu_ns()
+        self._busy_ns = self._stage.busy_ns()
+        self._began_ns = self._clock.wall_ns()
+
+    def step(self) -> Outcome:
+        return self._serve()
 
     def _warm_up(self) -> None:
         """The first request then is as quick as the rest; the session is put back afterwards."""
         before = self.session.state()
         for _ in range(WARM_UP_STEPS):
-            self.session.step()
+            self._serve()
         self.session.load_state(before)
 
     def wait(self) -> bool:
@@ -97,16 +103,16 @@ class BesideRide(Ride):
             self._readings.append(self._job.read())
 
     def _end(self) -> None:
-        cpu_ns = self._clock.cpu_ns() - self._cpu_ns
+        busy_ns = self._stage.busy_ns() - self._busy_ns
         self._counts["requests_unserved"] = len(self.came_ns) - len(self.late_ns)
         self._counts["requests_per_s_wanted"] = self._per_second
         if self._job is not None:
             self._job.check()
             self._mark()
             began, ended = self._readings
-            cpu_ns += ended.cpu_ns - began.cpu_ns
+            busy_ns += ended.worked_ns - began.worked_ns
             self._counts |= _best_effort(began, ended, self._job)
-        self._counts["cores_busy"] = cpu_ns / (self.ended_ns * len(self._cores))
+        self._counts["cores_busy"] = busy_ns / (self.ended_ns * self._shared_cores)
 
     def counts(self) -> Mapping[str, float]:
         return self._counts
@@ -114,9 +120,7 @@ class BesideRide(Ride):
     def close(self) -> None:
         if self._job is not None:
             self._job.close()
-        if self._leave is not None:
-            self._leave()
-            self._leave = None
+        self._stage.close()
         pin(self._before)
 
 

@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from remora.core.files import write_atomically
-from remora.workloads.contract import Session
 
 _FILE = "service.json"
 _WARM_UP_STEPS = 5
@@ -27,14 +26,14 @@ class ServiceTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     steps: int
 
 
-def measured(session: Session, now_ns: Callable[[], int]) -> ServiceTime:
-    """Step ``session`` for a while."""
+def measured(step: Callable[[], object], now_ns: Callable[[], int]) -> ServiceTime:
+    """Make steps for a while."""
     for _ in range(_WARM_UP_STEPS):
-        session.step()
+        step()
     took = list[int]()
     while not _is_enough(took):
         began_ns = now_ns()
-        session.step()
+        step()
         took.append(now_ns() - began_ns)
     return ServiceTime(float(np.mean(took)), float(np.median(took)), len(took))
 

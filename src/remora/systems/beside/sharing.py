@@ -1,102 +1,28 @@
-"""Who makes two jobs share: each executor, with the policies it knows.
-
-Every result of ours names its executor. What the operating system does on a CPU says nothing of a
-device that cannot preempt, nor the other way round.
-"""
+"""The executors there are, and the policies by name."""
 
 from __future__ import annotations
 
-import io
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from remora.core.errors import Unavailable, UnknownName
-from remora.share.policies.contract import Priority
-from remora.share.system.mechanisms.registry import MECHANISMS, parse_choice
-from remora.share.system.service import Share
-from remora.tap.job import Job
+from remora.core.errors import UnknownName
+from remora.systems.beside.executor import Executor
+from remora.systems.beside.operating_system import PLAIN, OperatingSystem
+from remora.systems.beside.software_device import SoftwareDevice
 
-PLAIN = "plain"
-"""No policy: two jobs that know nothing of each other."""
+__all__ = ["DEFAULT", "EXECUTORS", "PLAIN", "Way", "executor", "parse_way"]
 
-Leave = Callable[[], object]
-Check = Callable[[], None]
-
-
-class Executor(ABC):
-    """One way of making jobs share. ``folder`` is where both jobs of a trial find each other."""
-
-    name: ClassVar[str]
-    devices: ClassVar[tuple[str, ...]]
-    """The types of device that it shares out."""
-
-    @abstractmethod
-    def check(self, policy: str) -> None:
-        """Raises:
-        UnknownName: it knows no such policy.
-        """
-
-    @abstractmethod
-    def serve(self, policy: str, folder: Path) -> Leave:
-        """Let this process be the high-priority job; returns how to end that."""
-
-    @abstractmethod
-    def train(self, policy: str, folder: Path) -> Check:
-        """Let this process be the best-effort job, until it ends.
-
-        Returns what is to be called after each step: it raises where the policy no longer acts.
-
-        Raises:
-            Unavailable: the policy is not permitted here. Another would be another row.
-        """
-
-
-class OperatingSystem(Executor):
-    """The kernel's scheduler, told who gives way: the policies are the share service's ways."""
-
-    name = "operating-system"
-    devices = ("cpu",)
-
-    def check(self, policy: str) -> None:
-        if policy.partition(":")[0] not in self.policies():
-            raise UnknownName(f"policy of executor {self.name}", policy, self.policies())
-        if policy != PLAIN:
-            parse_choice(policy)
-
-    @staticmethod
-    def policies() -> tuple[str, ...]:
-        return (PLAIN, *(name for name in MECHANISMS if name != "none"))
-
-    def serve(self, policy: str, folder: Path) -> Leave:
-        if policy == PLAIN:
-            return lambda: None
-        job = Job(strict=True)
-        job.attach(Share(Priority.HIGH, folder=folder))
-        return job.detach_all
-
-    def train(self, policy: str, folder: Path) -> Check:
-        if policy == PLAIN:
-            return lambda: None
-        choice = parse_choice(policy)
-        said = io.StringIO()
-        service = Share(Priority.BEST_EFFORT, choice, folder=folder, stderr=said)
-        Job(strict=True).attach(service)
-
-        def check() -> None:
-            if service.mechanism != choice.name:
-                raise Unavailable(
-                    f"policy {policy} does not act, and {service.mechanism} instead would be "
-                    f"another row; {' '.join(said.getvalue().split())}"
-                )
-
-        check()
-        return check
-
-
-EXECUTORS: Mapping[str, Executor] = {each.name: each for each in (OperatingSystem(),)}
+EXECUTORS: Mapping[str, Executor] = {
+    each.name: each for each in (OperatingSystem(), SoftwareDevice())
+}
 DEFAULT = OperatingSystem.name
+
+
+class Way(NamedTuple):
+    """An executor by name, and a policy of it with its options."""
+
+    executor: str
+    policy: str
 
 
 def executor(name: str) -> Executor:
@@ -104,3 +30,28 @@ def executor(name: str) -> Executor:
     if name not in EXECUTORS:
         raise UnknownName("executor of sharing", name, EXECUTORS)
     return EXECUTORS[name]
+
+
+def parse_way(text: str) -> Way:
+    """``idle`` or ``priority:floor=5%``, of the first executor that has a policy of that name;
+    ``software-device/priority`` says which.
+
+    Raises:
+        UnknownName: there is no such executor or policy.
+        BadValue: the policy has no such option.
+    """
+    name, slash, policy = text.partition("/")
+    if slash and name in EXECUTORS:
+        found = Way(name, policy)
+    else:
+        found = Way(_having(text.partition(":")[0], text), text)
+    executor(found.executor).check(found.policy)
+    return found
+
+
+def _having(policy: str, text: str) -> str:
+    for each in EXECUTORS.values():
+        if policy in each.policies():
+            return each.name
+    known = [policy for each in EXECUTORS.values() for policy in each.policies()]
+    raise UnknownName("policy", text, known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,11 +15,11 @@ from remora.share.arrivals.contract import Arrivals
 from remora.share.arrivals.invocations import busiest_function
 from remora.share.arrivals.registry import parse_arrivals
 from remora.systems.beside import service_time, sharing
-from remora.systems.beside.cores import pinned as pinned_to
-from remora.systems.beside.cores import shared_cores
-from remora.systems.beside.job import BestEffort, BestEffortProcess
+from remora.systems.beside.cores import pinned, shared_cores
+from remora.systems.beside.executor import Setting, Stage
+from remora.systems.beside.job import BestEffortProcess
+from remora.systems.beside.order import Order
 from remora.systems.beside.ride import BesideRide
-from remora.systems.beside.worker import Order
 from remora.systems.contract import Another, Ride, System
 from remora.workloads.contract import Session
 
@@ -55,6 +55,9 @@ class Beside(System):
     service_ms: float = 0.0
     """How long a request takes alone; found out where it is 0."""
 
+    kept: ClassVar[Path | None] = None
+    """What was prepared for the workload."""
+
     def __post_init__(self) -> None:
         if not 0 < self.load < 1:
             raise BadValue(
@@ -68,19 +71,33 @@ class Beside(System):
         return (self.job, self.job_scale) if self.job else None
 
     def preparation(self) -> str:
-        return "" if self.service_ms else f"service-{self.cores}-cores"
+        if self.service_ms and not self.learns:
+            return ""
+        name = f"{self.executor}-{self.cores}-cores"
+        return f"{name}-{self.job}-{self.policy}".replace("/", "-") if self.learns else name
+
+    @property
+    def learns(self) -> bool:
+        """Whether the policy finds out things of the job that trains."""
+        return bool(self.job) and sharing.executor(self.executor).must_learn(self.policy)
 
     def prepare(self, another: Another, kept: Path) -> None:
-        with pinned_to(self.cores):
-            session = another(0)
-            try:
-                found = service_time.measured(session, SystemClock().wall_ns)
-            finally:
-                session.close()
+        session = another(0)
+        try:
+            sharing.executor(self.executor).keep(another, kept)
+            with closing(self._stage(session, kept, kept)) as stage, pinned(stage.serving_cores):
+                found = service_time.measured(stage.serve(session), SystemClock().wall_ns)
+                if self.learns:
+                    with closing(self._best_effort(session, kept, stage)) as job:
+                        job.wait_ready()
+        finally:
+            session.close()
         service_time.store(found, kept)
 
     def prepared(self, kept: Path) -> System:
-        return replace(self, service_ms=service_time.load(kept).mean_ns / 1e6)
+        ready = replace(self, service_ms=self.service_ms or service_time.load(kept).mean_ns / 1e6)
+        object.__setattr__(ready, "kept", kept)  # no option, so no field
+        return ready
 
     def drawn(self) -> Arrivals:
         """How requests come."""
@@ -89,34 +106,49 @@ class Beside(System):
         return parse_arrivals(self.arrivals)
 
     def ride(self, session: Session, directory: Path) -> Ride:
-        executor = sharing.executor(self.executor)
-        if session.device.type not in executor.devices:
+        devices = sharing.executor(self.executor).devices
+        if session.device.type not in devices:
             raise Unavailable(
-                f"executor {self.executor} shares out {', '.join(executor.devices)}, not "
+                f"executor {self.executor} shares out {', '.join(devices)}, not "
                 f"{session.device.type}; choose another executor or device"
             )
-        cores = shared_cores(self.cores)
         directory = directory.resolve()  # a guardian of the other job runs elsewhere
-        leave = executor.serve(self.policy, directory / "jobs") if self.job else None
-        job = self._best_effort(session, directory, cores) if self.job else None
+        stage = self._stage(session, directory, self.kept)
+        job = self._best_effort(session, directory, stage) if self.job else None
         per_second = self.load * 1e3 / self.service_ms if self.service_ms else 0.0
         return BesideRide(
-            session, job, self.drawn(), per_second, alone_s=self.alone_s, cores=cores, leave=leave
+            session,
+            job,
+            self.drawn(),
+            per_second,
+            alone_s=self.alone_s,
+            stage=stage,
+            shared_cores=self.cores,
         )
 
-    def _best_effort(self, session: Session, directory: Path, cores: list[int]) -> BestEffort:
-        return BestEffortProcess(
-            Order(
-                workload=self.job,
-                scale=self.job_scale,
-                device=str(session.device),
-                seed=1,
-                threads=torch.get_num_threads(),
-                cores=cores,
-                executor=self.executor,
+    def _stage(self, session: Session, directory: Path, kept: Path | None) -> Stage:
+        return sharing.executor(self.executor).stage(
+            Setting(
                 policy=self.policy,
-                folder=str(directory / "jobs"),
-                progress=str(directory / "progress"),
-            ),
-            time.sleep,
+                device=session.device,
+                cores=shared_cores(self.cores),
+                folder=directory / "jobs",
+                is_beside=bool(self.job),
+                kept=kept,
+            )
         )
+
+    def _best_effort(self, session: Session, directory: Path, stage: Stage) -> BestEffortProcess:
+        order = Order(
+            workload=self.job,
+            scale=self.job_scale,
+            device=str(session.device),
+            seed=1,
+            threads=torch.get_num_threads(),
+            cores=list(stage.training_cores),
+            executor=self.executor,
+            policy=self.policy,
+            meeting=stage.meeting,
+            progress=str(directory / "progress"),
+        )
+        return BestEffortProcess(order, stage.worked)

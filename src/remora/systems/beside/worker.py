@@ -14,24 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-WARM_UP_STEPS = 2
-
-
-class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a best-effort job is told."""
-
-    workload: str
-    scale: str
-    device: str
-    seed: int
-    threads: int
-    cores: list[int]
-    executor: str
-    policy: str
-    folder: str
-    """Where the jobs of the trial find each other."""
-    progress: str
-    """The file of :class:`~remora.systems.beside.progress.Progress`."""
+from remora.systems.beside.order import Order
 
 
 def main() -> None:
@@ -62,25 +45,17 @@ def train(order: Order) -> None:
 
     torch.set_num_threads(order.threads)
     progress = Progress(Path(order.progress), is_new=False)
-    check = sharing.executor(order.executor).train(order.policy, Path(order.folder))
+    training = sharing.executor(order.executor).train(order)
     scale = next(each for each in SCALES if each == order.scale)
-    device = torch.device(order.device)
-    session = registry.get(order.workload).build(scale, device, seed=order.seed)
-    for _ in range(WARM_UP_STEPS):
-        session.step()
+    session = registry.get(order.workload).build(scale, training.device, seed=order.seed)
+    training.warm_up(session.step)
     progress.state = READY
     while progress.state != GOING:
         time.sleep(0.001)
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
     while True:
-        progress.add(time.perf_counter_ns(), time.process_time_ns())
+        progress.add(time.perf_counter_ns(), training.worked_ns())
         session.step()
-        synchronize()
-        check()
-
-
-def _nothing() -> None:
-    """A CPU's work is done when its call returns."""
+        training.done()
 
 
 def _die_with_parent() -> None:

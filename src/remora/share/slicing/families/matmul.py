@@ -9,16 +9,21 @@ from torch import Tensor
 
 from remora.share.slicing.call import Call
 from remora.share.slicing.contract import Axis, Part, Run, Slicer
-from remora.share.slicing.grid import Cells, grid
+from remora.share.slicing.grid import Blocks, blocks
 
 aten = torch.ops.aten
 COLUMNS = 16
 """Columns between places where a range may begin: a cache line of float32."""
 ROWS = 16
 """Rows between places where a range may begin: few rows are added in another order than many."""
-TILES = ((192, 96), (32, 16))
+TILES = ((256, 128), (192, 96), (32, 16))
 """Rows and columns of a tile. Large ones read less than rows or columns of as many elements; small
 ones are what is left where nothing else is short enough."""
+BLOCKS = ((512, 384, 192), (256, 384, 192), (128, 192, 192))
+"""Rows, columns, and how many of the inner dimension: the cheapest where that is long, as a piece
+then reads the least for what it computes. Libraries add up so many of the inner dimension at a
+time, 192 or 384 of single precision, and go on from what they have in memory; so pieces that do the
+same give the same."""
 PAGE_BYTES = 4096
 TOUCHED_BYTES = 4 << 20
 """From which size on memory comes from the system each time, and not from what was used before."""
@@ -62,10 +67,14 @@ def _product(left: Tensor, right: Tensor, output: Tensor) -> Sequence[Part]:
     def columns(begin: int, end: int) -> None:
         aten.mm.out(left, right[:, begin:end], out=output[:, begin:end])
 
-    def tile(high: slice, wide: slice) -> None:
-        aten.mm.out(left[high], right[:, wide], out=output[high, wide])
+    def block(high: slice, wide: slice, deep: slice) -> None:
+        into = output[high, wide]
+        if deep.start == 0:
+            aten.mm.out(left[high, deep], right[deep, wide], out=into)
+        else:
+            aten.addmm.out(into, left[high, deep], right[deep, wide], out=into)
 
-    return _in_rows_or_columns(output, rows, columns, tile)
+    return _in_rows_or_columns(output, left.shape[1], rows, columns, block)
 
 
 def addmm(call: Call) -> Sequence[Part]:
@@ -81,12 +90,16 @@ def addmm(call: Call) -> Sequence[Part]:
         own = bias[..., begin:end] if bias.dim() and bias.shape[-1] != 1 else bias
         aten.addmm.out(own, left, right[:, begin:end], **scales, out=output[:, begin:end])
 
-    def tile(high: slice, wide: slice) -> None:
+    def block(high: slice, wide: slice, deep: slice) -> None:
+        into, given, factors = output[high, wide], left[high, deep], right[deep, wide]
+        if deep.start:
+            aten.addmm.out(into, given, factors, alpha=call["alpha"], out=into)
+            return
         own = bias[high] if bias.dim() == 2 and bias.shape[0] != 1 else bias
         own = own[..., wide] if bias.dim() and bias.shape[-1] != 1 else own
-        aten.addmm.out(own, left[high], right[:, wide], **scales, out=output[high, wide])
+        aten.addmm.out(own, given, factors, **scales, out=into)
 
-    return _in_rows_or_columns(output, rows, columns, tile)
+    return _in_rows_or_columns(output, left.shape[1], rows, columns, block)
 
 
 def linear(call: Call) -> Sequence[Part]:
@@ -103,20 +116,32 @@ def linear(call: Call) -> Sequence[Part]:
         own = None if bias is None else bias[begin:end]
         aten.linear.out(given, weight[begin:end], own, out=into[:, begin:end])
 
-    def tile(high: slice, wide: slice) -> None:
-        own = None if bias is None else bias[wide]
-        aten.linear.out(given[high], weight[wide], own, out=into[high, wide])
+    def block(high: slice, wide: slice, deep: slice) -> None:
+        target = into[high, wide]
+        if deep.start:
+            aten.addmm.out(target, given[high, deep], weight[wide, deep].T, out=target)
+        else:
+            own = None if bias is None else bias[wide]
+            aten.linear.out(given[high, deep], weight[wide, deep], own, out=target)
 
-    return _in_rows_or_columns(into, rows, columns, tile)
+    return _in_rows_or_columns(into, given.shape[1], rows, columns, block)
 
 
-def _in_rows_or_columns(output: Tensor, rows: Run, columns: Run, tile: Cells) -> Sequence[Part]:
+def _in_rows_or_columns(
+    output: Tensor, inner: int, rows: Run, columns: Run, block: Blocks
+) -> Sequence[Part]:
     height, width = output.shape
+    extents = (height, width, inner)
     axes = [
         Axis("rows", height, rows, ROWS),
         Axis("columns", width, columns, COLUMNS),
         *(
-            grid(f"tiles of {high} by {wide}", (height, width), (high, wide), tile)
+            blocks(f"blocks of {high} by {wide} by {deep}", extents, (high, wide, deep), block)
+            for high, wide, deep in BLOCKS
+            if inner > deep
+        ),
+        *(
+            blocks(f"tiles of {high} by {wide}", extents, (high, wide, inner), block)
             for high, wide in TILES
         ),
     ]
