@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.share.gate.pair import Pair
+from tests.share.gate.pair import PYTHON_HOOK, Pair
 from tests.share.system.jobs import names, run, wait_until
 
 
@@ -47,3 +47,30 @@ def test_a_job_killed_while_it_serves_keeps_nobody(pair: Pair) -> None:
     pair.end()
     run(pair.folder, "share", "status")
     assert names(pair.folder) == {"roster.lock"}
+
+
+OTHERS = {
+    "compiled": ("gate:policy=priority", ""),
+    "sliced": ("gate:policy=priority+slicing,turnaround=1ms", ""),
+    "paced": ("gate:policy=priority+min-wait,floor=1%", PYTHON_HOOK),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", OTHERS)
+def test_so_it_is_by_other_policies_and_hooks(what: str, tmp_path: Path) -> None:
+    mechanism, before = OTHERS[what]
+    pair = Pair(tmp_path, mechanism, before)
+    try:
+        pair.goes_on()
+        for _ in range(3):
+            pair.begin_request()
+            if what == "paced":
+                pair.goes_on()
+            else:
+                wait_until(lambda: stands_still(pair))
+            pair.end_request()
+            pair.goes_on()
+        assert pair.best_effort.poll() is None
+    finally:
+        pair.end()

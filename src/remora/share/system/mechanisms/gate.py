@@ -32,6 +32,8 @@ from remora.share.system.turns import policy_of
 
 DEFAULT_POLICY = "priority+min-wait"
 DEFAULT_IN_FLIGHT_NS = 1_000_000
+_LOOKS_EVERY = 64
+"""Where a look at the pairs suffices: after so many operators, to see whether others have come."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class Gate(Mechanism):
             hook = registry.best()
         else:  # the compiled one takes what runs within an operator for a part of it: pieces, too
             hook = registry.create("python")
-        hook.begin(Words(job.pairs, job.passing, 0 if self._looks_suffice() else 1))
+        hook.begin(Words(job.pairs, job.passing, _LOOKS_EVERY if self._looks_suffice() else 1))
         self._hook = hook
         if options.turnaround_ns is not None:
             from remora.share.slicing.gated import Slices
