@@ -53,7 +53,7 @@ def held(name: str, folder: Path, code: str) -> str:
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_it_acts_on_every_thread_and_child(name: str, tmp_path: Path) -> None:
+def test_it_acts_on_every_thread_and_on_children_as_it_says(name: str, tmp_path: Path) -> None:
     code = """
         after = threading.Thread(target=time.sleep, args=(30,), daemon=True)
         after.start()
@@ -63,7 +63,8 @@ def test_it_acts_on_every_thread_and_child(name: str, tmp_path: Path) -> None:
                 (os.getpid(), before.native_id, after.native_id, child.pid)))
         child.kill()
     """
-    assert held(name, tmp_path, code) == "True True True True"
+    children = MECHANISMS[name].acts_on_children
+    assert held(name, tmp_path, code) == f"True True True {children}"
 
 
 @pytest.mark.parametrize("name", MECHANISMS)

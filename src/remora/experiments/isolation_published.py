@@ -14,7 +14,7 @@ from remora.experiments.isolation_results import P99, Row, Value
 from remora.experiments.isolation_trials import QUANTILES
 from remora.lab.report import numbers
 from remora.lab.report.tables import Column, TextTable
-from remora.share.system.mechanisms.registry import DEFAULT as SYSTEM_DEFAULT
+from remora.share.system.mechanisms.idle import Idle
 
 AT_LOAD = 0.5
 _P99 = QUANTILES.index(P99)
@@ -91,7 +91,7 @@ def _left(row: Row) -> Value:
     return row.training_of_left
 
 
-_SYSTEM, _DEVICE = ("operating-system", SYSTEM_DEFAULT), ("software-device", "priority+slicing")
+_SYSTEM, _DEVICE = ("operating-system", Idle.name), ("software-device", "priority+slicing")
 RESPONSE = Aim(*_SYSTEM, "response p99 × alone", _response, at_most=1.05)
 LEFT = Aim(*_SYSTEM, "training, of what serving leaves", _left, at_least=0.97)
 AIMS = (

@@ -61,14 +61,20 @@ def environment(folder: Path, extra: Mapping[str, str] | None = None) -> dict[st
 
 
 def start(
-    folder: Path, code: str, *arguments: str, options: tuple[str, ...] = ()
+    folder: Path,
+    code: str,
+    *arguments: str,
+    options: tuple[str, ...] = (),
+    before: str = "",
+    takes_lines: bool = False,
 ) -> subprocess.Popen[str]:
     """``remora run OPTIONS`` of ``code``; returns once it has printed ``ready``."""
     script = folder / f"job{abs(hash(code)) % 9973}.py"
     script.write_text(code)
     job = subprocess.Popen(
-        [sys.executable, "-m", "remora", "run", *options, str(script), *arguments],
+        [sys.executable, *_remora(before), "run", *options, str(script), *arguments],
         env=environment(folder), cwd=folder, text=True,
+        stdin=subprocess.PIPE if takes_lines else None,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     assert job.stdout is not None
@@ -80,14 +86,18 @@ def run(
     folder: Path, *arguments: str, extra: Mapping[str, str] | None = None, before: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """``remora ARGUMENTS``, after ``before`` has been executed in its process."""
-    command = ["-m", "remora"]
-    if before:
-        command = ["-c", f"{before}\nfrom remora.cli import main\nmain()"]
     return subprocess.run(
-        [sys.executable, *command, *arguments],
+        [sys.executable, *_remora(before), *arguments],
         env=environment(folder, extra), cwd=folder, text=True, capture_output=True, timeout=120,
         check=False, start_new_session=True,
     )  # fmt: skip
+
+
+def _remora(before: str) -> list[str]:
+    """The command, in a process that has executed ``before``."""
+    if not before:
+        return ["-m", "remora"]
+    return ["-c", f"{before}\nfrom remora.cli import main\nmain()"]
 
 
 def wait_until(what: Callable[[], object], within_s: float = 20.0) -> float:

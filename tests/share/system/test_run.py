@@ -115,7 +115,7 @@ def test_it_rides_beside_the_others(tmp_path: Path) -> None:
         (("--priority", "hihg"), "unknown priority 'hihg' (did you mean 'high'?); choose from: "),
         (
             ("--priority", "best-effort", "--share-mechanism", "stopp"),
-            "unknown mechanism 'stopp' (did you mean 'stop'?); choose from: cgroup, idle, nice, ",
+            "unknown mechanism 'stopp' (did you mean 'stop'?); choose from: cgroup, gate, idle, ",
         ),
         (("--share-mechanism", "idle"), "the job has no priority; add --priority high or"),
         (("--exclusive",), "the job has no priority; add --priority high or best-effort"),

@@ -17,7 +17,7 @@ RunPriority = Annotated[
     typer.Option(
         "--priority",
         metavar="high|best-effort",
-        help="high: others give way. best-effort: take what is left of the CPU.",
+        help="high: others give way. best-effort: take what is left of the CPU and the GPU.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -34,7 +34,8 @@ Mechanism = Annotated[
     typer.Option(
         "--share-mechanism",
         metavar="NAME",
-        help="How to give way: idle, nice, cgroup, stop or none.  [default: idle]",
+        help="How to give way: idle, nice, cgroup, stop, gate or none.  "
+        "[default: gate where there is an NVIDIA device, else idle]",
         rich_help_panel=PANEL,
     ),
 ]

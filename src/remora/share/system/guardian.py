@@ -25,7 +25,7 @@ from remora.share.system import leftovers, notices, processes
 from remora.share.system.leftovers import Stopped
 from remora.share.system.mechanisms.stop import END, READY, Assignment
 from remora.share.system.roster import Entry, Roster
-from remora.share.system.turns import Turns
+from remora.share.system.turns import Turns, waits
 
 _LOOK_NS = 250_000_000
 """How often to look for high-priority jobs that have come, and for children of the job."""
@@ -105,7 +105,8 @@ class Guardian:
         self._assignment, self._line, self._now_ns = assignment, line, now_ns
         self._roster = Roster(Path(assignment.folder))
         self._job = Stoppable(assignment.pid, assignment.key, self._roster.folder)
-        self._turns = Turns(assignment.min_wait_ns, assignment.longest_stop_ns, now_ns())
+        policy = waits({"min_wait_ns": assignment.min_wait_ns})
+        self._turns = Turns(policy, assignment.longest_stop_ns, now_ns())
         self._high: dict[int, tuple[Entry, socket.socket]] = {}
         """Of each connection to a high-priority job, by descriptor."""
         self._poll = select.poll()

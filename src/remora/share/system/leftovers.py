@@ -1,8 +1,9 @@
-"""What a job may leave behind that was killed: children that are stopped, a control group."""
+"""What a job may leave behind that was killed: stopped children, a control group, a gate's file."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import time
@@ -15,6 +16,8 @@ from remora.share.system import processes
 
 ENDING = ".stopped"
 CGROUP_PREFIX = "remora-best-effort-"
+GATE_PREFIX = "gate-"
+GATE_MAGIC = b"remora\0g"
 
 
 class Stopped(msgspec.Struct, frozen=True, array_like=True):
@@ -68,3 +71,31 @@ def cgroup_removed(folder: Path, patience_s: float = 0.0) -> bool:
             time.sleep(0.02)
         else:
             return True
+
+
+def gates_removed(folder: Path) -> None:
+    """Remove the files of gates that no process holds. To be called under the roster's lock."""
+    for path in folder.glob(f"{GATE_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if is_gate(path) and _is_unused(path):
+                path.unlink()
+
+
+def is_gate(path: Path) -> bool:
+    """Whether it is the file of a gate, and not somebody's own: whole, or not yet written."""
+    with contextlib.suppress(OSError):
+        if path.name.startswith(GATE_PREFIX) and path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                return file.read(len(GATE_MAGIC)) in (GATE_MAGIC, b"")
+    return False
+
+
+def _is_unused(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

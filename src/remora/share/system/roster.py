@@ -117,7 +117,7 @@ class Roster:
             PriorityTaken: it is of high priority, and it or another wants to be the only such job.
             RosterUnusable: the folder cannot be written, or the lock is not to be had.
         """
-        with self._locked():
+        with self.locked():
             self._sweep()
             if entry.priority is Priority.HIGH:
                 self._check_room(entry)
@@ -133,20 +133,28 @@ class Roster:
         found = [entry for path in self._files() if (entry := self._read(path)) is not None]
         return sorted((entry for entry in found if self._lives(entry)), key=_age)
 
+    def find(self, key: str) -> Entry | None:
+        """The job of ``key``, if it is alive."""
+        entry = self._read(self.folder / f"{key}{_ENDING}")
+        return entry if entry is not None and self._lives(entry) else None
+
     def sweep(self) -> None:
         """Remove what dead jobs have left. Where the lock is not to be had, somebody else will.
 
         Raises:
             RosterUnusable: the folder cannot be written.
         """
-        with self._locked():
+        with self.locked():
             self._sweep()
 
     def foreign_files(self) -> list[str]:
         """Names in the folder that are not of the roster; they are left alone."""
         known = (_ENDING, leftovers.ENDING)
-        names = (each.name for each in self.folder.iterdir())
-        strange = {name for name in names if name != _LOCK and not name.endswith(known)}
+        strange = {
+            each.name
+            for each in self.folder.iterdir()
+            if each.name != _LOCK and not each.name.endswith(known) and not leftovers.is_gate(each)
+        }
         return sorted(strange | {each.name for each in self._files() if not self._read(each)})
 
     # ---------------------------------------------------------------- files
@@ -197,6 +205,7 @@ class Roster:
             if leftovers.cleared(self.folder, entry.key, entry.cgroup, self._proc):
                 with contextlib.suppress(OSError):
                     path.unlink()
+        leftovers.gates_removed(self.folder)
 
     def _check_room(self, entry: Entry) -> None:
         others = [each for each in self.jobs() if each.priority is Priority.HIGH]
@@ -211,14 +220,21 @@ class Roster:
             )
 
     @contextlib.contextmanager
-    def _locked(self, now_s: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    def locked(
+        self, patience_s: float = _PATIENCE_S, now_s: Callable[[], float] = time.monotonic
+    ) -> Iterator[None]:
+        """Within it nobody else makes or removes anything here.
+
+        Raises:
+            RosterUnusable: somebody holds the lock for longer than ``patience_s``.
+        """
         path = self.folder / _LOCK
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise RosterUnusable(f"file {path}: {error.strerror}; make it writable") from None
         try:
-            until_s = now_s() + _PATIENCE_S
+            until_s = now_s() + patience_s
             while not _taken(descriptor):
                 if now_s() > until_s:
                     raise RosterUnusable(

@@ -1,4 +1,4 @@
-"""The share service on a CPU: one job takes its place in the roster, and gives way if it is to."""
+"""The share service: one job takes its place in the roster, and gives way if it is to."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TextIO
 
 from remora.core.errors import BadValue, RosterUnusable
 from remora.core.saying import say
+from remora.share.gate.high_priority import HighPriority
 from remora.share.policies.contract import Priority
 from remora.share.system import groups, processes
 from remora.share.system.mechanisms.contract import Context, Mechanism
@@ -23,6 +24,7 @@ from remora.share.system.status import apart, cpu_of_high
 from remora.tap.service import Service
 
 if TYPE_CHECKING:
+    from remora.tap.imports import Imports
     from remora.tap.job import Job
 
 
@@ -68,6 +70,7 @@ class Share(Service):
         self._priority, self._choice = priority, mechanism or Choice()
         self._exclusive, self._command = exclusive, shlex.join(command)
         self._folder, self._proc, self._stderr = folder, proc, stderr
+        self._imports: Imports
         self._reset()
 
     def _reset(self) -> None:
@@ -75,6 +78,7 @@ class Share(Service):
         self._place: Place | None = None
         self._mechanism: Mechanism | None = None
         self._notices: Notices | None = None
+        self._at_gate: HighPriority | None = None
         self._session_nice: int | None = None
         self._ended = False
         self._pid = os.getpid()
@@ -88,6 +92,11 @@ class Share(Service):
     def guardians(self) -> int:
         """How many listen to a high-priority job."""
         return 0 if self._notices is None else self._notices.guardians
+
+    @property
+    def acting(self) -> Mechanism | None:
+        """The mechanism in force; None of a high-priority job."""
+        return self._mechanism
 
     # ---------------------------------------------------------------- the contract
 
@@ -108,6 +117,7 @@ class Share(Service):
             self._join()
             self._announce(job)
         else:
+            self._imports = job.imports
             self._give_way(self._choice)
 
     def finish(self) -> None:
@@ -118,6 +128,9 @@ class Share(Service):
         if self._notices is not None:
             self._notices.close()  # its hooks go now; a job without hooks serves nobody we see
             self._notices = None
+        if self._at_gate is not None:
+            self._at_gate.close()
+            self._at_gate = None
         if not self._ended:
             atexit.unregister(self._leave_at_exit)
             self.leave()
@@ -131,11 +144,17 @@ class Share(Service):
             self._notices = Notices(self._key, job)
         except OSError as error:
             self._say(f"no socket to tell others by: {error.strerror}; `stop` cannot heed this job")
+        if self._roster is not None:
+            self._at_gate = HighPriority(self._roster, self._key, job, self._say)
         self._say_who_does_not_give_way()
 
     def _give_way(self, choice: Choice) -> None:
         folder = None if self._roster is None else self._roster.folder
-        context = Context(self._key, folder, self._on_lost, self._proc)
+        context = Context(
+            *(self._key, folder, self._on_lost, self._proc),
+            when_imported=self._imports.subscribe,
+            say=self._say,
+        )
         self._mechanism = applied(choice, context, self._say)
         if self._mechanism.name in ("idle", "nice"):
             self._lower_session()
@@ -153,11 +172,11 @@ class Share(Service):
         if beside - {None} and own not in beside and groups.set_session_nice(groups.LEAST):
             self._session_nice = nice
 
-    def _on_lost(self) -> None:
+    def _on_lost(self, why: str) -> None:
         if self._mechanism is None or os.getpid() != self._pid:
             return
         lost = self._mechanism
-        self._say(f"{lost.name}: the guardian is gone; {lost.falls_back_to} instead")
+        self._say(f"{lost.name}: {why}; {lost.falls_back_to} instead")
         if self._place is not None:
             self._place.leave()
         self._give_way(Choice(lost.falls_back_to))
@@ -214,7 +233,9 @@ class Share(Service):
         if os.getpid() != self._pid:
             return  # a child that has inherited the exit handler
         self._let_go()
-        if self._mechanism is not None and self._mechanism.cgroup is not None:
+        if self._at_gate is not None:
+            self._at_gate.close()
+        if self._mechanism is not None and self._mechanism.leaves_something:
             self._mechanism.undo()
         self._give_up_place()
 

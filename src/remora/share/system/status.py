@@ -8,11 +8,16 @@ from pathlib import Path
 
 import msgspec
 
+from remora.share.gate.device import has_nvidia
 from remora.share.policies.contract import Priority
 from remora.share.system import groups, processes
 from remora.share.system.roster import Entry, Roster
 
 SCHEMA_VERSION = 1
+_BY_GATE = (
+    "an NVIDIA device is here: best-effort jobs give way by `gate`, unless --share-mechanism says "
+    "otherwise"
+)
 
 
 class JobStatus(msgspec.Struct, frozen=True):
@@ -105,7 +110,8 @@ def _got_of_left(
 
 
 def _notes(roster: Roster, entries: list[Entry], proc: Path) -> list[str]:
-    notes = [f"not of the roster, left alone: {name}" for name in roster.foreign_files()]
+    notes = [_BY_GATE] if has_nvidia() else []
+    notes += [f"not of the roster, left alone: {name}" for name in roster.foreign_files()]
     return [*notes, *(line for each in entries for line in apart(each, entries, proc))]
 
 

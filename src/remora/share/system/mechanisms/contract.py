@@ -1,19 +1,22 @@
-"""The contract of a mechanism: how a best-effort job is made to give way on a CPU.
+"""The contract of a mechanism: how a best-effort job is made to give way.
 
-A mechanism acts on this process, every thread it has and starts, and every child it starts.
+A mechanism acts on this process, every thread it has and starts, and, unless it says otherwise, on
+every child it starts.
 ``tests/conformance/test_mechanism.py`` holds each to this.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from remora.core.errors import NotPermitted
+from remora.core.saying import say
 from remora.share.system import processes
+from remora.tap.imports import ImportWatch
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,15 @@ class Context:
     """The job's key in the roster."""
     roster: Path | None
     """The roster's folder; None where the job is in none."""
-    lost: Callable[[], object] = lambda: None
-    """Called, in a thread of the mechanism's, when it no longer acts: fall back to another."""
+    lost: Callable[[str], object] = lambda why: None
+    """Called, in whatever thread, when it no longer acts, and why: fall back to another."""
     proc: Path = processes.PROC
+    when_imported: Callable[[str, Callable[[], object]], object] = field(
+        default_factory=lambda: ImportWatch().when_imported
+    )
+    """Calls back once the program has imported a module: at once if it has already."""
+    say: Callable[[str], object] = say
+    """Tells the user a line."""
 
 
 class Mechanism(ABC):
@@ -43,9 +52,21 @@ class Mechanism(ABC):
     options_type: ClassVar[type[MechanismOptions]] = MechanismOptions
     falls_back_to: ClassVar[str]
     """Where it is not permitted."""
+    acts_on_children: ClassVar[bool] = True
+    """Whether it acts on the processes that the job starts."""
 
     def __init__(self, options: MechanismOptions | None = None) -> None:
         self.options = options if options is not None else self.options_type()
+
+    @classmethod
+    def words(cls, text: str) -> type[Any]:
+        """A dataclass with a field for each option that a user may write in ``text``."""
+        return cls.options_type
+
+    @classmethod
+    def made_of(cls, given: Mapping[str, Any]) -> MechanismOptions:
+        """The options that a user has given, by field."""
+        return cls.options_type(**given)
 
     @abstractmethod
     def apply(self, context: Context) -> None:
@@ -67,6 +88,11 @@ class Mechanism(ABC):
     def cgroup(self) -> str | None:
         """The control group it made, to be removed behind the job."""
         return None
+
+    @property
+    def leaves_something(self) -> bool:
+        """Whether something stays behind the process unless it is undone."""
+        return self.cgroup is not None
 
 
 def not_permitted(what: str, error: OSError, grant: str) -> NotPermitted:

@@ -6,33 +6,39 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from remora.core.errors import NotPermitted
+from remora.share.gate.device import has_nvidia
 from remora.share.naming import read_named, written
 from remora.share.system.mechanisms.cgroup import Cgroup
 from remora.share.system.mechanisms.contract import Context, Mechanism
+from remora.share.system.mechanisms.gate import Gate
 from remora.share.system.mechanisms.idle import Idle
 from remora.share.system.mechanisms.nice import Nice
 from remora.share.system.mechanisms.nothing import Nothing
 from remora.share.system.mechanisms.stop import Stop
 
 MECHANISMS: Mapping[str, type[Mechanism]] = {
-    each.name: each for each in (Idle, Nice, Cgroup, Stop, Nothing)
+    each.name: each for each in (Idle, Nice, Cgroup, Stop, Gate, Nothing)
 }
-DEFAULT = Idle.name
+
+
+def default_name() -> str:
+    """How a job gives way that says nothing: by the gate where an NVIDIA device is."""
+    return Gate.name if has_nvidia() else Idle.name
 
 
 @dataclass(frozen=True)
 class Choice:
     """A mechanism as a user names it, checked when it is made."""
 
-    name: str = DEFAULT
-    options: Mapping[str, int | float] = field(default_factory=dict)
+    name: str = field(default_factory=default_name)
+    options: Mapping[str, int | float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.create()
 
     def create(self) -> Mechanism:
         mechanism = MECHANISMS[self.name]
-        return mechanism(mechanism.options_type(**self.options))
+        return mechanism(mechanism.made_of(self.options))
 
     def __str__(self) -> str:
         return written(self.name, self.options)
@@ -45,7 +51,8 @@ def parse_choice(text: str) -> Choice:
         UnknownName: no such mechanism or option.
         BadValue: an option without a value, or one that cannot be.
     """
-    types = {name: mechanism.options_type for name, mechanism in MECHANISMS.items()}
+    _, _, options = text.partition(":")
+    types = {name: mechanism.words(options) for name, mechanism in MECHANISMS.items()}
     return Choice(*read_named("mechanism", text, types))
 
 

@@ -131,7 +131,7 @@ class Stop(Mechanism):
                 os.kill(pid, signal.SIGCONT)
         if context.roster is not None:
             leftovers.cleared(context.roster, context.key, None, context.proc)
-        context.lost()
+        context.lost("the guardian is gone")
 
     def undo(self) -> None:
         line, self._line = self._line, None
