@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from remora.lab.results import Analysis, Comparison
 
 
-_NAME_WIDTH = 24
-
-
 def report(folder: Annotated[Path, typer.Argument(help="A results folder.")]) -> None:
     """Write the report of a results folder, from what lies in it and nothing else."""
     from remora.lab.packages import require_lab_packages
@@ -70,11 +67,11 @@ def _print_ratios(analysis: Analysis, console: Console) -> None:
 
 
 def _own_table(own: TextTable) -> Table:
-    table = Table(title=own.caption, title_justify="left", title_style="bold")
+    table = Table(title=own.caption, title_justify="left", title_style="bold", expand=True)
     for place, column in enumerate(own.columns):
         justify: JustifyMethod = "right" if column.numeric else "left"
-        width = None if place else _NAME_WIDTH
-        table.add_column(column.title, justify=justify, overflow="fold", min_width=width)
+        share = 1 if place else 2
+        table.add_column(column.title, justify=justify, overflow="fold", ratio=share)
     for row in own.rows:
         table.add_row(*row)
     return table
