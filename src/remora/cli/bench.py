@@ -133,7 +133,13 @@ def bench(
             seed=seed, data=data, config=config, workloads=workloads, tag=tag, load=load,
             pairs=pairs, policy=policy,
         )  # fmt: skip
-    design = tailored(registry.get(experiment), load or (), pairs or "", policy or ())
+    design = tailored(
+        registry.get(experiment),
+        load or (),
+        pairs or "",
+        policy or (),
+        (device or "cpu").partition(":")[0],
+    )
     chosen_workloads, chosen_systems = _chosen(
         design, config, [*(workload or ()), *(workloads or "").split(",")], system or []
     )

@@ -30,6 +30,7 @@ _PAIRS = {
     "paper": ALL_PAIRS,
 }
 _POLICIES = {"validate": (*_FEW, "priority"), "quick": _FEW, "standard": _MORE, "paper": _MORE}
+_ON_CUDA = ("time-slicing", "gate")
 _SIZES = {"validate": "quick"}
 """Whose sizes workloads have, where a scale is the experiment's own."""
 
@@ -70,29 +71,39 @@ DESIGN = Design(
 
 
 def tailored(
-    design: Design, loads: Sequence[float], pairs: str, policies: Sequence[str] = ()
+    design: Design,
+    loads: Sequence[float],
+    pairs: str,
+    policies: Sequence[str] = (),
+    device: str = "cpu",
 ) -> Design:
-    """``design`` at these loads, of these pairs, under these policies; its own where none is given.
+    """``design`` at these loads, of these pairs, under these policies, on devices of that type; its
+    own where none is given.
 
     Raises:
         BadValue: a load that is no share, or another experiment, which has none of them.
         UnknownName: a pair of which there is no such workload, or no such policy.
     """
-    if not (loads or pairs or policies):
+    is_own = design.name == DESIGN.name
+    if not (loads or pairs or policies) and not (is_own and device != "cpu"):
         return design
-    if design.name != DESIGN.name:
+    if not is_own:
         raise BadValue(
             f"--load, --pairs and --policy are of the experiment {DESIGN.name}; leave them out"
         )
     if wrong := [load for load in loads if not 0 < load < 1]:
         raise BadValue(f"--load {wrong[0]:g}: choose a share between 0 and 1, such as 0.5")
     for policy in policies:
-        parse_way(policy)
+        parse_way(policy, device)
     asked = parse_pairs(pairs) if pairs else ()
     return _design(
         {scale: asked or own for scale, own in _PAIRS.items()},
-        {scale: tuple(dict.fromkeys(policies)) or own for scale, own in _POLICIES.items()},
+        {
+            scale: tuple(dict.fromkeys(policies)) or (own if device == "cpu" else _ON_CUDA)
+            for scale, own in _POLICIES.items()
+        },
         tuple(dict.fromkeys(loads)) or LOADS,
+        device,
     )
 
 
@@ -100,6 +111,7 @@ def _design(
     pairs: Mapping[str, Sequence[Pair]],
     policies: Mapping[str, Sequence[str]],
     loads: Sequence[float],
+    device: str,
 ) -> Design:
     return replace(
         DESIGN,
@@ -108,7 +120,7 @@ def _design(
             for scale, each in pairs.items()
         },
         systems={
-            scale: rows(each, policies[scale], loads, _SIZES.get(scale, scale))
+            scale: rows(each, policies[scale], loads, _SIZES.get(scale, scale), device)
             for scale, each in pairs.items()
         },
     )

@@ -87,11 +87,16 @@ def _named(word: str, words: dict[str, str]) -> str:
 
 
 def rows(
-    pairs: Sequence[Pair], policies: Sequence[str], loads: Sequence[float], scale: str
+    pairs: Sequence[Pair],
+    policies: Sequence[str],
+    loads: Sequence[float],
+    scale: str,
+    device: str = "cpu",
 ) -> tuple[Chosen, ...]:
     """Native; each workload that serves, alone twice; each pair under each policy. At each load,
     and by each executor that the policies are of."""
-    return (Chosen("native"), *_rows(pairs, list(map(parse_way, policies)), loads, scale))
+    ways = [parse_way(policy, device) for policy in policies]
+    return (Chosen("native"), *_rows(pairs, ways, loads, scale))
 
 
 def _rows(

@@ -54,8 +54,9 @@ class Stage(ABC):
         """``session`` is served from now on, as the high-priority job: a step of it."""
 
     @abstractmethod
-    def busy_ns(self) -> int:
-        """How long the shared cores have worked for the job that serves."""
+    def busy_ns(self) -> int | None:
+        """How long the shared cores have worked for the job that serves; None where something else
+        is shared."""
 
     @abstractmethod
     def worked(self, pid: int) -> Callable[[], int]:

@@ -25,8 +25,22 @@ PLAIN = "plain"
 WARM_UP_STEPS = 2
 
 
-class OperatingSystem(Executor):
-    """Both jobs are programs on the same cores."""
+class Programs(Executor):
+    """Both jobs are programs, which give way to each other by the share service's mechanisms."""
+
+    def stage(self, setting: Setting) -> Stage:
+        return _Stage(setting, self._mechanism(setting.policy))
+
+    def train(self, order: Order) -> Training:
+        return _Training(order, self._mechanism(order.policy))
+
+    def _mechanism(self, policy: str) -> str:
+        """How the one that trains gives way; :data:`PLAIN` where it does not."""
+        return policy
+
+
+class OperatingSystem(Programs):
+    """On the same cores."""
 
     name = "operating-system"
     title = "the kernel's scheduler, told who gives way"
@@ -42,27 +56,22 @@ class OperatingSystem(Executor):
         if policy != PLAIN:
             parse_choice(policy)
 
-    def stage(self, setting: Setting) -> Stage:
-        return _Stage(setting)
-
-    def train(self, order: Order) -> Training:
-        return _Training(order)
-
 
 class _Stage(Stage):
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, mechanism: str) -> None:
         self._job = Job(strict=True)
         self._clock = SystemClock()
         self.meeting = str(setting.folder)
         self.serving_cores = self.training_cores = setting.cores
-        if setting.is_beside and setting.policy != PLAIN:
+        self._is_cpu = setting.device.type == "cpu"
+        if setting.is_beside and mechanism != PLAIN:
             self._job.attach(Share(Priority.HIGH, folder=setting.folder))
 
     def serve(self, session: Session) -> Step:
         return session.step
 
-    def busy_ns(self) -> int:
-        return self._clock.cpu_ns()
+    def busy_ns(self) -> int | None:
+        return self._clock.cpu_ns() if self._is_cpu else None
 
     def worked(self, pid: int) -> Callable[[], int]:
         return cpu_clock_of(pid)
@@ -72,12 +81,12 @@ class _Stage(Stage):
 
 
 class _Training(Training):
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, mechanism: str) -> None:
         self.device = torch.device(order.device)
         self._policy, self._service = order.policy, None
-        if order.policy == PLAIN:
+        if mechanism == PLAIN:
             return
-        self._choice, self._said = parse_choice(order.policy), io.StringIO()
+        self._choice, self._said = parse_choice(mechanism), io.StringIO()
         self._service = Share(
             Priority.BEST_EFFORT, self._choice, folder=Path(order.meeting), stderr=self._said
         )

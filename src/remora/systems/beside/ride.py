@@ -49,7 +49,8 @@ class BesideRide(Ride):
         self._alone_s, self._stage, self._shared_cores = alone_s, stage, shared_cores
         self._clock, self._sleep = clock or SystemClock(), sleep
         self._before = os.sched_getaffinity(0)
-        self._began_ns = self._duration_ns = self._busy_ns = 0
+        self._began_ns = self._duration_ns = 0
+        self._busy_ns: int | None = None
         self._readings = list[Reading]()
         self._counts = dict[str, float]()
         pin(stage.serving_cores)
@@ -103,16 +104,18 @@ class BesideRide(Ride):
             self._readings.append(self._job.read())
 
     def _end(self) -> None:
-        busy_ns = self._stage.busy_ns() - self._busy_ns
+        busy_ns = self._stage.busy_ns()
         self._counts["requests_unserved"] = len(self.came_ns) - len(self.late_ns)
         self._counts["requests_per_s_wanted"] = self._per_second
         if self._job is not None:
             self._job.check()
             self._mark()
             began, ended = self._readings
-            busy_ns += ended.worked_ns - began.worked_ns
             self._counts |= _best_effort(began, ended, self._job)
-        self._counts["cores_busy"] = busy_ns / (self.ended_ns * self._shared_cores)
+        if busy_ns is not None and self._busy_ns is not None:
+            worked_ns = [each.worked_ns for each in self._readings] or [0, 0]
+            both_ns = busy_ns - self._busy_ns + worked_ns[1] - worked_ns[0]
+            self._counts["cores_busy"] = both_ns / (self.ended_ns * self._shared_cores)
 
     def counts(self) -> Mapping[str, float]:
         return self._counts

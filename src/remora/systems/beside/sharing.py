@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from remora.core.errors import UnknownName
+from remora.systems.beside.cuda import Cuda
 from remora.systems.beside.executor import Executor
 from remora.systems.beside.operating_system import PLAIN, OperatingSystem
 from remora.systems.beside.software_device import SoftwareDevice
 
-__all__ = ["DEFAULT", "EXECUTORS", "PLAIN", "Way", "executor", "parse_way"]
+__all__ = ["DEFAULT", "EXECUTORS", "PLAIN", "Way", "default_for", "executor", "parse_way"]
 
 EXECUTORS: Mapping[str, Executor] = {
-    each.name: each for each in (OperatingSystem(), SoftwareDevice())
+    each.name: each for each in (OperatingSystem(), SoftwareDevice(), Cuda())
 }
 DEFAULT = OperatingSystem.name
 
@@ -32,9 +33,9 @@ def executor(name: str) -> Executor:
     return EXECUTORS[name]
 
 
-def parse_way(text: str) -> Way:
-    """``idle`` or ``priority:floor=5%``, of the first executor that has a policy of that name;
-    ``software-device/priority`` says which.
+def parse_way(text: str, device: str = "cpu") -> Way:
+    """``idle`` or ``priority:floor=5%``, of the first executor that has a policy of that name and
+    shares out devices of the type ``device``; ``software-device/priority`` says which.
 
     Raises:
         UnknownName: there is no such executor or policy.
@@ -44,14 +45,19 @@ def parse_way(text: str) -> Way:
     if slash and name in EXECUTORS:
         found = Way(name, policy)
     else:
-        found = Way(_having(text.partition(":")[0], text), text)
+        found = Way(_having(text.partition(":")[0], text, device), text)
     executor(found.executor).check(found.policy)
     return found
 
 
-def _having(policy: str, text: str) -> str:
-    for each in EXECUTORS.values():
+def _having(policy: str, text: str, device: str) -> str:
+    here = [each for each in EXECUTORS.values() if device in each.devices]
+    for each in here:
         if policy in each.policies():
             return each.name
-    known = [policy for each in EXECUTORS.values() for policy in each.policies()]
-    raise UnknownName("policy", text, known)
+    raise UnknownName("policy", text, [policy for each in here for policy in each.policies()])
+
+
+def default_for(device: str) -> str:
+    """The executor of devices of that type whose policies come first."""
+    return next(each.name for each in EXECUTORS.values() if device in each.devices)
