@@ -556,21 +556,26 @@ def test_an_exception_reaches_the_program_as_it_is(
     assert left == [-10]
 
 
-def test_an_exception_in_backward_reaches_the_program(hook: Hook, shut: Words) -> None:
+def test_an_exception_in_backward_reaches_the_program_and_nothing_waits(
+    hook: Hook, shut: Words
+) -> None:
     model, error = mlp(), Stop(1, 2)
-    loss = model(torch.randn(2, 8)).sum()
+    loss, asked = model(torch.randn(2, 8)).sum(), []
+    gradient = torch.ones(())
 
     def passing() -> None:
+        asked.append(1)
         raise error
 
     def program() -> None:
-        loss.backward()
+        loss.backward(gradient)
         raise AssertionError("backward went on as if nothing had been")
 
     hook.begin(Gate(shut.pairs, passing))
     with pytest.raises(Stop) as caught:
         program()
     assert caught.value is error
+    assert asked == [1], "who is on the way out is not asked again"
 
 
 def test_an_exception_in_a_thread_of_autograd_reaches_the_program(hook: Hook, shut: Words) -> None:
@@ -723,12 +728,15 @@ def test_a_fork_while_threads_wait_and_pass(name: str) -> None:
             while not goes.is_set():
                 torch.add(x, x)
 
+        torch.add(x, x)  # torch chooses a kernel under a lock of its own, once
         waiter = threading.Thread(target=lambda: torch.add(x, x))
         other = threading.Thread(target=work)
         hook.begin(Gate(pairs, passing))
         waiter.start()
         other.start()
         for _ in range(20):
+            hook.end()
+            hook.begin(Gate(pairs, passing))  # threads hear of it while the child is made
             child = os.fork()
             if child == 0:
                 torch.add(x, x)

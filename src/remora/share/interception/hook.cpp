@@ -226,8 +226,18 @@ void after(const at::RecordFunction& call, at::ObserverContext*) {
 
 // ---------------------------------------------------------------- begin and end
 
+// In a child a lock of torch's stays taken for good if another thread had it when the child was made.
+// torch takes one where a thread hears of callbacks that were added or removed: so the thread that
+// forks hears of them before, and a child removes none.
+bool is_child = false;
+
+void prepare_fork() {
+  at::getStepCallbacksUnlessEmpty(at::RecordScope::FUNCTION);
+}
+
 // A child begins without: whoever opens the gate may not know of it.
 void forget_after_fork() {
+  is_child = true;
   gate.store(nullptr);
   looking.store(0);
 }
@@ -240,7 +250,7 @@ void forget_after_fork() {
 
 EXPORTED void remora_hook_begin(
     const void* words, size_t count, uint64_t every, PyObject* asks, PyObject* fails) {
-  static const int registered = pthread_atfork(nullptr, nullptr, forget_after_fork);
+  static const int registered = pthread_atfork(prepare_fork, nullptr, forget_after_fork);
   (void)registered;
   Py_IncRef(asks);
   Py_IncRef(fails);
@@ -248,7 +258,7 @@ EXPORTED void remora_hook_begin(
   failed = fails;
   operators.store(0);
   gate.store(new Gate{static_cast<const Word*>(words), count, every});
-  if (callback == at::INVALID_CALLBACK_HANDLE) { // a child has its parent's
+  if (callback == at::INVALID_CALLBACK_HANDLE) {
     callback = at::addGlobalCallback(
         at::RecordFunctionCallback(before, after).scopes({at::RecordScope::FUNCTION}));
   }
@@ -257,7 +267,7 @@ EXPORTED void remora_hook_begin(
 // When it returns nobody looks at the words any more.
 EXPORTED void remora_hook_end() {
   const Gate* was = gate.exchange(nullptr);
-  if (callback != at::INVALID_CALLBACK_HANDLE) {
+  if (callback != at::INVALID_CALLBACK_HANDLE && !is_child) {
     at::removeCallback(callback);
     callback = at::INVALID_CALLBACK_HANDLE;
   }
