@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import torch
 
-from benchmarks import gpu_hook, gpu_remote
+from benchmarks import gpu_gate, gpu_hook, gpu_remote
 from benchmarks.page import machine, replace_section, table
 from benchmarks.workloads import measure
 from remora.lab.folder import Folder
@@ -57,6 +57,8 @@ def checks() -> Iterator[tuple[str, Check]]:
     for row, (what, _) in gpu_remote.ROWS.items():
         yield what, lambda row=row: gpu_remote.in_a_process(row, "cuda:0", _left())  # type: ignore[misc]
     yield "share: hooks before operators", gpu_hook.hooks
+    for row, (what, _) in gpu_gate.ROWS.items():
+        yield what, lambda row=row: gpu_gate.in_a_process(row, "cuda:0", _left())  # type: ignore[misc]
     yield "workload step times at standard scale", _step_times
     yield "checkpoints of a state on the device", _checkpoints
     yield "invariants checked on the device", _checking

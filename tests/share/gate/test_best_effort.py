@@ -12,9 +12,9 @@ from tests.share.gate.fake_driver import FakeDriver
 from tests.share.gate.members import Members
 
 from remora.share.gate import best_effort
-from remora.share.gate.best_effort import BestEffort, Terms
+from remora.share.gate.best_effort import DEVICE_LOOK_NS, BestEffort, Terms
 from remora.share.gate.memory import Memory
-from remora.share.gate.waiting import LOOK_NS, Patience
+from remora.share.gate.waiting import Patience
 from remora.share.policies.registry import Choice
 from remora.share.system.roster import Roster
 
@@ -59,7 +59,7 @@ def test_by_a_gpu_it_goes_to_the_device_that_it_uses(
     assert drivers == []
     for index in (0, 1):
         in_use[0] = index
-        clock.now_ns += LOOK_NS
+        clock.now_ns += DEVICE_LOOK_NS
         job.passing()
         assert (roster.folder / f"gate-0000-{index}").exists()
         assert drivers[-1].marks

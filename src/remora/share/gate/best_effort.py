@@ -15,11 +15,15 @@ from remora.share.gate.driver import CpuDriver, Driver
 from remora.share.gate.in_flight import InFlight
 from remora.share.gate.memory import Memory
 from remora.share.gate.neighbours import Neighbours
-from remora.share.gate.waiting import LOOK_NS, Patience, Waiting
+from remora.share.gate.waiting import Patience, Waiting
 from remora.share.policies.registry import Choice
 from remora.share.system import processes
 from remora.share.system.roster import Roster
 from remora.share.system.turns import Turns, policy_of
+
+
+DEVICE_LOOK_NS = 1_000_000_000
+"""How often to look which device the job uses: torch's account of memory takes a while to read."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class BestEffort:
         index = cuda_in_use()
         if index is None:
             return
-        self._look_ns = now_ns + LOOK_NS
+        self._look_ns = now_ns + DEVICE_LOOK_NS
         with self._lock:
             if index != self._cuda_index:
                 self._cuda_index = index

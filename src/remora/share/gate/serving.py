@@ -70,7 +70,7 @@ class Serving:
         self._write()
         if len(self._timed) == 1:
             self._timed.append(self._driver.mark())
-        if len(self._timed) == 2 and self._timed[1].is_reached():
+        if len(self._timed) == 2 and all(mark.is_reached() for mark in self._timed):
             self._slot.note(self._driver.elapsed_ns(*self._timed))
             self._timed.clear()
 
