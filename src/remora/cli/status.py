@@ -47,7 +47,7 @@ def _show(found: Status) -> None:
         console.print(f"note: {note}", soft_wrap=True)
 
 
-_COLUMNS = ("pid", "priority", "by", "state", "since", "turnaround", "CPU", "of the rest")
+_COLUMNS = ("pid", "priority", "by", "state", "for", "turnaround", "CPU", "rest")
 
 
 def _table(jobs: list[JobStatus]) -> Table:
@@ -68,7 +68,7 @@ def _cells(job: JobStatus) -> list[str]:
         job.priority,
         "–" if job.mechanism == "none" else job.mechanism,
         job.state,
-        f"{format_seconds(since_s)} ago",
+        format_seconds(since_s),
         "–" if job.turnaround_ms is None else format_seconds(job.turnaround_ms / 1e3),
         "–" if job.cpu_s is None else format_seconds(job.cpu_s),
         "–" if job.got_of_left is None else f"{job.got_of_left:.0%}",

@@ -194,8 +194,7 @@ def test_status_shows_what_each_job_got(tmp_path: Path) -> None:
         assert all(0 < each["got_of_left"] < 1.5 for each in found["jobs"][1:])
         table = run(tmp_path, "share", "status").stdout
         assert table.splitlines()[0].split() == [
-            *("pid", "priority", "by", "state", "since", "turnaround", "CPU", "of", "the", "rest"),
-            "script",
+            *("pid", "priority", "by", "state", "for", "turnaround", "CPU", "rest", "script"),
         ]
         assert len(table.splitlines()) == 4
     finally:

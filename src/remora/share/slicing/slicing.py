@@ -18,7 +18,13 @@ from remora.share.slicing.profile import Profile, located
 from remora.share.slicing.profiler import Settings, profile
 
 _DRAWS = "pieces would draw other random numbers than the whole"
-_COMPUTE_NOTHING = ("aten._unsafe_view", "aten.empty", "aten.new_empty", "profiler.")
+_COMPUTE_NOTHING = (
+    "aten._unsafe_view",
+    "aten.empty",
+    "aten.new_empty",
+    "aten._local_scalar_dense",
+    "profiler.",
+)
 _UNKNOWN = "nothing here can cut it"
 
 

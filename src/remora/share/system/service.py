@@ -254,7 +254,8 @@ class Share(Service):
             place.leave()
 
     def _say(self, line: str) -> None:
-        say(f"remora: share: {line}", self._stderr)
+        said = line.removeprefix("remora: ")  # of what says lines by itself elsewhere
+        say(f"remora: share: {said}", self._stderr)
 
 
 def _is_high(entry: Entry) -> bool:
