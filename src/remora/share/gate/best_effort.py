@@ -21,7 +21,6 @@ from remora.share.system import processes
 from remora.share.system.roster import Roster
 from remora.share.system.turns import Turns, policy_of
 
-
 DEVICE_LOOK_NS = 1_000_000_000
 """How often to look which device the job uses: torch's account of memory takes a while to read."""
 
