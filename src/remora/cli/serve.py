@@ -10,6 +10,7 @@ import typer
 
 from remora.cli.serving import (
     LEASE,
+    BestEffortSms,
     Calls,
     Compile,
     High,
@@ -61,6 +62,7 @@ def serve(
     compiled: Compile = False,
     policy: Policy = "",
     high: High = 0,
+    best_effort_sms: BestEffortSms = 0,
     slices_folder: SlicesFolder = None,
 ) -> None:
     """Run models for programs that connect, until ended.
@@ -89,6 +91,7 @@ def serve(
         compiles=compiled,
         policy=policy_of(policy),
         most_high=high,
+        best_effort_sms=best_effort_sms,
         slices_folder=slices_folder or default_folder(),
         troubled=lambda words: print(words, flush=True),
     )

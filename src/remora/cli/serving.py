@@ -62,6 +62,15 @@ High = Annotated[
         "--high", metavar="N", min=0, help="High-priority clients at a time; any number by default."
     ),
 ]
+BestEffortSms = Annotated[
+    int,
+    typer.Option(
+        "--best-effort-sms",
+        metavar="N",
+        min=0,
+        help="Of a GPU, with --policy: multiprocessors that best-effort work may use; else all.",
+    ),
+]
 SlicesFolder = Annotated[
     Path | None,
     typer.Option(

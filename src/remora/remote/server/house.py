@@ -25,6 +25,7 @@ from remora.remote.server.policy_turns import PolicyTurns
 from remora.remote.server.recipes import Recipes
 from remora.remote.server.segments import Plans, Segments
 from remora.remote.server.sessions import Sessions
+from remora.remote.server.streams import Streams, streams_for
 from remora.remote.server.weights import WeightStore
 from remora.remote.server.weights_on_disk import WeightFolder
 from remora.share.policies.registry import Choice, create
@@ -64,12 +65,13 @@ class House:
     Args:
         policy: who runs next; without one all take fair turns.
         most_high: high-priority clients there may be at a time; 0 for any number.
+        best_effort_sms: multiprocessors of a GPU that best-effort units may use; 0 for all.
         slices_folder: where it is kept how operators are cut, for the next server.
         said: told in words, once each, of operators that run longer than the policy wants.
 
     Raises:
-        BadValue: a number of high-priority clients without a policy.
-        Unavailable: there is no such device.
+        BadValue: a number of high-priority clients, or of multiprocessors, without a policy.
+        Unavailable: there is no such device, or no such part of it.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class House:
         compiler: Compiler | None = None,
         policy: Choice | None = None,
         most_high: int = 0,
+        best_effort_sms: int = 0,
         slices_folder: Path | None = None,
         said: Callable[[str], object] = lambda words: None,
     ) -> None:
@@ -89,6 +92,11 @@ class House:
             raise BadValue(
                 f"at most {most_high} high-priority clients: that needs a policy, such as "
                 "priority, and a number of 1 or more"
+            )
+        if best_effort_sms and policy is None:
+            raise BadValue(
+                f"--best-effort-sms {best_effort_sms}: without a policy there is no best effort; "
+                "add --policy, such as priority+min-wait"
             )
         quotas = _filled(quotas or Quotas(), device)
         self.device, self.quotas, self.clock = device, quotas, clock or SystemClock()
@@ -104,7 +112,11 @@ class House:
         self._cuts: Cuts | None = None
         self.clients = Clients(has_classes=policy is not None, most_high=most_high)
         cache = None if slices_folder is None else Cache(slices_folder, report=said)
-        turns = self._fair() if policy is None else self._by(policy, cache, said)
+        turns = (
+            self._fair()
+            if policy is None
+            else self._by(policy, cache, said, streams_for(device, best_effort_sms))
+        )
         self.engine = Engine(turns, self.sessions, most_waiting=quotas.waiting)
 
     def _fair(self) -> FairTurns:
@@ -118,7 +130,11 @@ class House:
         )
 
     def _by(
-        self, choice: Choice, cache: Cache | None, said: Callable[[str], object]
+        self,
+        choice: Choice,
+        cache: Cache | None,
+        said: Callable[[str], object],
+        streams: Streams,
     ) -> PolicyTurns:
         policy = create(choice.name, choice.options, capacity=1)
         self._cuts = cuts = cuts_for(policy, cache, said)
@@ -129,7 +145,7 @@ class House:
             chunk_tokens=self.quotas.chunk_tokens,
             cuts=cuts,
         )
-        turns = PolicyTurns(policy, courses.of, self.sessions, self.clock)
+        turns = PolicyTurns(policy, courses.of, self.sessions, self.clock, streams)
         if cuts is not None:
             cuts.watch.is_wanted = turns.is_wanted
         return turns

@@ -20,6 +20,7 @@ from remora.remote.messages import ClientCounts, Reply, is_last
 from remora.remote.server.clients import Client
 from remora.remote.server.counting import Counting
 from remora.remote.server.sessions import Sessions
+from remora.remote.server.streams import Streams
 from remora.remote.server.turns import IDLE_S, Turns, answer_failed
 from remora.remote.server.units import Ahead, Course
 from remora.remote.server.work import (
@@ -55,6 +56,7 @@ class PolicyTurns(Turns):
     Args:
         policy: who runs next, one unit at a time.
         course: how a request goes.
+        streams: where each class computes; all on one if None.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class PolicyTurns(Turns):
         course: Callable[[AnyWork], Course],
         sessions: Sessions,
         clock: Clock,
+        streams: Streams | None = None,
     ) -> None:
         super().__init__(sessions)
+        self._streams = streams or Streams()
         self._policy, self._course, self._clock = policy, course, clock
         self._come: deque[AnyWork] = deque()
         self._cancelled: deque[Work] = deque()
@@ -209,7 +213,7 @@ class PolicyTurns(Turns):
         """
         way.ahead = None
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._streams.of(way.work.client.priority):
                 way.ahead = next(way.course) if run is None else way.course.send(run)
         except StopIteration:
             return False

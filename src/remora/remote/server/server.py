@@ -36,6 +36,7 @@ class Server:
         allocate: gives memory for what clients send, or raises ``MemoryError``.
         policy: who runs next, operator by operator; without one all take fair turns.
         most_high: high-priority clients there may be at a time; 0 for any number.
+        best_effort_sms: multiprocessors of a GPU that best-effort units may use; 0 for all.
         slices_folder: where it is kept how operators are cut, for the next server.
         troubled: told, in words, of connections that end badly, and of what is compiled.
 
@@ -59,6 +60,7 @@ class Server:
         allocate: Allocate | None = None,
         policy: Choice | None = None,
         most_high: int = 0,
+        best_effort_sms: int = 0,
         slices_folder: Path | None = None,
         troubled: Callable[[str], object] = lambda words: None,
     ) -> None:
@@ -74,6 +76,7 @@ class Server:
             compiler=compiler,
             policy=policy,
             most_high=most_high,
+            best_effort_sms=best_effort_sms,
             slices_folder=slices_folder,
             said=troubled,
         )
