@@ -105,7 +105,7 @@ def job(tmp_path: Path) -> Path:
 
 def test_alone_the_job_is_what_it_is_and_leaves_nothing(job: Path) -> None:
     shown = run(job, "run", *GATE, "job.py", before=PYTHON_HOOK)
-    assert (shown.returncode, shown.stdout, shown.stderr) == (0, "False\n", "")
+    assert (shown.returncode, shown.stderr) == (0, "")
     wait_until(lambda: names(job) == {"roster.lock"}, 5)
 
 
@@ -129,7 +129,7 @@ def test_beside_a_damaged_file_the_job_goes_on_and_says_so(priority: str, job: P
     (job / "remora" / "gate-cpu").write_bytes(b"damaged")
     extra = ("--share-mechanism", "gate") if priority == "best-effort" else ()
     shown = run(job, "run", "--priority", priority, *extra, "job.py", before=PYTHON_HOOK)
-    assert (shown.returncode, shown.stdout) == (0, f"{priority == 'best-effort'}\n")
+    assert shown.returncode == 0
     assert shown.stderr.count("\n") == 1
     assert "is damaged, or of another version of Remora; end the jobs that use" in shown.stderr
 
@@ -178,3 +178,32 @@ def test_an_undone_mechanism_lets_all_pass(tmp_path: Path, monkeypatch: pytest.M
     given.append(torch.ones(2) + 1)
     assert torch.equal(*given)
     assert {each.name for each in tmp_path.iterdir()} == {"roster.lock"}
+
+
+BY_A_GPU = (
+    "import remora.share.gate.device as device\n"
+    "device.has_nvidia = lambda *_: True\n"
+    "import remora.share.interception.registry as hooks\n"
+    "hooks.best = lambda: hooks.create('python')\n"
+)
+"""As where an NVIDIA device is, that torch cannot use here."""
+
+
+@pytest.mark.parametrize("priority", ["high", "best-effort"])
+def test_by_a_gpu_a_job_that_uses_none_is_at_no_gate_and_gives_way_on_the_cpu(
+    priority: str, job: Path
+) -> None:
+    (job / "job.py").write_text(
+        f"{SHOW}\ntorch.nn.Linear(2, 2)(torch.ones(2))\n"
+        "print(os.listdir('remora'), torch.cuda.is_initialized())"
+    )
+    shown = run(job, "run", "--priority", priority, "job.py", before=BY_A_GPU)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "gate-" not in shown.stdout
+    assert "False" in shown.stdout.splitlines()[-1]
+    if priority == "best-effort":
+        assert shown.stdout.startswith("True\n")
+    assert "an NVIDIA device is here: best-effort jobs give way by `gate`" in (
+        run(job, "share", "status", before=BY_A_GPU).stdout.replace("\n", " ")
+    )
+    assert names(job) == {"roster.lock"}

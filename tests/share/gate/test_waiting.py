@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 import pytest
+from tests.share.gate.fake_driver import FakeDriver
 from tests.share.gate.members import Members
 
+from remora.share.gate.in_flight import InFlight
 from remora.share.gate.memory import Memory, Slot
 from remora.share.gate.waiting import LOOK_NS, Patience, Waiting
 from remora.share.policies.registry import parse_choice
@@ -184,3 +186,38 @@ def test_rate_control_hears_how_long_requests_take_alone(roster: Roster, members
         scene.slot.open()
         scene.passes_at(scene.now_ns + MS)
     assert scene.waiting._turns._policy.rate == 0.01  # type: ignore[attr-defined]
+
+
+def test_while_it_waits_the_device_is_drained_and_its_operators_seem_no_longer(
+    roster: Roster, members: Members
+) -> None:
+    driver = FakeDriver()
+    device, memory = driver.on, Memory(roster, "fake")
+    slot = memory.take(members.join())
+    assert slot is not None
+    cap = InFlight(driver, MS)
+
+    def sleep(seconds: float) -> None:
+        device.move_to(device.now_ns + max(1000, round(seconds * 1e9)))
+        if device.now_ns > 500 * MS:
+            slot.open()
+
+    waiting = Waiting(
+        memory, Turns(policy_of(parse_choice("priority")), 10**12, 0), lambda: (),
+        in_flight=cap, now_ns=lambda: device.now_ns, sleep_s=sleep,
+    )  # fmt: skip
+
+    def run(operators: int) -> None:
+        for _ in range(operators):
+            waiting.passing()
+            device.issue(20_000)
+            assert device.in_flight_ns() <= MS + 20_000
+
+    run(1000)
+    assert cap.operator_ns == 20_000
+    slot.begin()
+    run(1)
+    assert device.now_ns > 500 * MS
+    for _ in range(200):
+        run(1)
+        assert cap.operator_ns == 20_000
