@@ -73,6 +73,7 @@ def serve(
 
     from remora.core.token import read_token_text
     from remora.remote.server.device import device_here
+    from remora.remote.server.garbage import collected_while_idle
     from remora.remote.server.server import Server
     from remora.remote.wire.address import with_scheme
     from remora.share.slicing.cache import default_folder
@@ -95,7 +96,7 @@ def serve(
         slices_folder=slices_folder or default_folder(),
         troubled=lambda words: print(words, flush=True),
     )
-    with server:
+    with server, collected_while_idle(server.house.is_idle):
         quotas = server.house.quotas
         print(
             f"serving {server.house.device} on {server.address}: "

@@ -71,20 +71,22 @@ def main(serving: Serving) -> None:
     import torch
 
     from remora.core.saying import say
+    from remora.remote.server.garbage import collected_while_idle
     from remora.remote.server.server import Server
     from remora.share.policies.registry import parse_choice
 
     torch.set_num_threads(serving.threads)
-    with Server(
+    server = Server(
         "tcp://127.0.0.1:0",
         serving.device,
         policy=parse_choice(serving.policy) if serving.policy else None,
         slices_folder=Path(serving.slices_folder) if serving.slices_folder else None,
         troubled=say if serving.policy else _nothing,
-    ) as server:
+    )
+    with server, collected_while_idle(server.house.is_idle):
         print(server.address, flush=True)
         sys.stdin.read()
-    os._exit(0)  # nothing is left to do, and torch takes a second to be taken apart
+        os._exit(0)  # nothing is left to do, and torch takes a second to be taken apart
 
 
 def _nothing(words: str) -> None:

@@ -70,6 +70,10 @@ class Member:
             refused=self._is_refused,
         )
 
+    def is_idle(self) -> bool:
+        """Whether nobody waits for it."""
+        return self._server.house.is_idle()
+
     def close(self) -> None:
         """Leave the fleet and end. May be called again."""
         self._registration.close()
@@ -91,9 +95,11 @@ def main() -> int:
 
     So it ends with whoever started it, however that one ends.
     """
+    from remora.remote.server.garbage import collected_while_idle
+
     spec = Spec.decoded(sys.stdin.readline())
     try:
-        with Member(spec) as member:
+        with Member(spec) as member, collected_while_idle(member.is_idle):
             threading.Thread(target=_end_with_input, args=(member,), daemon=True).start()
             member.ended.wait()
     except UserError as error:

@@ -158,6 +158,10 @@ class House:
         """What one connection more keeps of the outputs of its calls."""
         return Handles(self.room, self.weights)
 
+    def is_idle(self) -> bool:
+        """Whether nobody waits for the device."""
+        return self.engine.waiting == 0
+
     def counts(self) -> Mapping[str, int]:
         """What is here now."""
         return {
