@@ -23,7 +23,8 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: str = ""
     """Who runs next; empty for fair turns."""
     cores: list[int] = []
-    """Where it is to run; empty for anywhere."""
+    """Where it is to compute: what it does beside that, as a driver would, is done anywhere. Empty
+    for anywhere, too."""
     slices_folder: str = ""
     """Where it is kept how operators are cut; empty for nowhere."""
 
@@ -66,8 +67,6 @@ class ServerProcess:
 
 def main(serving: Serving) -> None:
     """Serve until standard input ends."""
-    if serving.cores:
-        os.sched_setaffinity(0, serving.cores)  # before torch starts threads: they inherit it
     import torch
 
     from remora.core.saying import say
@@ -83,6 +82,8 @@ def main(serving: Serving) -> None:
         slices_folder=Path(serving.slices_folder) if serving.slices_folder else None,
         troubled=say if serving.policy else _nothing,
     )
+    if serving.cores:
+        os.sched_setaffinity(server.house.engine.thread_id, serving.cores)
     with server, collected_while_idle(server.house.is_idle):
         print(server.address, flush=True)
         sys.stdin.read()

@@ -57,6 +57,11 @@ class Engine:
         """Requests that wait or are at work."""
         return len(self.turns.works())
 
+    @property
+    def thread_id(self) -> int:
+        """Of the one that computes, as the system counts; threads of operators inherit from it."""
+        return self._thread.native_id or 0
+
     def close(self) -> None:
         """Stop behind the turn that runs."""
         with self._changed:
