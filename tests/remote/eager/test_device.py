@@ -15,6 +15,8 @@ from remora.remote.client.server import RemoteServer, connect
 from remora.remote.eager.device import Device
 from remora.remote.server.house import Quotas
 from remora.remote.server.server import Server
+from remora.share.interception.contract import Gate
+from remora.share.interception.dispatched import Dispatched
 
 
 def messages_of(remote: RemoteServer, monkeypatch: pytest.MonkeyPatch) -> list[object]:
@@ -189,6 +191,18 @@ def test_an_operator_that_fails_there_is_told_with_its_line(device: Device) -> N
     with pytest.raises(Refused, match=r"aten\.embedding.*index out of range"):
         bad.sum().item()
     assert torch.equal(good.cpu(), table.cpu() * 2)
+
+
+def test_what_stands_before_operators_is_not_taken_for_the_program(device: Device) -> None:
+    table, ids = torch.randn(4, 3).to(device), torch.tensor([1, 9]).to(device)
+    hook = Dispatched()
+    hook.begin(Gate(memoryview(bytearray(8)).cast("I"), lambda: None))
+    try:
+        bad = nn.functional.embedding(ids, table)
+        with pytest.raises(Refused, match=r"index out of range.*test_device\.py:\d+"):
+            bad.cpu()
+    finally:
+        hook.end()
 
 
 def test_what_a_failed_operator_was_to_write_to_counts_as_failed(device: Device) -> None:

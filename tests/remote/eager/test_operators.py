@@ -95,7 +95,6 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "written": (lambda x: x.clone().add_(1).mul_(2).clamp_(max=3).relu_(), (X,)),
     "written in part": (lambda x: _write_in_part(x.clone()), (X,)),
     "written by mask": (lambda x, m: _write_by_mask(x.clone(), m), (X, MASK)),
-    "gradient of a selection": (lambda x, i: _gradient_of_a_selection(x, i), (X, IDS)),
     "out": (lambda x, y: torch.add(x, y, out=torch.empty_like(x)), (X, Y)),
     "complex": (lambda x: torch.view_as_real(torch.view_as_complex(x.reshape(4, 3, 2)) * 2), (X,)),
     "sets": (lambda i: torch.isin(i, torch.tensor([1, 3]).to(i.device)), (IDS,)),
@@ -108,14 +107,6 @@ def _write_in_part(x: torch.Tensor) -> torch.Tensor:
     x.T[0].zero_()
     x[0, 0] = x[3, 3]
     return x
-
-
-def _gradient_of_a_selection(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    x = x.detach().requires_grad_()
-    x[places[0], places[1]].square().sum().backward()
-    if x.grad is None:
-        raise AssertionError("there is no gradient")
-    return x.grad
 
 
 def _write_by_mask(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -224,3 +215,15 @@ def test_arguments_that_do_not_go_together_are_the_error_they_are_on_the_cpu(
 def test_an_out_of_another_shape_is_refused(device: Device) -> None:
     with pytest.raises(Exception, match="would resize"):
         torch.add(X.to(device), 1, out=torch.empty(1, device=device))
+
+
+@pytest.mark.gradients
+def test_the_gradient_of_a_selection_is_added_up(device: Device) -> None:
+    def gradient(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        x = x.detach().requires_grad_()
+        (given,) = torch.autograd.grad(x[places[0], places[1]].square().sum(), x)
+        return given
+
+    twice = torch.tensor([[3, 1, 3], [0, 3, 0]])
+    there = gradient(X.to(device), twice.to(device)).cpu()
+    assert torch.equal(there, gradient(X, twice))

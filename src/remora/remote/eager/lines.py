@@ -9,7 +9,9 @@ from types import CodeType, FrameType
 import torch
 
 _TORCH = str(Path(torch.__file__).parent)
-_OURS = str(Path(__file__).parent)
+_REMORA = Path(__file__).parents[2]
+_OURS = tuple(str(_REMORA / part) for part in ("remote", "share", "tap"))
+"""What stands between a program and its operators."""
 Line = tuple[CodeType, int] | None
 _is_own: dict[CodeType, bool] = {}
 """Whether code is the program's: neither torch's nor ours."""
@@ -39,5 +41,5 @@ def _learn(code: CodeType) -> bool:
     if len(_is_own) > _MOST:
         _is_own.clear()
     file = code.co_filename
-    own = _is_own[code] = not file.startswith((_TORCH, _OURS, "<"))
+    own = _is_own[code] = not file.startswith((_TORCH, *_OURS, "<"))
     return own
