@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from benchmarks import gpu_row
 from remora.share.gate.cuda import CudaDriver
 from remora.share.gate.driver import CpuDriver, Driver
 from remora.share.gate.in_flight import InFlight
@@ -261,19 +262,8 @@ ROWS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 def in_a_process(name: str, device: str, limit_s: float) -> str:
-    """What the row says, run in a process of its own.
-
-    Raises:
-        RuntimeError: it failed; its last lines.
-        TimeoutExpired: it took longer.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu_gate", name, device],
-        capture_output=True, text=True, timeout=min(BUDGET_S, limit_s),
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-1500:])
-    return done.stdout.strip().splitlines()[-1]
+    """What the row says, run in a process of its own."""
+    return gpu_row.in_a_process("benchmarks.gpu_gate", name, device, min(BUDGET_S, limit_s))
 
 
 if __name__ == "__main__":

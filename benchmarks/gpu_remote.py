@@ -7,7 +7,6 @@ and what Remora itself imports are installed.
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from benchmarks import gpu_row
 
 ROW_S = 90.0
 """A row is killed behind so many seconds; on a GPU each takes some ten, most of them imports."""
@@ -133,21 +134,8 @@ ROWS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 def in_a_process(name: str, device: str, limit_s: float) -> str:
-    """What the row says, run in a process of its own: torch has one device of a server for each.
-
-    Raises:
-        RuntimeError: it failed; its last lines.
-        TimeoutExpired: it took longer.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu_remote", name, device],
-        capture_output=True,
-        text=True,
-        timeout=min(ROW_S, limit_s),
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-1500:])
-    return done.stdout.strip().splitlines()[-1]
+    """What the row says, run in a process of its own: torch has one device of a server for each."""
+    return gpu_row.in_a_process("benchmarks.gpu_remote", name, device, min(ROW_S, limit_s))
 
 
 def _gpt2(layers: int, width: int) -> Any:

@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.share.interception.hooks import built_or_skipped
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset
 
-from remora.core.errors import BadValue, Unavailable
-from remora.share.interception.building import Build
+from remora.core.errors import BadValue
 from remora.share.interception.contract import Gate, Hook
 from remora.share.interception.registry import NAMES, create
 from remora.share.slicing.call import is_view
@@ -35,12 +35,7 @@ WAIT_S = 60.0
 
 @pytest.fixture(scope="module", params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
-    if request.param == "compiled":
-        try:
-            Build().build()
-        except Unavailable as error:
-            pytest.skip(str(error))
-    return str(request.param)
+    return built_or_skipped(request.param)
 
 
 @pytest.fixture

@@ -11,14 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
-from remora.experiments.isolation_results import P99, Row, Value, why_no_ratio
+from remora.experiments.isolation_results import P99, Row, Value, ratio
 from remora.experiments.isolation_tables import ratio_text
-from remora.experiments.isolation_trials import ByBlock, percentile, served_by_arm
+from remora.experiments.isolation_trials import served_by_arm
 from remora.lab.report.tables import Column, TextTable
 from remora.lab.results import Plan, Trial
-from remora.lab.statistics.ratios import mean_interval, mean_ratio
 
 EXPECTED = ("fifo", "priority", "priority+min-wait", "priority+slicing")
 
@@ -73,25 +70,11 @@ def steps(plan: Plan, rows: Sequence[Row], trials: Sequence[Trial]) -> Iterator[
     served = served_by_arm(trials)
     groups: dict[tuple[str, str, str, float], list[Row]] = {}
     for row in rows:
-        if not row.is_alone and row.trials and _name(row) in EXPECTED:
+        if not row.is_alone and row.trials and row.policy_name in EXPECTED:
             key = (row.serves, row.trains, row.executor, row.load)
             groups.setdefault(key, []).append(row)
     for mine in groups.values():
-        ordered = sorted(mine, key=lambda row: EXPECTED.index(_name(row)))
+        ordered = sorted(mine, key=lambda row: EXPECTED.index(row.policy_name))
         for worse, better in pairwise(ordered):
             both = served[worse.arm.name], served[better.arm.name]
-            yield Step(worse, better, _ratio(plan, *both))
-
-
-def _name(row: Row) -> str:
-    return row.policy.partition(":")[0]
-
-
-def _ratio(plan: Plan, worse: ByBlock, better: ByBlock) -> Value:
-    if reason := why_no_ratio(worse, better, P99):
-        return Value(None, reason=reason)
-    logs = np.log([
-        percentile(worse[block].response_ms, P99) / percentile(better[block].response_ms, P99)
-        for block in sorted(worse.keys() & better.keys())
-    ])  # fmt: skip
-    return Value(mean_ratio(logs), mean_interval(logs, plan.level, plan.seed))
+            yield Step(worse, better, ratio(plan, *both, "response_ms", P99))

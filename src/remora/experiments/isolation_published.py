@@ -115,7 +115,7 @@ def aims_table(rows: Sequence[Row]) -> TextTable:
 def _aims(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
     for aim in AIMS:
         for row in rows:
-            about = (row.executor, row.policy.partition(":")[0]) == (aim.executor, aim.policy)
+            about = (row.executor, row.policy_name) == (aim.executor, aim.policy)
             if row.is_alone or not about or row.load != AT_LOAD:
                 continue
             value = aim.read(row)

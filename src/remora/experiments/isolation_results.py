@@ -96,6 +96,11 @@ class Row:
     """Of the response p99."""
 
     @property
+    def policy_name(self) -> str:
+        """Without its options."""
+        return self.policy.partition(":")[0]
+
+    @property
     def is_alone(self) -> bool:
         return not self.trains
 
@@ -172,7 +177,7 @@ class _Group:
             arm.name: _logs(self.served[arm.name], self.alone, _response(P99))
             for arm in self.arms
             if self.served[arm.name] is not self.alone
-            and not why_no_ratio(self.served[arm.name], self.alone, P99)
+            and not _why_no_ratio(self.served[arm.name], self.alone, P99)
         }
         again = next((logs.pop(a.name) for a in self.arms if AGAIN in a.label and a.name in logs),
                      np.array([]))  # fmt: skip
@@ -238,9 +243,7 @@ class _Group:
     def _ratio(self, mine: ByBlock, quantity: str, quantile: float) -> Value:
         if mine is self.alone:
             return NOTHING
-        if reason := why_no_ratio(mine, self.alone, quantile):
-            return Value(None, reason=reason)
-        return self._of_logs(_logs(mine, self.alone, _of(quantity, quantile)))
+        return ratio(self.plan, mine, self.alone, quantity, quantile)
 
     def _over_blocks(self, mine: ByBlock, read: Callable[[Served, Served], float]) -> Value:
         values = [read(mine[block], self.alone[block]) for block in _both(mine, self.alone)]
@@ -249,13 +252,21 @@ class _Group:
             return NOTHING
         if (known <= 0).any():
             return Value(float(known.mean()), reason="a trial had none: no interval of ratios")
-        return self._of_logs(np.log(known))
-
-    def _of_logs(self, logs: FloatArray) -> Value:
-        return Value(mean_ratio(logs), mean_interval(logs, self.plan.level, self.plan.seed))
+        return _of_logs(self.plan, np.log(known))
 
 
-def why_no_ratio(mine: ByBlock, base: ByBlock, quantile: float) -> str:
+def ratio(plan: Plan, mine: ByBlock, base: ByBlock, quantity: str, quantile: float) -> Value:
+    """A percentile of each trial over that of ``base`` in the same block."""
+    if reason := _why_no_ratio(mine, base, quantile):
+        return Value(None, reason=reason)
+    return _of_logs(plan, _logs(mine, base, _of(quantity, quantile)))
+
+
+def _of_logs(plan: Plan, logs: FloatArray) -> Value:
+    return Value(mean_ratio(logs), mean_interval(logs, plan.level, plan.seed))
+
+
+def _why_no_ratio(mine: ByBlock, base: ByBlock, quantile: float) -> str:
     """Why the percentiles of trials cannot be held against each other; empty where they can.
 
     What bounds the ratio is how it scatters over blocks, whose requests come at the same moments

@@ -29,9 +29,12 @@ def _headline(serves: str, executor: str, load: float, rows: Sequence[Row]) -> T
         *map(Column, ("Response p99 × alone", "Service p99 × alone", "Training, of what is left")),
         Column("Response p99", False),
     )
-    names = [(row.trains, _name(row)) for row in rows]
+    names = [(row.trains, row.policy_name) for row in rows]
     body = tuple(
-        (_beside(row, is_one=names.count((row.trains, _name(row))) == 1), *_headline_cells(row))
+        (
+            _beside(row, is_one=names.count((row.trains, row.policy_name)) == 1),
+            *_headline_cells(row),
+        )
         for row in rows
     )
     return TextTable("headline", f"{serves} at load {load:g}, by {executor}", columns, body)
@@ -41,11 +44,7 @@ def _beside(row: Row, *, is_one: bool) -> str:
     """Without the policy's options, where there is one of its name."""
     if row.is_alone:
         return "nothing, again" if AGAIN in row.arm.label else "nothing"
-    return f"{row.trains}, {_name(row) if is_one else row.policy}"
-
-
-def _name(row: Row) -> str:
-    return row.policy.partition(":")[0]
+    return f"{row.trains}, {row.policy_name if is_one else row.policy}"
 
 
 def _headline_cells(row: Row) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def main(serving: Serving) -> None:
     with server, collected_while_idle(server.house.is_idle):
         print(server.address, flush=True)
         sys.stdin.read()
-        os._exit(0)  # nothing is left to do, and torch takes a second to be taken apart
+    os._exit(0)  # nothing is left to do, and torch takes a second to be taken apart
 
 
 def _nothing(words: str) -> None:

@@ -12,23 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+from tests.share.interception.hooks import built_or_skipped
 from torch import nn
 
-from remora.core.errors import Unavailable
 from remora.share.interception import compiled_regions
-from remora.share.interception.building import Build
 from remora.share.interception.contract import Gate, Hook
 from remora.share.interception.registry import NAMES, create
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
-    if request.param == "compiled":
-        try:
-            Build().build()
-        except Unavailable as error:
-            pytest.skip(str(error))
-    return str(request.param)
+    return built_or_skipped(request.param)
 
 
 @pytest.fixture

@@ -39,12 +39,9 @@ class Cuda(Programs):
         return (TIME_SLICING, MPS, GATE)
 
     def check(self, policy: str) -> None:
-        name = policy.partition(":")[0]
-        if name not in self.policies():
-            raise UnknownName(f"policy of executor {self.name}", policy, self.policies())
-        if name == GATE:
+        if policy.partition(":")[0] == GATE:
             parse_choice(policy)
-        elif policy != name:
+        elif policy not in self.policies():
             raise UnknownName(f"policy of executor {self.name}", policy, self.policies())
 
     def stage(self, setting: Setting) -> Stage:

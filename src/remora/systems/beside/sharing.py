@@ -11,7 +11,7 @@ from remora.systems.beside.executor import Executor
 from remora.systems.beside.operating_system import PLAIN, OperatingSystem
 from remora.systems.beside.software_device import SoftwareDevice
 
-__all__ = ["DEFAULT", "EXECUTORS", "PLAIN", "Way", "default_for", "executor", "parse_way"]
+__all__ = ["DEFAULT", "EXECUTORS", "PLAIN", "Way", "executor", "parse_way"]
 
 EXECUTORS: Mapping[str, Executor] = {
     each.name: each for each in (OperatingSystem(), SoftwareDevice(), Cuda())
@@ -56,8 +56,3 @@ def _having(policy: str, text: str, device: str) -> str:
         if policy in each.policies():
             return each.name
     raise UnknownName("policy", text, [policy for each in here for policy in each.policies()])
-
-
-def default_for(device: str) -> str:
-    """The executor of devices of that type whose policies come first."""
-    return next(each.name for each in EXECUTORS.values() if device in each.devices)
