@@ -399,7 +399,19 @@ def test_it_may_end_while_a_thread_waits_and_while_passing(hook: Hook, shut: Wor
     torch.add(torch.ones(1), 1)  # not asked
     goes.set()
     thread.join(WAIT_S)
+    hook.end()
     assert results == [2.0]
+    assert torch._C._len_torch_dispatch_stack() == 0
+
+
+def test_what_another_thread_ended_is_gone_where_it_begins_again(hook: Hook, words: Words) -> None:
+    hook.begin(Gate(words.pairs, lambda: None))
+    thread = threading.Thread(target=hook.end)
+    thread.start()
+    thread.join(WAIT_S)
+    hook.begin(Gate(words.pairs, lambda: None))
+    hook.end()
+    assert torch._C._len_torch_dispatch_stack() == 0
 
 
 def test_ending_from_another_thread_in_the_middle_of_work(hook: Hook, words: Words) -> None:

@@ -169,3 +169,19 @@ def test_half_open_loses_what_the_client_sends() -> None:
             one.recv(1)
         with suppress(ConnectionResetError):
             assert other.recv(1) == b""
+
+
+def test_a_connection_that_comes_to_a_half_open_relay_has_no_server() -> None:
+    with Relay(free_port()) as relay:
+        relay.half_open()
+        with through(relay) as (_, other), suppress(ConnectionResetError):
+            assert other.recv(1) == b""
+
+
+def test_a_connection_that_comes_to_a_relay_that_is_cut_is_cut() -> None:
+    with Relay(free_port()) as relay:
+        relay.cut()
+        with through(relay) as ends:
+            for end in ends:
+                with suppress(ConnectionResetError):
+                    assert end.recv(1) == b""

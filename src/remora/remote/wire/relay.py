@@ -111,8 +111,7 @@ class Relay:
         """End every connection at once, as if a machine had been switched off and on again."""
         self._state = State.CUT
         for pair in self._now():
-            for each in pair:
-                _reset(each)
+            self._end(pair)
 
     def stall(self) -> None:
         """Let nothing pass in either direction, until :meth:`resume`."""
@@ -121,8 +120,8 @@ class Relay:
     def half_open(self) -> None:
         """The server's side ends; the client's stays open, and all that comes there is lost."""
         self._state = State.HALF_OPEN
-        for _, server in self._now():
-            _reset(server)
+        for pair in self._now():
+            self._end(pair)
 
     def resume(self) -> None:
         """Let pass again, what was held first; connections that were cut stay so."""
@@ -170,8 +169,17 @@ class Relay:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._pairs.append((client, server))
+            self._end((client, server))
             self._start(self._carry, client, server)
             self._start(self._carry, server, client)
+
+    def _end(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        """End the sides that have no connection in this state; one that comes then has none."""
+        client, server = pair
+        if self._state is State.CUT:
+            _reset(client)
+        if self._state in (State.CUT, State.HALF_OPEN):
+            _reset(server)
 
     def _carry(self, source: socket.socket, target: socket.socket) -> None:
         line, is_open = Line(self._bits_per_s, self._delay_s), True

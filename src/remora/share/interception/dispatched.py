@@ -27,7 +27,8 @@ class Dispatched(Standing):
 
     Not seen: threads that were there before, and threads that are started past :mod:`threading`.
     If the program is within a mode of its own that it entered after the begin, or if another
-    thread ends it, the mode stays in its thread and lets all pass, which still costs.
+    thread ends it, the mode stays in its thread and lets all pass, which still costs, until that
+    thread ends the hook once more or begins with it again.
     """
 
     name: ClassVar[str] = "python"
@@ -43,7 +44,12 @@ class Dispatched(Standing):
     def operators(self) -> int:
         return self._gatehouse.operators
 
+    def end(self) -> None:
+        super().end()
+        self._take_off()
+
     def _begin(self, words: Words, gate: Gate) -> None:
+        self._take_off()
         self._gatehouse = _Gatehouse(words.data, self._asking(gate), gate.every)
         self._mode = _Mode(self._gatehouse)
         self._mode.__enter__()  # type: ignore[no-untyped-call]
@@ -59,9 +65,13 @@ class Dispatched(Standing):
 
     def _forget(self) -> None:
         self._gatehouse.close()
+        self._take_off()
+
+    def _take_off(self) -> None:
+        """Leave the mode, if this is the thread that is in it and it is in no other since."""
         if self._mode is not None and _innermost() is self._mode:
             self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        self._mode = None
+            self._mode = None
 
     def _start(self, start: Callable[..., Any], thread: Any, *args: Any, **kwargs: Any) -> Any:
         """Have ``thread`` run within a mode of its own."""
