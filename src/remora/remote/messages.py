@@ -223,6 +223,8 @@ class Compute(Message, frozen=True, tag=13):
     """Whether the plan has not crossed this connection yet, or so long ago that it is forgotten."""
     frees_all: bool = False
     """Whether nothing of this connection is needed any more."""
+    scalars: tuple[float, ...] = ()
+    """Numbers that operators are given."""
 
 
 # ------------------------------------------------- what a server answers

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -69,7 +71,57 @@ def test_what_comes_again_goes_as_a_digest(device: Device, remote: RemoteServer)
 
     assert sent[0] > 1500
     assert max(sent[2:]) < sent[0] / 4
-    assert not torch.equal(results[2], results[3])  # another number is another plan
+    assert not torch.equal(results[2], results[3])  # another whole number is another plan
+
+
+NUMBERS = [0.0, -0.0, 1.0, 1e-300, 0.1, 0.30000000000000004, math.inf, -math.inf, math.nan]
+
+
+def test_numbers_are_not_of_the_plan(device: Device, remote: RemoteServer) -> None:
+    x, plans = torch.tensor([1.0, -2.0, 0.0], dtype=torch.float64), []
+    there = x.to(device)
+    for number in NUMBERS:
+        result = torch.copysign(there, number).lerp_(there, 0.25).add_(there * number, alpha=number)
+        expected = torch.copysign(x, number).lerp_(x, 0.25).add_(x * number, alpha=number)
+        torch.testing.assert_close(result.cpu(), expected, rtol=0, atol=0, equal_nan=True)
+        assert torch.equal(result.cpu().signbit(), expected.signbit())
+        plans.append(remote.counts()["plans"])
+    assert plans[-1] == plans[2]
+
+
+def test_all_numbers_of_one_segment(device: Device) -> None:
+    x = torch.ones(2, dtype=torch.float64)
+    there = x.to(device)
+    results = torch.stack([there * number for number in NUMBERS * 2])
+    expected = torch.stack([x * number for number in NUMBERS * 2])
+    assert results.cpu().numpy().tobytes() == expected.numpy().tobytes()
+
+
+def test_numbers_are_as_exact_and_as_true_as_here(device: Device) -> None:
+    for x in (torch.arange(3), torch.ones(3), torch.ones((), dtype=torch.float16)):
+        for number in (True, 2, 2.0, np.float64(2.5), float(np.float32(0.1))):
+            result, expected = x.to(device) * number, x * number
+            assert result.dtype is expected.dtype
+            assert torch.equal(result.cpu(), expected)
+
+
+@pytest.mark.gradients
+def test_steps_whose_size_changes_are_one_plan(device: Device, remote: RemoteServer) -> None:
+    model = device.put(nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
+    x, plans, losses = torch.randn(4, 8).to(device), [], []
+    for _ in range(8):
+        optimizer.zero_grad()
+        loss = model(x).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        device.synchronize()
+        plans.append(remote.counts()["plans"])
+    assert plans[-1] == plans[3]
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import hashlib
 
 import msgspec
 
-from remora.remote.segment.plan import FETCH, PUT, Made, Part, Plan, Seen, Signature
+from remora.remote.segment.plan import FETCH, PUT, Made, Part, Plan, Scalar, Seen, Signature
 
 X = Made("float32", (2, 3), (3, 1))
 SEEN = Seen("float32", (2, 3), (3, 1))
@@ -16,6 +16,13 @@ ADD = Signature("aten.add.Tensor", (SEEN, SEEN), (), (X,))
 ADD_IN_PLACE = Signature("aten.add_.Tensor", (SEEN, SEEN))
 GOOD = Plan((PUT_X, ADD, ADD_IN_PLACE, FETCH_X), (0, 1, 0, 0, 2, 1, 0, -1, 0, 3, 1), ())
 """Puts x, adds it to itself, and x to that in place; frees x, and sends 3 x back."""
+SCALED = Plan(
+    (PUT_X, Signature("aten.mul.Scalar", (SEEN, Scalar()), (), (X,)), FETCH_X),
+    (0, 1, 0, 0, 1, 1, 1, 2, 2),
+    (),
+    scalars=2,
+)
+"""Puts x, multiplies it with one scalar, that with another, and sends it back."""
 
 
 def encoded(plan: Plan) -> tuple[str, bytes]:

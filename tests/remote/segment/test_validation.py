@@ -11,11 +11,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.remote.segment.made import ADD, FETCH_X, GOOD, PUT_X, SEEN, X, encoded, one
+from tests.remote.segment.made import ADD, FETCH_X, GOOD, PUT_X, SCALED, SEEN, X, encoded, one
 
 from remora.core.errors import Refused
 from remora.remote.graph.nodes import Named
-from remora.remote.segment.plan import FETCH, PUT, WEIGHT, Made, Plan, Seen, Several, Signature
+from remora.remote.segment.plan import (
+    FETCH,
+    PUT,
+    WEIGHT,
+    Made,
+    Plan,
+    Scalar,
+    Seen,
+    Several,
+    Signature,
+)
 from remora.remote.segment.validation import PlanLimits, decode
 from remora.remote.server.segments import Plans
 
@@ -42,7 +52,7 @@ def numbers(count: int) -> Several:
 
 WIDE = Seen("float32", (1000, 1000), (0, 0))
 BAD: dict[str, tuple[Plan, str]] = {
-    "another version": (changed(version=2), "version 2"),
+    "another version": (changed(version=99), "version 99"),
     "a long stream": (changed(stream=(0,) * 101), "101 numbers"),
     "a signature that is not there": (changed(stream=(9,)), "signature 9 of 4"),
     "a memory that is not there": (changed(stream=(0, 1, 0, 5)), "memory 5 is read before"),
@@ -62,6 +72,18 @@ BAD: dict[str, tuple[Plan, str]] = {
     "a resizing": (one("aten.resize_.default", SEEN, numbers(2)), "not one that"),
     "an operator that draws": (one("aten.uniform_.default", SEEN), "not one that"),
     "one that reads a device's memory": (one("aten.set_.source_Tensor", SEEN, SEEN), "not one"),
+    "scalars that are not read": (changed(scalars=3), "says 3 scalars, and reads 0"),
+    "as many scalars as there are numbers": (changed(scalars=2**62), "scalars, and reads 0"),
+    "fewer scalars than are read": (
+        msgspec.structs.replace(SCALED, scalars=1), "says 1 scalars, and reads 2"),
+    "scalars out of order": (
+        msgspec.structs.replace(SCALED, stream=(0, 1, 0, 1)), "scalar 1 behind 0 others"),
+    "a negative scalar": (
+        msgspec.structs.replace(SCALED, stream=(0, 1, 0, -1)), "scalar -1 behind"),
+    "a scalar where a shape depends on it": (
+        one("aten.arange.default", Scalar(), made=(X,)), "takes no numbers that come"),
+    "a scalar for a put": (one(PUT, Scalar(), made=(X,)), "takes no numbers that come"),
+    "a scalar for a digest": (one(WEIGHT, Scalar(), made=(X,)), "takes no numbers that come"),
     "too many arguments": (one("aten.neg.default", SEEN, 1, 2, made=(X,)), "no such arguments"),
     "an unknown keyword": (one("aten.neg.default", SEEN, made=(X,), x=1), "no such arguments"),
     "too few arguments": (one("aten.add.Tensor", SEEN, made=(X,)), "does not take this"),
@@ -166,6 +188,7 @@ PARTS = st.recursive(
         st.lists(st.integers(-1, 4), max_size=3).map(tuple),
         st.lists(st.integers(-1, 4), max_size=3).map(tuple), st.integers(-1, 4),
     )
+    | st.just(Scalar())
     | st.builds(Named, st.sampled_from(["dtype", "device", "x"]), st.sampled_from(["int8", "y"])),
     lambda inner: st.builds(Several, st.lists(inner, max_size=3).map(tuple)),
     max_leaves=4,
@@ -186,6 +209,7 @@ PLANS = st.builds(
     st.lists(SIGNATURES, max_size=3).map(tuple),
     st.lists(st.integers(-2, 5), max_size=12).map(tuple),
     st.lists(st.integers(-1, 100), max_size=3).map(tuple),
+    st.integers(-1, 3),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.remote.segment.made import ADD_IN_PLACE, FETCH_X, GOOD, PUT_X, SEEN, X, encoded
+from tests.remote.segment.made import ADD_IN_PLACE, FETCH_X, GOOD, PUT_X, SCALED, SEEN, X, encoded
 
 from remora.core.clock import ManualClock
 from remora.core.errors import DeadlineExceeded, Refused
@@ -43,6 +43,21 @@ def test_a_plan_that_crossed_is_known_by_its_digest(remote: RemoteServer) -> Non
     ask(remote, GOOD, [TENSOR])
     again = remote.channel.call(Compute(plan=encoded(GOOD)[0], first=5), [TENSOR + 1]).tensors
     assert torch.equal(again[0], 3 * (TENSOR + 1))
+
+
+def test_scalars_are_those_of_the_segment(remote: RemoteServer) -> None:
+    (first,) = ask(remote, SCALED, [TENSOR], scalars=(2.0, 0.25))
+    (again,) = ask(remote, SCALED, [TENSOR], scalars=(-3.0, float("inf")))
+    assert torch.equal(first, TENSOR / 2)
+    torch.testing.assert_close(again, TENSOR * -3.0 * float("inf"), equal_nan=True)
+
+
+@pytest.mark.parametrize("scalars", [(), (1.0,), (1.0, 2.0, 3.0)])
+def test_as_many_scalars_come_as_the_plan_takes(
+    remote: RemoteServer, scalars: tuple[float, ...]
+) -> None:
+    with pytest.raises(Refused, match="this plan takes 2"):
+        ask(remote, SCALED, [TENSOR], scalars=scalars)
 
 
 def test_what_it_makes_stays_until_it_is_freed(remote: RemoteServer) -> None:

@@ -12,7 +12,7 @@ from remora.remote.graph.nodes import Named
 from remora.remote.graph.operators import NAMED, name_of
 from remora.remote.segment.guards import check_shapes
 from remora.remote.segment.operators import Operator
-from remora.remote.segment.plan import Made, Part, Seen, Several, Signature
+from remora.remote.segment.plan import Made, Part, Scalar, Seen, Several, Signature
 from remora.remote.segment.shapes import (
     NAME_OF_DTYPE,
     ShapesUnknown,
@@ -126,6 +126,8 @@ def seen(tensor: torch.Tensor) -> Seen:
 def _part(value: Any, operator: Operator) -> Part:
     if isinstance(value, torch.Tensor):
         return seen(value)
+    if type(value) is float and operator.takes_scalars:
+        return Scalar()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):

@@ -10,7 +10,7 @@ import msgspec
 
 from remora.remote.eager.entries import Entry
 from remora.remote.segment.kept import MOST, Kept
-from remora.remote.segment.plan import FREE, Plan, Signature, seen_in
+from remora.remote.segment.plan import FREE, Plan, Signature, scalars_in, seen_in
 
 
 class Plans:
@@ -21,15 +21,19 @@ class Plans:
         self._kept: Kept[bool] = Kept()
 
     def of(
-        self, stream: Sequence[int], entries: Mapping[int, Entry], input_bytes: Sequence[int]
+        self,
+        stream: Sequence[int],
+        entries: Mapping[int, Entry],
+        input_bytes: Sequence[int],
+        scalars: int = 0,
     ) -> tuple[str, bytes | None]:
         """Digest of what was recorded, and all of it where the server does not know it."""
-        key = (tuple(stream), tuple(input_bytes))
+        key = (tuple(stream), tuple(input_bytes), scalars)
         digest = self._digests.get(key)
         if digest is not None and self._kept.use(digest):
             self._digests.move_to_end(key)
             return digest, None
-        encoded = msgspec.msgpack.encode(_whole(stream, entries, input_bytes))
+        encoded = msgspec.msgpack.encode(_whole(stream, entries, input_bytes, scalars))
         digest = self._digests[key] = hashlib.sha256(encoded).hexdigest()
         if len(self._digests) > MOST:
             self._digests.popitem(last=False)
@@ -40,7 +44,10 @@ class Plans:
 
 
 def _whole(
-    recorded: Sequence[int], entries: Mapping[int, Entry], input_bytes: Sequence[int]
+    recorded: Sequence[int],
+    entries: Mapping[int, Entry],
+    input_bytes: Sequence[int],
+    scalars: int,
 ) -> Plan:
     """As recorded, with signatures numbered as they come: the same in every program."""
     numbers: dict[int, int] = {}
@@ -56,5 +63,6 @@ def _whole(
             numbers[index] = len(signatures)
             signatures.append(signature)
         stream.append(numbers[index])
-        stream += (next(remaining) for _ in seen_in(signature))
-    return Plan(tuple(signatures), tuple(stream), tuple(input_bytes))
+        named = len(seen_in(signature)) + scalars_in(signature)
+        stream += (next(remaining) for _ in range(named))
+    return Plan(tuple(signatures), tuple(stream), tuple(input_bytes), scalars)

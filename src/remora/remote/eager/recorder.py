@@ -16,6 +16,7 @@ from remora.remote.eager.entries import Entries, Entry, Output
 from remora.remote.eager.lines import Line, line_here, shown
 from remora.remote.eager.memory import Gone, Memory, attach
 from remora.remote.eager.plans import Plans
+from remora.remote.eager.scalars import Scalars
 from remora.remote.messages import Compute
 from remora.remote.segment.plan import FETCH, FREE, PUT, Seen
 from remora.remote.wire.arrived import Arrived
@@ -70,6 +71,7 @@ class Recorder:
         self._used: dict[int, Entry] = {}
         self._inputs: list[int] = []
         self._input_bytes: list[int] = []
+        self._scalars = Scalars()
         self._tensors: list[torch.Tensor] = []
         self._lines: list[Line] = []
         self._put_bytes = 0
@@ -82,7 +84,9 @@ class Recorder:
         if self._over is not None:
             raise self._over
 
-    def add(self, entry: Entry, memories: Sequence[Memory]) -> list[torch.Tensor | None]:
+    def add(
+        self, entry: Entry, memories: Sequence[Memory], scalars: Sequence[float] = ()
+    ) -> list[torch.Tensor | None]:
         """Record a call; returns the tensors that it makes. The lock is held."""
         if self._over is not None:
             raise self._over
@@ -95,6 +99,8 @@ class Recorder:
         slots = [
             memory.slot if memory.segment == segment else self._slot(memory) for memory in memories
         ]
+        if scalars:
+            slots += map(self._scalars.number, scalars)
         self._append(entry, slots)
         return [None if output is None else self._made(output) for output in entry.outputs]
 
@@ -227,10 +233,19 @@ class Recorder:
             return
         digest, encoded = "", None
         if self._stream:
-            digest, encoded = self._plans.of(self._stream, self._used, self._input_bytes)
+            digest, encoded = self._plans.of(
+                self._stream, self._used, self._input_bytes, len(self._scalars.values)
+            )
         tensors = self._tensors if encoded is None else [_bytes(encoded), *self._tensors]
         freed, self._freed = self._freed, []
-        asked = Compute(digest, tuple(self._inputs), self._first, tuple(freed), encoded is not None)
+        asked = Compute(
+            digest,
+            tuple(self._inputs),
+            self._first,
+            tuple(freed),
+            encoded is not None,
+            scalars=tuple(self._scalars.values),
+        )
         lines = self._lines
         self._begin()
         with _ending(self):

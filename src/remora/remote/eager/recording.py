@@ -53,8 +53,11 @@ Lain = list[Memory | torch.Tensor]
 """Memories that tensors lie in; of tensors of the CPU themselves."""
 
 
-def take(values: Iterable[Any], key: list[Any], lain: Lain) -> bool:
-    """Add to ``key`` what tells ``values`` apart from others, and their memories to ``lain``.
+def take(
+    values: Iterable[Any], key: list[Any], lain: Lain, scalars: list[float] | None = None
+) -> bool:
+    """Add to ``key`` what tells ``values`` apart from others, their memories to ``lain``, and their
+    floating-point numbers to ``scalars`` where they are not to tell them apart.
 
     Returns whether a tensor of the CPU is among them.
     """
@@ -74,7 +77,10 @@ def take(values: Iterable[Any], key: list[Any], lain: Lain) -> bool:
             key.append(value)
         elif kind is list or kind is tuple:
             key.append(len(value))
-            strangers = take(value, key, lain) or strangers
+            strangers = take(value, key, lain, scalars) or strangers
+        elif kind is float and scalars is not None:
+            key.append(float)
+            scalars.append(value)
         else:  # 1, 1.0 and True are equal and not the same; a number that is none equals nothing
             key += (kind, repr(value))
     return strangers
@@ -102,11 +108,12 @@ def record(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     """Record a call of ``operator``; returns what it would."""
     key: list[Any] = [operator, torch.get_default_dtype()]
     lain: Lain = []
-    strangers = take(args, key, lain)
+    scalars: list[float] | None = [] if operator.takes_scalars else None
+    strangers = take(args, key, lain, scalars)
     for name, value in kwargs.items():
         if name not in NOT_SENT:
             key.append(name)
-            strangers = take((value,), key, lain) or strangers
+            strangers = take((value,), key, lain, scalars) or strangers
     if len(lain) > 1 and operator.written and len(set(map(id, lain))) < len(lain):
         check_between(operator, args, kwargs)
     recorder = recorder_of(lain)
@@ -119,7 +126,7 @@ def record(operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             recorder.check()
             check_itself(operator, args, kwargs)
             entry = recorder.entries.of(tuple(key), operator, args, kwargs)
-        made = recorder.add(entry, lain)  # type: ignore[arg-type]
+        made = recorder.add(entry, lain, scalars or ())  # type: ignore[arg-type]
         recorder.done()
     if operator.makes_one:
         return made[0]

@@ -78,6 +78,12 @@ class Operator:
         return {argument.name: place for place, argument in enumerate(self.schema.arguments)}
 
     @cached_property
+    def takes_scalars(self) -> bool:
+        """Whether no shape and no check depends on the floating-point numbers it is given: it does
+        the same to every element."""
+        return torch.Tag.pointwise in self.function.tags
+
+    @cached_property
     def gives_list(self) -> bool:
         """Whether it returns a list of tensors."""
         return str(self.schema.returns[0].type) == "List[Tensor]"

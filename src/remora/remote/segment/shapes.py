@@ -12,7 +12,7 @@ from remora.core.errors import Refused
 from remora.remote.graph.nodes import Named
 from remora.remote.graph.operators import NAMED, UNFILLED, object_of
 from remora.remote.segment.operators import Operator
-from remora.remote.segment.plan import Made, Part, Seen, Several, Signature
+from remora.remote.segment.plan import Made, Part, Scalar, Seen, Several, Signature
 
 META = torch.device("meta")
 NAME_OF_DTYPE = {dtype: name for name, dtype in NAMED["dtype"].items()}
@@ -116,6 +116,8 @@ def _on_meta(part: Part) -> Any:
     if isinstance(part, Seen):
         dtype = NAMED["dtype"][part.dtype]
         return torch.empty_strided(part.sizes, part.strides, dtype=dtype, device=META)
+    if isinstance(part, Scalar):
+        return 1.0  # no shape depends on it
     if isinstance(part, Several):
         return [_on_meta(item) for item in part.items]
     if isinstance(part, Named):

@@ -27,6 +27,7 @@ from remora.remote.segment.plan import (
     Several,
     Signature,
     extent,
+    scalars_in,
     seen_in,
 )
 from remora.remote.segment.shapes import META, dense_bytes, made_by, row_by_row
@@ -55,6 +56,8 @@ class Step:
     """Memories of its tensors."""
     made: list[int]
     """Memories that it makes."""
+    scalars: list[int] = field(default_factory=list)
+    """Numbers of its scalars."""
     freed: list[int] = field(default_factory=list)
     """Memories that nobody needs behind it."""
 
@@ -119,15 +122,18 @@ class _Reading:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._at = plan, 0
-        self._met, self._inputs = 0, 0
+        self._met, self._inputs, self._met_scalars = 0, 0, 0
         self._freed = set[int]()
         self._bytes: list[int] = []
         self._seen = [seen_in(signature) for signature in plan.signatures]
+        self._scalars = [scalars_in(signature) for signature in plan.signatures]
         self.steps: list[Step] = []
         while self._at < len(plan.stream):
             self._read()
         if self._inputs != len(plan.inputs):
             raise Refused(f"a plan says {len(plan.inputs)} inputs, and reads {self._inputs}")
+        if self._met_scalars != plan.scalars:
+            raise Refused(f"a plan says {plan.scalars} scalars, and reads {self._met_scalars}")
 
     def _read(self) -> None:
         number = self._next()
@@ -139,7 +145,8 @@ class _Reading:
         signature = self._plan.signatures[number]
         read = [self._memory(seen) for seen in self._seen[number]]
         made = [self._new(dense_bytes(made)) for made in signature.made if made is not None]
-        self.steps.append(Step(signature, read, made))
+        scalars = [self._scalar() for _ in range(self._scalars[number])]
+        self.steps.append(Step(signature, read, made, scalars))
 
     def _next(self) -> int:
         if self._at >= len(self._plan.stream):
@@ -157,6 +164,13 @@ class _Reading:
         if extent(seen.sizes, seen.strides, seen.offset) * itemsize > self._bytes[memory]:
             raise Refused(f"a tensor reaches beyond its memory of {self._bytes[memory]} bytes")
         return memory
+
+    def _scalar(self) -> int:
+        scalar = self._next()
+        self._met_scalars += scalar == self._met_scalars
+        if not 0 <= scalar < self._met_scalars:
+            raise Refused(f"scalar {scalar} behind {self._met_scalars} others")
+        return scalar
 
     def _input(self) -> None:
         if self._inputs >= len(self._plan.inputs):
@@ -182,6 +196,8 @@ class _Reading:
 def _check_signature(signature: Signature, limits: PlanLimits) -> None:
     for part in (*signature.arguments, *(part for _, part in signature.keywords)):
         _check_part(part, limits)
+    if scalars_in(signature) and not _takes_scalars(signature):
+        raise Refused(f"{signature.operator[:100]} takes no numbers that come with a segment")
     for made in signature.made:
         if made is not None:
             _check_tensor(made, limits)
@@ -207,6 +223,10 @@ def _check_names(operator: Operator, signature: Signature) -> None:
     unknown = [name for name, _ in signature.keywords if name not in names]
     if len(signature.arguments) > len(names) or unknown:
         raise Refused(f"{operator.name} takes no such arguments {unknown[:3]}")
+
+
+def _takes_scalars(signature: Signature) -> bool:
+    return signature.operator not in _SPECIAL and operator_named(signature.operator).takes_scalars
 
 
 def _check_put(signature: Signature) -> None:

@@ -23,9 +23,10 @@ from remora.remote.segment.plan import (
     Made,
     Part,
     Plan,
+    Scalar,
     Seen,
     Several,
-    seen_in_part,
+    given_in_part,
 )
 from remora.remote.segment.shapes import leaves_unfilled, made_values, makes_out_of_nothing
 from remora.remote.segment.validation import Step
@@ -58,7 +59,7 @@ class Compiled:
         self.device, self.memories = device, Memories(plan)
         self.places = Places(self.memories)
         self.read: list[Sequence[int]] = []
-        """For each step the places of what it reads."""
+        """For each step the places of the tensors and scalars it is given, in order."""
         self.actions = [_action(self, step) for step in self.memories.steps]
 
     def asked(self, at: int, values: Values) -> Asked | None:
@@ -90,7 +91,8 @@ class Compiled:
 
 def _action(compiled: Compiled, step: Step) -> Action:
     """What a step does: look at memories, compute, keep what was made, let go."""
-    places, views = compiled.places.views_of(step)
+    tensors, views = compiled.places.views_of(step)
+    places = compiled.places.in_order(step, tensors)
     compiled.read.append(places)
     act = _special(compiled, step, places) or _computing(compiled, step, places)
     freed = compiled.places.places_in(step.freed) if step.freed else ()
@@ -198,12 +200,14 @@ def _short(
 def _gathered(
     compiled: Compiled, parts: Sequence[Part], places: Iterator[int]
 ) -> Callable[[Values], tuple[Any, ...]]:
-    """What reads all ``parts``, by one call of C where none of them is a list of tensors."""
-    if any(isinstance(part, Several) and any(seen_in_part(part)) for part in parts):
+    """What reads all ``parts``, by one call of C where none of them is a list of such."""
+    if any(isinstance(part, Several) and any(given_in_part(part)) for part in parts):
         getters = [_getter(compiled, part, places) for part in parts]
         return lambda values: tuple([get(values) for get in getters])
     found = [
-        next(places) if isinstance(part, Seen) else compiled.places.constant(_value(compiled, part))
+        next(places)
+        if isinstance(part, Seen | Scalar)
+        else compiled.places.constant(_value(compiled, part))
         for part in parts
     ]
     if len(found) > 1:
@@ -251,7 +255,7 @@ def _with_statistics(
 
 
 def _getter(compiled: Compiled, part: Part, places: Iterator[int]) -> Callable[[Values], Any]:
-    if isinstance(part, Seen):
+    if isinstance(part, Seen | Scalar):
         return itemgetter(next(places))
     if isinstance(part, Several):
         items = [_getter(compiled, item, places) for item in part.items]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from remora.remote.segment.operators import Operator, operator_named
-from remora.remote.segment.plan import WEIGHT, Made, Plan, seen_in_part
+from remora.remote.segment.plan import WEIGHT, Made, Plan, Seen, given_in_part
 from remora.remote.segment.shapes import dense_bytes
 from remora.remote.segment.validation import Step, steps_of
 from remora.remote.server.handles import charged
@@ -20,7 +20,7 @@ class Memories:
 
     def __init__(self, plan: Plan) -> None:
         self.steps = steps_of(plan)
-        self.input_bytes = plan.inputs
+        self.input_bytes, self.scalars = plan.inputs, plan.scalars
         self.made: dict[int, Made] = {}
         self.digests: dict[int, str] = {}
         """Of those that are weights."""
@@ -72,7 +72,7 @@ def _written_by(operator: Operator, step: Step) -> list[int]:
     parts = [*zip(names, step.signature.arguments, strict=False), *step.signature.keywords]
     found = []
     for name, part in parts:
-        lies_in = [next(slots) for _ in seen_in_part(part)]
+        lies_in = [next(slots) for each in given_in_part(part) if isinstance(each, Seen)]
         if name in operator.written:
             found += lies_in
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from remora.remote.segment.plan import Made, Seen, seen_in
+from remora.remote.segment.plan import Made, Scalar, Seen, given_in, seen_in
 from remora.remote.segment.validation import Step
 from remora.remote.server.layout import view_of
 from remora.remote.server.memories import Memories
@@ -23,16 +23,21 @@ class Places:
     def __init__(self, memories: Memories) -> None:
         self._memories = memories
         self._constants: Values = []
+        self._scalars = [self.constant(None) for _ in range(memories.scalars)]
         self._places: dict[int, dict[Seen, int]] = {}
         """For each memory the places of its views."""
         self._views: list[list[View]] = []
         """For each step the views that nobody before it has looked through."""
 
-    def values(self, inputs: Sequence[torch.Tensor | None]) -> Values:
+    def values(
+        self, inputs: Sequence[torch.Tensor | None], scalars: Sequence[float] = ()
+    ) -> Values:
         """The values before the first step."""
         values: Values = [None] * self._memories.count + self._constants
         for slot, memory in zip(self._memories.input_slots, inputs, strict=True):
             values[slot] = memory
+        for place, scalar in zip(self._scalars, scalars, strict=True):
+            values[place] = scalar
         return values
 
     def look(self, step: int, values: Values) -> None:
@@ -52,6 +57,12 @@ class Places:
                 views.append((place, slot, seen))
         self._views.append(views)
         return places, views
+
+    def in_order(self, step: Step, tensors: Sequence[int]) -> list[int]:
+        """Where all lies that ``step`` is given, in order; ``tensors``: where its tensors do."""
+        places, scalars = iter(tensors), (self._scalars[scalar] for scalar in step.scalars)
+        given = given_in(step.signature)
+        return [next(scalars if isinstance(each, Scalar) else places) for each in given]
 
     def _place_of(self, slot: int, seen: Seen) -> tuple[int, bool]:
         """Where the tensor lies that looks at ``slot`` so, and whether it has yet to be made."""

@@ -228,6 +228,8 @@ class Segment:
         memories, numbers = self._memories, self._asked.inputs
         if len(numbers) != len(memories.input_bytes):
             raise Refused(f"{len(numbers)} inputs; this plan takes {len(memories.input_bytes)}")
+        if len(self._asked.scalars) != memories.scalars:
+            raise Refused(f"{len(self._asked.scalars)} scalars; this plan takes {memories.scalars}")
         self._inputs = [self._handles.get(number) for number in numbers]
         for held, size in zip(self._inputs, memories.input_bytes, strict=True):
             if held.size != size:
@@ -239,7 +241,9 @@ class Segment:
                 self._fail([slot], Refused(held.failed))
             elif slot in memories.written:
                 self._handles.own(held)
-        return self._compiled.places.values([held.tensor for held in self._inputs])
+        return self._compiled.places.values(
+            [held.tensor for held in self._inputs], self._asked.scalars
+        )
 
     def go_on(self, end: int, until_ns: int | None = None) -> None:
         """Do the steps to before ``end``, or until ``until_ns``. One that fails is passed over.
