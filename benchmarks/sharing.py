@@ -39,7 +39,7 @@ from remora.share.system.service import Share
 from remora.tap.job import Job
 
 LOAD, SERVICE_MS, SECONDS, ROUNDS, SEED = 0.5, 10.0, 8.0, 2, 0
-GATE_ROUNDS, FORWARDS = 30, 5
+GATE_ROUNDS, FORWARDS = 150, 5
 ALONE_SERVING, ALONE_TRAINING, PLAIN = "serving alone", "training alone", "plain"
 MECHANISMS = ("nice", "idle", "stop")
 ARMS = (ALONE_SERVING, ALONE_TRAINING, PLAIN, *MECHANISMS)

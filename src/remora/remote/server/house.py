@@ -28,6 +28,7 @@ from remora.remote.server.sessions import Sessions
 from remora.remote.server.streams import Streams, streams_for
 from remora.remote.server.weights import WeightStore
 from remora.remote.server.weights_on_disk import WeightFolder
+from remora.share.policies.contract import Policy
 from remora.share.policies.registry import Choice, create
 from remora.share.slicing.cache import Cache
 
@@ -109,13 +110,14 @@ class House:
         self.sessions = Sessions(eviction, self.clock, lease_s=quotas.lease_s, most=quotas.sessions)
         self.room = Room(quotas.tensors_bytes)
         self.plans = Plans(device)
-        self._cuts: Cuts | None = None
         self.clients = Clients(has_classes=policy is not None, most_high=most_high)
+        chosen = None if policy is None else create(policy.name, policy.options, capacity=1)
         cache = None if slices_folder is None else Cache(slices_folder, report=said)
+        self._cuts = None if chosen is None else cuts_for(chosen, cache, said)
         turns = (
             self._fair()
-            if policy is None
-            else self._by(policy, cache, said, streams_for(device, best_effort_sms))
+            if chosen is None
+            else self._by(chosen, self._cuts, streams_for(device, best_effort_sms))
         )
         self.engine = Engine(turns, self.sessions, most_waiting=quotas.waiting)
 
@@ -129,15 +131,7 @@ class House:
             together=quotas.together,
         )
 
-    def _by(
-        self,
-        choice: Choice,
-        cache: Cache | None,
-        said: Callable[[str], object],
-        streams: Streams,
-    ) -> PolicyTurns:
-        policy = create(choice.name, choice.options, capacity=1)
-        self._cuts = cuts = cuts_for(policy, cache, said)
+    def _by(self, policy: Policy, cuts: Cuts | None, streams: Streams) -> PolicyTurns:
         courses = Courses(
             self.sessions,
             self.device,

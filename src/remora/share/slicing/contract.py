@@ -10,10 +10,10 @@ in order, each once: a later one may go on with what an earlier one has written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from msgspec import Struct
 
 from remora.core.errors import BadValue
 from remora.share.slicing.call import Call
@@ -22,8 +22,7 @@ Run: TypeAlias = Callable[[int, int], object]
 """Compute the indices from the first to before the second."""
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(Struct, frozen=True):
     """One way to cut a part: ``extent`` indices, in ranges that begin at multiples of ``grain``.
 
     What is left behind the last whole grain goes to the last range: none is shorter than a grain,
@@ -52,8 +51,7 @@ class Axis:
         return zip(bounds, [*bounds[1:], self.extent], strict=True)
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Struct, frozen=True):
     """What one pass of an operator writes, and the ways to cut that pass."""
 
     name: str

@@ -30,7 +30,7 @@ def blocks(
     What is left over of the third dimension is a layer of its own: sums over fewer come in the
     order of the whole, sums over more may not.
     """
-    high, wide = (max(1, extent // size) for extent, size in zip(extents[:2], cell, strict=False))
+    high, wide = max(1, extents[0] // cell[0]), max(1, extents[1] // cell[1])
     layers = max(1, -(-extents[2] // cell[2]))
 
     def cells(begin: int, end: int) -> None:

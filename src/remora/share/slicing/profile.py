@@ -70,12 +70,16 @@ class Profile(Struct, frozen=True):
         return (Cut(self.pieces, self.piece_ns),) if self.pieces > 1 else ()
 
 
-def located(profile: Profile, parts: Sequence[Part]) -> list[tuple[Axis, int, int]]:
-    """Every piece in order: its axis, and its range of indices."""
+def chosen(profile: Profile, parts: Sequence[Part]) -> list[Axis]:
+    """The axis of each part along which it is cut."""
+    return [part.axis(choice.axis) for part, choice in zip(parts, profile.choices, strict=True)]
+
+
+def located(profile: Profile, axes: Sequence[Axis]) -> list[tuple[int, int, int]]:
+    """Every piece in order: the place of its part, and its range of indices."""
     return [
-        (axis, begin, end)
-        for part, choice in zip(parts, profile.choices, strict=True)
-        for axis in [part.axis(choice.axis)]
+        (place, begin, end)
+        for place, (axis, choice) in enumerate(zip(axes, profile.choices, strict=True))
         for begin, end in axis.ranges(choice.pieces)
     ]
 

@@ -12,9 +12,10 @@ from remora.core.saying import say
 from remora.share.slicing import registry
 from remora.share.slicing.cache import Cache
 from remora.share.slicing.call import Call, bound, tensors_in, written
+from remora.share.slicing.contract import Axis
 from remora.share.slicing.key import Key, device_name, signature
 from remora.share.slicing.outputs import allocate
-from remora.share.slicing.profile import Profile, located
+from remora.share.slicing.profile import Profile, chosen, located
 from remora.share.slicing.profiler import Settings, profile
 
 _DRAWS = "pieces would draw other random numbers than the whole"
@@ -35,12 +36,13 @@ SMALL_ELEMENTS = 2048
 class Pieces:
     """A call that is cut: its pieces, to be run in order, each once. Then :attr:`result` holds."""
 
-    def __init__(self, operator: Any, values: Mapping[str, Any], found: Profile) -> None:
+    def __init__(self, operator: Any, values: Mapping[str, Any], kind: _Kind) -> None:
         device = next(tensors_in(list(values.values()))).device
-        outputs = allocate(operator, found.layouts, values, device)
-        parts = registry.parts(Call(operator, values, outputs))
-        self.operator, self.profile = operator, found
-        self._pieces = located(found, parts)
+        profile = kind.profile
+        outputs = allocate(operator, profile.layouts, values, device)
+        self._axes = chosen(profile, registry.parts(Call(operator, values, outputs)))
+        self._pieces = kind.located(self._axes)
+        self.operator, self.profile = operator, profile
         self._outputs = outputs
 
     def __len__(self) -> int:
@@ -49,8 +51,8 @@ class Pieces:
     def run(self, begin: int, end: int) -> None:
         """The pieces from ``begin`` to before ``end``, as a policy's ``Run`` names them."""
         with torch.no_grad():
-            for axis, low, high in self._pieces[begin:end]:
-                axis.run(low, high)
+            for place, low, high in self._pieces[begin:end]:
+                self._axes[place].run(low, high)
 
     @property
     def result(self) -> Any:
@@ -58,6 +60,21 @@ class Pieces:
         if not self._outputs:
             return None
         return self._outputs[0] if len(self._outputs) == 1 else self._outputs
+
+
+class _Kind:
+    """A kind of calls that are cut. Where its pieces lie is worked out once, not for every call:
+    the code for it would be fetched anew behind each operator that goes through much memory."""
+
+    __slots__ = ("_pieces", "profile")
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._pieces: list[tuple[int, int, int]] = []
+
+    def located(self, axes: Sequence[Axis]) -> list[tuple[int, int, int]]:
+        self._pieces = self._pieces or located(self.profile, axes)
+        return self._pieces
 
 
 class Slicing:
@@ -79,7 +96,7 @@ class Slicing:
         self._settings, self._cache = settings or Settings(), cache
         self._clock, self._report = clock or SystemClock(), report
         self._known: dict[tuple[Any, ...], Profile] = {}
-        self._seen: dict[tuple[Any, ...], Profile | None] = {}
+        self._seen: dict[tuple[Any, ...], _Kind | None] = {}
         """By the arguments as they are given: what every call is looked up in."""
         self._said: set[str] = set()
         self._late: set[str] = set()
@@ -101,15 +118,19 @@ class Slicing:
         if _is_small(args):
             return None
         key = (operator, torch.get_num_threads(), signature(args), *_named(kwargs))
-        found = self._seen.get(key, self)
-        if isinstance(found, Slicing):
-            is_known = registry.has(operator)
-            found = self.profile(operator, bound(operator, args, kwargs)) if is_known else None
-            self._seen[key] = found
-        if found is None or found.pieces == 1:
+        kind = self._seen.get(key, self)
+        if isinstance(kind, Slicing):
+            kind = self._seen[key] = self._kind(operator, args, kwargs)
+        if kind is None:
             return None
         values = bound(operator, args, kwargs)
-        return None if _shares_memory(operator, values) else Pieces(operator, values, found)
+        return None if _shares_memory(operator, values) else Pieces(operator, values, kind)
+
+    def _kind(self, operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> _Kind | None:
+        if not registry.has(operator):
+            return None
+        found = self.profile(operator, bound(operator, args, kwargs))
+        return None if found is None or found.pieces == 1 else _Kind(found)
 
     def profile(self, operator: Any, values: Mapping[str, Any]) -> Profile | None:
         """What is known of this call; it is measured where that is nothing. None without tensors

@@ -11,6 +11,7 @@ from remora.share.slicing.call import Call, written
 from remora.share.slicing.contract import Axis, Part, Slicer
 from remora.share.slicing.families.elementwise import GRAIN
 from remora.share.slicing.flat_lists import FlatLists, are_alike
+from remora.share.slicing.writing import write
 
 _IN_PLACE = """
     _foreach_abs_ _foreach_add_ _foreach_addcdiv_ _foreach_addcmul_ _foreach_clamp_max_
@@ -47,12 +48,16 @@ def foreach(call: Call) -> Sequence[Part]:
         lists["made"] = makes[0] if isinstance(makes[0], list | tuple) else makes
     if not are_alike(lists):
         return ()
-    row = FlatLists(lists)
+    row, single = FlatLists(lists), _single(call)
     numbers = [name for name, value in call.values.items() if _is_one_each(value)]
 
     def run(begin: int, end: int) -> None:
         places, own = row.between(begin, end)
         made = own.pop("made", None)
+        if made is not None and single is not None:
+            for source, output in zip(own["self"], made, strict=True):
+                write(single, {"self": source}, [output])
+            return
         values = {**call.values, **own, **{name: call[name][places] for name in numbers}}
         result = call.operator(**values)
         if made is not None:
@@ -60,6 +65,16 @@ def foreach(call: Call) -> Sequence[Part]:
 
     writes = lists["made"] if makes else lists["self"]
     return [Part("output", tuple(writes), (Axis("flat", row.elements, run, GRAIN),))]
+
+
+def _single(call: Call) -> Any:
+    """The operator for one tensor, where it takes nothing else and computes on a CPU, which goes
+    through lists tensor by tensor: it writes where the result belongs, and nothing is copied."""
+    arguments = call.operator._schema.arguments
+    if len(arguments) > 1 or any(each.device.type != "cpu" for each in call["self"]):
+        return None
+    base = call.operator._schema.name.removeprefix("aten::_foreach_")
+    return getattr(torch.ops.aten, base).default
 
 
 def norms(call: Call) -> Sequence[Part]:

@@ -24,6 +24,10 @@ BLOCKS = ((512, 384, 192), (256, 384, 192), (128, 192, 192))
 then reads the least for what it computes. Libraries add up so many of the inner dimension at a
 time, 192 or 384 of single precision, and go on from what they have in memory; so pieces that do the
 same give the same."""
+_TILES = {f"tiles of {high} by {wide}": (high, wide) for high, wide in TILES}
+_BLOCKS = {
+    f"blocks of {high} by {wide} by {deep}": (high, wide, deep) for high, wide, deep in BLOCKS
+}
 PAGE_BYTES = 4096
 TOUCHED_BYTES = 4 << 20
 """From which size on memory comes from the system each time, and not from what was used before."""
@@ -135,15 +139,8 @@ def _in_rows_or_columns(
     axes = [
         Axis("rows", height, rows, ROWS),
         Axis("columns", width, columns, COLUMNS),
-        *(
-            blocks(f"blocks of {high} by {wide} by {deep}", extents, (high, wide, deep), block)
-            for high, wide, deep in BLOCKS
-            if inner > deep
-        ),
-        *(
-            blocks(f"tiles of {high} by {wide}", extents, (high, wide, inner), block)
-            for high, wide in TILES
-        ),
+        *(blocks(name, extents, cell, block) for name, cell in _BLOCKS.items() if inner > cell[2]),
+        *(blocks(name, extents, (*cell, inner), block) for name, cell in _TILES.items()),
     ]
     return [*touched(output), Part("output", (output,), tuple(axes))]
 
