@@ -16,7 +16,7 @@ from tests.lab.builders import make_spec, make_trial
 
 from remora.cli.bench import _left_out
 from remora.core.errors import BadValue, UnknownName
-from remora.experiments import isolation, registry
+from remora.experiments import isolation, isolation_answers, registry
 from remora.experiments.isolation_files import files
 from remora.experiments.isolation_published import LEFT, RESPONSE, aims_table, published_table
 from remora.experiments.isolation_report import figures
@@ -26,6 +26,7 @@ from remora.experiments.isolation_tables import isolation_table, throughput_tabl
 from remora.lab.analysis import analyse
 from remora.lab.design import Request
 from remora.lab.planning import make_plan
+from remora.lab.report import render
 from remora.lab.report.markdown import table_markdown
 from remora.lab.results import (
     Analysis,
@@ -269,6 +270,42 @@ def test_the_tables_have_a_row_for_each_arm_and_each_names_its_executor() -> Non
     for name in ("p90", "p95", "p99"):
         assert f"service_{name}_ms" in pairs[0]
         assert f"response_{name}_over_alone" in pairs[0]
+
+
+def test_the_answer_is_about_responses_not_about_what_a_step_costs() -> None:
+    plan = plan_of()
+    trials = trials_of(plan)
+    found = registry.answers("isolation", analysed(plan, trials), trials)
+    assert found is not None
+    plain, idle = found[SERVES]
+    assert plain.label == f"plain + {TRAINS}"
+    assert plain.verdict == "costs"
+    assert plain.sentence.startswith("cannot keep up: its queue grows; has a response p99 of ")
+    assert " times that alone (95\N{NO-BREAK SPACE}% interval " in idle.sentence
+    assert "; training gets " in idle.sentence
+    assert " of what is left (95\N{NO-BREAK SPACE}% interval " in idle.sentence
+
+
+def test_an_answer_that_cannot_be_given_says_why() -> None:
+    few = isolation_answers.answers(list(found_rows(seconds=1.0).values()))
+    assert all("cannot be told" in each.sentence for each in few[SERVES] if each.verdict != "costs")
+    arm = Arm(workload=SERVES, system="beside", label=f"idle + {TRAINS}", role="system")
+    nothing = Row(arm=arm, executor="x", serves=SERVES, trains=TRAINS, policy="idle", load=0.5)
+    (answer,) = isolation_answers.answers([nothing])[SERVES]
+    assert (answer.sentence, answer.verdict) == ("was not measured: not run", "failed")
+
+
+def test_the_page_and_its_markdown_give_the_experiments_own_answer(tmp_path: Path) -> None:
+    plan = plan_of()
+    trials = trials_of(plan)
+    analysis = analysed(plan, trials)
+    answered = registry.answers("isolation", analysis, trials)
+    rendered = render(tmp_path, analysis, trials, (), answered)
+    page, text = rendered.page.read_text(), rendered.markdown.read_text()
+    answer = page[page.index('id="answer"') : page.index('id="summary"')]
+    assert "times that alone" in answer
+    assert "times that alone" in text
+    assert "noise floor" not in answer
 
 
 def test_tables_are_as_they_were(measured: dict[str, Row]) -> None:

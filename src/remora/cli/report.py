@@ -37,7 +37,8 @@ def write_report(folder: Folder) -> Analysis:
 
     analysis, trials = analyse_folder(folder)
     name = analysis.plan.experiment
-    rendered = render(folder.path, analysis, trials, registry.figures(name))
+    answered = registry.answers(name, analysis, trials)
+    rendered = render(folder.path, analysis, trials, registry.figures(name), answered)
     print_summary(analysis, rendered, headline=registry.headline(name, analysis, trials))
     return analysis
 

@@ -49,7 +49,7 @@ def _beside(row: Row, *, is_one: bool) -> str:
 
 def _headline_cells(row: Row) -> tuple[str, ...]:
     if not row.trials:
-        return (_absence(row), numbers.NONE, numbers.NONE, "failed")
+        return (absence(row), numbers.NONE, numbers.NONE, "failed")
     return (
         ratio_text(row.response_ratio[-1]),
         ratio_text(row.service_ratio[-1]),
@@ -75,7 +75,7 @@ def latency_table(rows: Sequence[Row]) -> TextTable:
 
 def _cells(row: Row, response: Sequence[Tail], service: Sequence[Tail]) -> tuple[str, ...]:
     if not row.trials:
-        return (_absence(row), *[numbers.NONE] * (2 * len(QUANTILES) - 1))
+        return (absence(row), *[numbers.NONE] * (2 * len(QUANTILES) - 1))
     return (*map(tail_text, response), *map(tail_text, service))
 
 
@@ -94,7 +94,7 @@ def isolation_table(rows: Sequence[Row]) -> TextTable:
 
 def _ratio_cells(row: Row) -> tuple[str, ...]:
     if not row.trials:
-        return (_absence(row), *[numbers.NONE] * (2 * len(QUANTILES) - 1), numbers.NONE, "failed")
+        return (absence(row), *[numbers.NONE] * (2 * len(QUANTILES) - 1), numbers.NONE, "failed")
     return (
         *map(ratio_text, row.response_ratio),
         *map(ratio_text, row.service_ratio),
@@ -121,7 +121,7 @@ def throughput_table(rows: Sequence[Row]) -> TextTable:
 
 def _throughput_cells(row: Row) -> tuple[str, ...]:
     if not row.trials:
-        return (_absence(row), *[numbers.NONE] * 9)
+        return (absence(row), *[numbers.NONE] * 9)
     return (
         numbers.significant(row.bound_ms) if row.bound_ms is not None else "INVALID",
         numbers.significant(row.goodput_per_s.mean),
@@ -140,7 +140,8 @@ def _who(row: Row) -> tuple[str, ...]:
     return (row.serves, row.arm.label, row.executor, f"{row.load:g}")
 
 
-def _absence(row: Row) -> str:
+def absence(row: Row) -> str:
+    """Why a row has no numbers."""
     if row.failure is None:
         return "not run"
     return f"{row.failure.kind}: {row.failure.message}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from remora.lab.folder import Folder
     from remora.lab.report.figures import Figure
-    from remora.lab.report.tables import TextTable
+    from remora.lab.report.tables import Answers, TextTable
     from remora.lab.results import Analysis, Trial
 
 _ALL = (
@@ -88,6 +88,16 @@ def headline(
     from remora.experiments.isolation_results import rows
 
     return isolation_tables.headlines(rows(analysis, trials))
+
+
+def answers(name: str, analysis: Analysis, trials: Sequence[Trial]) -> Answers | None:
+    """What ``name`` answers to its question; None where that is what arms cost."""
+    if name != isolation.DESIGN.name:
+        return None
+    from remora.experiments import isolation_answers
+    from remora.experiments.isolation_results import rows
+
+    return isolation_answers.answers(rows(analysis, trials))
 
 
 def broken_promises(name: str, analysis: Analysis) -> list[str]:

@@ -13,19 +13,27 @@ from remora.core.colours import DARK, LIGHT, css_variables
 from remora.lab.report import numbers
 from remora.lab.report.figures import Drawn
 from remora.lab.report.page import build_page
-from remora.lab.report.tables import cost_title, interval_text, mean, noise_sentence
+from remora.lab.report.tables import Answers, cost_title, interval_text, mean, noise_sentence
 from remora.lab.results import Analysis, Trial
 
 
 def page_html(
-    analysis: Analysis, trials: Sequence[Trial], folder: Path, figures: Sequence[Drawn]
+    analysis: Analysis,
+    trials: Sequence[Trial],
+    folder: Path,
+    figures: Sequence[Drawn],
+    answered: Answers | None = None,
 ) -> str:
-    """The whole page. ``folder`` is only named, in the commands that run an arm again."""
+    """The whole page. ``folder`` is only named, in the commands that run an arm again.
+
+    Args:
+        answered: what the experiment answers itself, where that is not what arms cost.
+    """
     environment = _environment()
     style = environment.get_template("style.css").render(
         light=css_variables(LIGHT), dark=css_variables(DARK)
     )
-    page = build_page(analysis, trials, folder, figures)
+    page = build_page(analysis, trials, folder, figures, answered)
     text = environment.get_template("page.html.j2").render(page=page, style=Markup(style)) + "\n"
     return "".join(
         part if part.startswith("<svg") else part.replace(" %", "\N{NO-BREAK SPACE}%")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from remora.lab.report.figures import Drawn
 from remora.lab.report.tables import (
+    Answer,
+    Answers,
     ArmRow,
     TextTable,
     answers,
@@ -30,15 +32,26 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split("\n")))
 
 
-def summary_markdown(analysis: Analysis, folder: Path, figures: Sequence[Drawn] = ()) -> str:
+def summary_markdown(
+    analysis: Analysis,
+    folder: Path,
+    figures: Sequence[Drawn] = (),
+    answered: Answers | None = None,
+) -> str:
     """The whole summary; ``folder`` is only named, in the commands that run an arm again.
 
     Args:
         figures: those whose tables it is to have as well.
+        answered: what the experiment answers itself, where that is not what arms cost.
     """
     rows = arm_rows(analysis)
     parts = [_head(analysis)]
-    parts += [_workload(name, group, analysis) for name, group in by_workload(rows).items()]
+    parts += [
+        _workload(
+            name, group, analysis, answers(group) if answered is None else answered.get(name, ())
+        )
+        for name, group in by_workload(rows).items()
+    ]
     parts += [_tables(drawn) for drawn in figures if drawn.tables]
     parts += [_failures(rows, analysis, folder), _notes(rows), _warnings(analysis)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -56,8 +69,10 @@ def _head(analysis: Analysis) -> str:
     return "\n\n".join(lines)
 
 
-def _workload(name: str, rows: Sequence[ArmRow], analysis: Analysis) -> str:
-    parts = [f"## {escape(name)}", *_sentences(rows)]
+def _workload(
+    name: str, rows: Sequence[ArmRow], analysis: Analysis, answered: Sequence[Answer]
+) -> str:
+    parts = [f"## {escape(name)}", *_sentences(answered)]
     noise = rows[0].noise
     if noise is not None:
         parts.append(f"Noise floor: {noise_sentence(noise)}.")
@@ -66,8 +81,8 @@ def _workload(name: str, rows: Sequence[ArmRow], analysis: Analysis) -> str:
     return "\n\n".join(parts)
 
 
-def _sentences(rows: Sequence[ArmRow]) -> list[str]:
-    lines = [f"- **{escape(arm)}** {escape(sentence)}" for arm, sentence in answers(rows)]
+def _sentences(answered: Sequence[Answer]) -> list[str]:
+    lines = [f"- **{escape(each.label)}** {escape(each.sentence)}" for each in answered]
     return ["\n".join(lines)] if lines else []
 
 

@@ -11,9 +11,10 @@ from urllib.parse import quote
 from remora.lab.report.figures import Drawn
 from remora.lab.report.palette import VERDICT_TONES
 from remora.lab.report.tables import (
+    Answers,
     ArmRow,
     TrialRow,
-    answered,
+    answers,
     arm_rows,
     by_workload,
     cost_quantities,
@@ -56,19 +57,22 @@ class ArmView:
 
 
 @dataclass(frozen=True)
+class AnswerView:
+    label: str
+    sentence: str
+    chip: Chip
+
+
+@dataclass(frozen=True)
 class WorkloadView:
     anchor: str
     name: str
+    answers: tuple[AnswerView, ...]
     arms: tuple[ArmView, ...]
     noise: NoiseFloor | None
     costs: tuple[str, ...]
     cost_ratios: tuple[str, ...]
     phases: tuple[str, ...]
-
-    @property
-    def answers(self) -> tuple[ArmView, ...]:
-        """The arms whose verdicts answer the question."""
-        return tuple(arm for arm in self.arms if answered(arm.row))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -141,13 +145,17 @@ def _own_settings(arm: Arm) -> dict[str, Option]:
 
 
 def build_page(
-    analysis: Analysis, trials: Sequence[Trial], folder: Path, figures: Sequence[Drawn]
+    analysis: Analysis,
+    trials: Sequence[Trial],
+    folder: Path,
+    figures: Sequence[Drawn],
+    answered: Answers | None = None,
 ) -> Page:
     """All that the page shows."""
     rows = trial_rows(analysis, trials)
     groups = by_workload(arm_rows(analysis))
     workloads = tuple(
-        _workload(number, name, group, rows, analysis, folder)
+        _workload(number, name, group, rows, analysis, folder, answered)
         for number, (name, group) in enumerate(groups.items(), start=1)
     )
     intervals = (c.interval for c in analysis.comparisons if c.interval is not None)
@@ -187,8 +195,9 @@ def slug(text: str) -> str:
 
 def _workload(
     number: int, name: str, rows: Sequence[ArmRow], trials: Sequence[TrialRow],
-    analysis: Analysis, folder: Path,
+    analysis: Analysis, folder: Path, answered: Answers | None,
 ) -> WorkloadView:  # fmt: skip
+    found = answers(rows) if answered is None else answered.get(name, ())
     arms = tuple(
         _arm(f"{number}-{index}", row, trials, analysis, folder)
         for index, row in enumerate(rows, start=1)
@@ -196,6 +205,7 @@ def _workload(
     return WorkloadView(
         anchor=f"workload-{number}-{slug(name)}",
         name=name,
+        answers=tuple(AnswerView(a.label, a.sentence, _judged(a.verdict)) for a in found),
         arms=arms,
         noise=rows[0].noise,
         costs=tuple(cost_quantities(rows)),
@@ -219,11 +229,14 @@ def _arm(
 
 def _chip(row: ArmRow) -> Chip:
     if row.comparison is not None:
-        verdict = row.comparison.verdict
-        return Chip(MARKS[verdict], verdict, VERDICT_TONES[verdict])
+        return _judged(row.comparison.verdict)
     if row.failure is not None:
         return Chip("!", verdict_text(row), "worse")
     return Chip("·", verdict_text(row), "plain")
+
+
+def _judged(verdict: str) -> Chip:
+    return Chip(MARKS[verdict], verdict, VERDICT_TONES[verdict])
 
 
 def _trial(number: str, row: TrialRow) -> TrialView:

@@ -16,7 +16,7 @@ from remora.lab.report.figures import Figure, drawn_figures
 from remora.lab.report.html import page_html
 from remora.lab.report.latex import summary_latex
 from remora.lab.report.markdown import summary_markdown
-from remora.lab.report.tables import arm_rows, trial_rows
+from remora.lab.report.tables import Answers, arm_rows, trial_rows
 from remora.lab.results import Analysis, Trial
 
 
@@ -37,7 +37,11 @@ class Rendered:
 
 
 def render(
-    folder: Path, analysis: Analysis, trials: Sequence[Trial], own: Sequence[Figure] = ()
+    folder: Path,
+    analysis: Analysis,
+    trials: Sequence[Trial],
+    own: Sequence[Figure] = (),
+    answered: Answers | None = None,
 ) -> Rendered:
     """Write the report of the results in ``folder`` to ``folder/report/``, over an older one.
 
@@ -45,6 +49,7 @@ def render(
 
     Args:
         own: figures that the experiment adds to those that every report has.
+        answered: what the experiment answers itself, where that is not what arms cost.
 
     Raises:
         ResultsUnusable: the folder is missing or cannot be written.
@@ -52,7 +57,7 @@ def render(
     report = folder / "report"
     try:
         (report / "figures").mkdir(parents=True, exist_ok=True)
-        return _write(report, folder, analysis, trials, own)
+        return _write(report, folder, analysis, trials, own, answered)
     except OSError as error:
         raise ResultsUnusable(
             f"cannot write the report to {report}: {error.strerror or error}; "
@@ -61,7 +66,12 @@ def render(
 
 
 def _write(
-    report: Path, folder: Path, analysis: Analysis, trials: Sequence[Trial], own: Sequence[Figure]
+    report: Path,
+    folder: Path,
+    analysis: Analysis,
+    trials: Sequence[Trial],
+    own: Sequence[Figure],
+    answered: Answers | None,
 ) -> Rendered:
     def written(name: str, content: str | bytes) -> Path:
         path = report / name
@@ -74,7 +84,7 @@ def _write(
         results=written("results.json", results_json(analysis)),
         summary_csv=written("summary.csv", summary_csv(arm_rows(analysis))),
         trials_csv=written("trials.csv", trials_csv(trial_rows(analysis, trials))),
-        markdown=written("summary.md", summary_markdown(analysis, folder, figures)),
+        markdown=written("summary.md", summary_markdown(analysis, folder, figures, answered)),
         latex=written("summary.tex", summary_latex(analysis)),
         figures=tuple(
             written(f"figures/{drawn.figure.name}.{form}", data)
@@ -94,7 +104,7 @@ def _write(
             ),
             *(written(name, text) for drawn in figures for name, text in drawn.beside.items()),
         ),
-        page=written("index.html", page_html(analysis, trials, folder, figures)),
+        page=written("index.html", page_html(analysis, trials, folder, figures, answered)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -299,8 +299,25 @@ def answered(row: ArmRow) -> bool:
     return row.comparison is not None and row.arm.role in ("system", "injected")
 
 
-def answers(rows: Sequence[ArmRow]) -> list[tuple[str, str]]:
-    """Arm and verdict sentence, for the arms that answer the question."""
+@dataclass(frozen=True)
+class Answer:
+    """What one row answers to the experiment's question."""
+
+    label: str
+    sentence: str
+    """Goes on from the label."""
+    verdict: str
+    """One of a comparison, or ``failed``."""
+
+
+Answers = Mapping[str, Sequence[Answer]]
+"""By workload."""
+
+
+def answers(rows: Sequence[ArmRow]) -> list[Answer]:
+    """Of the arms that answer the question: what they cost against native."""
     return [
-        (row.arm.label, row.comparison.sentence) for row in rows if answered(row) and row.comparison
+        Answer(row.arm.label, row.comparison.sentence, row.comparison.verdict)
+        for row in rows
+        if answered(row) and row.comparison
     ]
