@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from remora.core.errors import UnknownName
+from remora.core.errors import BadValue, UnknownName
 from remora.systems.beside import sharing
 from remora.systems.beside.cores import shared_cores
 from remora.systems.beside.executor import Executor, Setting, Stage
@@ -61,6 +61,11 @@ def test_a_policy_that_nobody_has_is_refused_with_all_there_are() -> None:
         sharing.parse_way("turbo")
     with pytest.raises(UnknownName, match="policy 'idle'"):
         sharing.parse_way("software-device/idle")
+
+
+def test_a_policy_of_other_devices_says_which_to_ask_for() -> None:
+    with pytest.raises(BadValue, match=r"policy 'mps' is of the executor cuda.*add --device cuda"):
+        sharing.parse_way("mps")
 
 
 @contextmanager

@@ -216,6 +216,8 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         busiest_function([tmp_path])
     with pytest.raises(BadValue, match="line 1: 4 columns that begin with 'HashOwner"):
         busiest_function([write(tmp_path / "short", header=HEADER[:4])])
+    with pytest.raises(BadValue, match="line 1: nothing is there"):
+        busiest_function([write(tmp_path / "empty", header=())])
     with pytest.raises(BadValue, match="no function was invoked"):
         busiest_function([write(tmp_path / "quiet", row("a", flat(0)))])
     with pytest.raises(BadValue, match="no file of the trace"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch.nn.attention.bias import causal_lower_right
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import remora
 from remora.tap.job import Job
 from remora.tap.undisturbed import unseen
 
@@ -216,4 +218,5 @@ def test_scripting_finds_no_wrapper(seen: list[str], job: Job) -> None:
     F.gelu(torch.ones(1))
     assert seen == ["gelu"]
     job.detach_all()
-    assert "remora" not in torch.jit.script.__code__.co_filename
+    package = Path(remora.__file__).parent
+    assert package not in Path(torch.jit.script.__code__.co_filename).parents

@@ -55,6 +55,8 @@ def print_summary(
         _print_ratios(analysis, console)
     for table in headline or ():
         console.print(_own_table(table))
+    if headline is not None:
+        _print_failures(analysis, console)
     for warning in analysis.warnings:
         console.print(f"note: {warning}")
     console.print(f"report: {rendered.page.resolve().as_uri()}", soft_wrap=True)
@@ -65,6 +67,12 @@ def _print_ratios(analysis: Analysis, console: Console) -> None:
     for workload in dict.fromkeys(arm.workload for arm in analysis.plan.arms):
         rows = [each for each in analysis.comparisons if each.workload == workload]
         console.print(_table(workload, floors.get(workload), rows))
+
+
+def _print_failures(analysis: Analysis, console: Console) -> None:
+    for cell in analysis.cells:
+        for failure in list(cell.failures.values())[:1]:
+            console.print(f"{cell.arm.name}: {failure.kind}: {failure.message}", soft_wrap=True)
 
 
 def _own_table(own: TextTable) -> Table:

@@ -64,13 +64,15 @@ class UnknownName(UserError):
 
     >>> print(UnknownName("scale", "quik", ["quick", "paper"]))
     unknown scale 'quik' (did you mean 'quick'?); choose from: paper, quick
+
+    ``others``: in words, more that are valid, and too many to name.
     """
 
-    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, valid: Iterable[str], others: str = "") -> None:
         self.kind, self.name, self.valid = kind, name, sorted(valid)
         close = difflib.get_close_matches(name, self.valid, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        choices = ", ".join(self.valid) or "none are registered"
+        choices = ", ".join(filter(None, (*self.valid, others))) or "none are registered"
         super().__init__(f"unknown {kind} {name!r}{hint}; choose from: {choices}")
 
 

@@ -83,7 +83,7 @@ def _named(word: str, words: dict[str, str]) -> str:
         return words[word]
     if word in registry.names():
         return word
-    raise UnknownName("workload of --pairs", word, [*words, *registry.names()])
+    raise UnknownName("workload of --pairs", word, words, "any of `remora list workloads`")
 
 
 def rows(

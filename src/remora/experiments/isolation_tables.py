@@ -49,7 +49,8 @@ def _beside(row: Row, *, is_one: bool) -> str:
 
 def _headline_cells(row: Row) -> tuple[str, ...]:
     if not row.trials:
-        return (absence(row), numbers.NONE, numbers.NONE, "failed")
+        kind = "not run" if row.failure is None else row.failure.kind
+        return (kind, numbers.NONE, numbers.NONE, "failed")
     return (
         ratio_text(row.response_ratio[-1]),
         ratio_text(row.service_ratio[-1]),

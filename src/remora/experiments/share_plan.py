@@ -80,7 +80,7 @@ def _refuse_impossible(scenario: Scenario, choice: Choice) -> None:
         raise BadValue(
             f"{choice}: a unit of {format_seconds(scenario.best_effort_ns / 1e9)} in "
             f"{scenario.most_slices} slices, each {format_seconds(scenario.slice_cost_ns / 1e9)} "
-            f"longer than its share, has none shorter than {format_seconds(shortest_ns / 1e9)}; "
+            f"longer than its share, has none shorter than {shortest_ns / 1e6:.10g}ms; "
             "choose at least that as turnaround, or more slices"
         )
 

@@ -37,7 +37,10 @@ def read_named(kind: str, text: str, options: Mapping[str, type[Any]]) -> tuple[
             raise UnknownName(f"option of {kind} {name}", word, by_word)
         if not is_given:
             raise BadValue(f"option {word} of {kind} {name} has no value; write {word}=VALUE")
-        given[by_word[word].name] = _value(by_word[word], value)
+        try:
+            given[by_word[word].name] = _value(by_word[word], value)
+        except BadValue as error:
+            raise BadValue(f"option {word} of {kind} {name}: {error}") from None
     return name, given
 
 

@@ -99,7 +99,7 @@ def test_without_a_roster_the_job_goes_on_and_says_so(script: Path, what: str) -
         (script / "remora").mkdir(mode=0o777)
         (script / "remora").chmod(0o777)
     shown = run(script, "run", "--priority", "best-effort", "job.py")
-    assert shown.stdout == f"{os.SCHED_IDLE} 0\n"
+    assert shown.stdout == f"{os.SCHED_IDLE} {os.nice(0)}\n"
     assert shown.stderr.count("\n") == 1
     assert "the job goes on, and no other sees it" in shown.stderr
 
@@ -107,7 +107,7 @@ def test_without_a_roster_the_job_goes_on_and_says_so(script: Path, what: str) -
 def test_stop_without_a_roster_falls_back(script: Path) -> None:
     (script / "remora").write_text("")
     shown = run(script, "run", "--priority", "best-effort", "--share-mechanism", "stop", "job.py")
-    assert shown.stdout == f"{os.SCHED_IDLE} 0\n"
+    assert shown.stdout == f"{os.SCHED_IDLE} {os.nice(0)}\n"
     assert (
         "stop: needs the roster, to hear of high-priority jobs; mend that first; idle instead"
         in (shown.stderr)
@@ -142,7 +142,7 @@ def test_without_proc_the_job_gives_way_and_says_nothing(tmp_path: Path) -> None
         ([SCHED_SETSCHEDULER], f"{os.SCHED_OTHER} 19", ["nice instead"]),
         (
             [SCHED_SETSCHEDULER, SETPRIORITY],
-            f"{os.SCHED_OTHER} 0",
+            f"{os.SCHED_OTHER} {os.nice(0)}",
             ["nice instead", "none instead"],
         ),
     ],

@@ -71,7 +71,7 @@ class Batches:
             known = [part for part in module.modules() if _BATCHES in part._buffers]
             parts = self._parts[module] = [weakref.ref(part) for part in known]
         there = [part for ref in parts if (part := ref()) is not None and part.training]
-        counts = [one for part in there if (one := part._buffers.get(_BATCHES)) is not None]
+        counts = [part._buffers[_BATCHES] for part in there if _BATCHES in part._buffers]
         return sys.modules["torch"].stack(counts) if counts else None
 
 

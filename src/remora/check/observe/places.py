@@ -41,7 +41,10 @@ class ModuleEntry(_Entry):
     key: str
 
     def _of(self, thing: Any) -> Any:
-        return getattr(thing, self.where).get(self.key)
+        held = getattr(thing, self.where)  # of a scripted module no dict
+        if self.key not in held:
+            return None
+        return held[self.key]
 
 
 @dataclass(frozen=True, slots=True)

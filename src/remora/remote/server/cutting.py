@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ from remora.share.slicing.slicing import Pieces, Slicing
 
 if TYPE_CHECKING:
     from remora.share.slicing.cache import Cache
+
+
+LONG_NS = 500_000_000
+"""A look from which on it is said why steps are long."""
 
 
 class _Wanted(BaseException):
@@ -41,8 +46,15 @@ class Cuts:
     whole, and is measured when it comes again.
     """
 
-    def __init__(self, turnaround_ns: int, slicing: Slicing, watch: Watch) -> None:
+    def __init__(
+        self,
+        turnaround_ns: int,
+        slicing: Slicing,
+        watch: Watch,
+        said: Callable[[str], object] = say,
+    ) -> None:
         self.turnaround_ns, self._slicing, self.watch = turnaround_ns, slicing, watch
+        self._said: Callable[[str], object] | None = said
 
     @property
     def known(self) -> int:
@@ -53,10 +65,22 @@ class Cuts:
         """``asked`` in pieces; None where it runs whole."""
         if asked is None:
             return None
+        began_ns = time.monotonic_ns()
         try:
             return self._slicing.pieces(*asked)
         except _Wanted:
             return None
+        finally:
+            self._say_once(time.monotonic_ns() - began_ns)
+
+    def _say_once(self, took_ns: int) -> None:
+        """What makes first steps long, where one look was."""
+        if self._said is not None and took_ns > LONG_NS:
+            self._said(
+                "remora: how best-effort operators are cut is measured, each when it first comes: "
+                "the first steps of a training take much longer"
+            )
+            self._said = None
 
     def ran_whole(self, asked: Asked | None, took_ns: int) -> None:
         """``asked`` took so long in one piece: where that is too long and no cut is known, it is
@@ -72,11 +96,12 @@ def cuts_for(
 
     Args:
         cache: where it is kept how calls are cut.
-        said: told in words of each operator that runs whole all the same, once.
+        said: told in words, once, that measuring takes long, and of each operator that runs whole
+            all the same.
     """
     options = policy.options
     if not isinstance(options, SlicingOptions):
         return None
     watch = Watch()
     slicing = Slicing(Settings(turnaround_ns=options.turnaround_ns), cache, watch, report=said)
-    return Cuts(options.turnaround_ns, slicing, watch)
+    return Cuts(options.turnaround_ns, slicing, watch, said)

@@ -92,7 +92,7 @@ class House:
         if most_high < 0 or (most_high and policy is None):
             raise BadValue(
                 f"at most {most_high} high-priority clients: that needs a policy, such as "
-                "priority, and a number of 1 or more"
+                "priority, and a number of 1 or more; 0 is any number"
             )
         if best_effort_sms and policy is None:
             raise BadValue(

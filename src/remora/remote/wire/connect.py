@@ -67,7 +67,7 @@ def connect(
     except OSError as error:
         raise ServerLost(
             f"{name} cannot be reached: {error.strerror or error}; is it running there?"
-        ) from error
+        ) from None
     link = Link(
         sock, Welcome | Refusal, limits=SMALL, patience=patience, clock=clock, allocate=allocate
     )

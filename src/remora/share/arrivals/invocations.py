@@ -126,9 +126,9 @@ def _check_header(cells: Sequence[str], name: str) -> None:
     if tuple(cells) == HEADER:
         return
     found = ",".join(cells[:5])[:80]
+    has = f"{len(cells)} columns that begin with {found!r}" if cells else "nothing is there"
     raise BadValue(
-        f"{name}, line 1: {len(cells)} columns that begin with {found!r}; "
-        f"begin with the header {','.join(HEADER[:5])}, … {MINUTES}"
+        f"{name}, line 1: {has}; begin with the header {','.join(HEADER[:5])}, … {MINUTES}"
     )
 
 

@@ -212,11 +212,14 @@ class Roster:
         alone = entry.exclusive or any(each.exclusive for each in others)
         if others and alone:
             other = next((each for each in others if each.exclusive), others[0])
-            wish = "this job wants" if entry.exclusive else "that job wants"
+            wish = (
+                "this job wants to be the only one; leave out --exclusive, wait for its end,"
+                if entry.exclusive
+                else "that job wants to be the only one; wait for its end,"
+            )
             raise PriorityTaken(
                 f"a high-priority job runs already: {other.script} (process {other.pid}), and "
-                f"{wish} to be the only one; wait for its end, leave out --exclusive, or run this "
-                "one with --priority best-effort"
+                f"{wish} or run this one with --priority best-effort"
             )
 
     @contextlib.contextmanager

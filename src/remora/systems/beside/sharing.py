@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from remora.core.errors import UnknownName
+from remora.core.errors import BadValue, UnknownName
 from remora.systems.beside.cuda import Cuda
 from remora.systems.beside.executor import Executor
 from remora.systems.beside.operating_system import PLAIN, OperatingSystem
@@ -39,7 +39,7 @@ def parse_way(text: str, device: str = "cpu") -> Way:
 
     Raises:
         UnknownName: there is no such executor or policy.
-        BadValue: the policy has no such option.
+        BadValue: the policy has no such option, or is of other devices.
     """
     name, slash, policy = text.partition("/")
     if slash and name in EXECUTORS:
@@ -55,4 +55,11 @@ def _having(policy: str, text: str, device: str) -> str:
     for each in here:
         if policy in each.policies():
             return each.name
+    for each in EXECUTORS.values():
+        if policy in each.policies():
+            devices = " or ".join(each.devices)
+            raise BadValue(
+                f"policy {policy!r} is of the executor {each.name}, which shares out {devices}: "
+                f"add --device {each.devices[0]}"
+            )
     raise UnknownName("policy", text, [policy for each in here for policy in each.policies()])
