@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from remora.core.errors import Unavailable, UnknownName
+from remora.core.errors import BadValue, Unavailable, UnknownName
 from remora.experiments import isolation
 from remora.systems.beside import sharing
 from remora.systems.beside.cuda import mps_runs
@@ -70,5 +70,7 @@ def test_on_a_gpu_the_experiment_has_its_policies() -> None:
     named = isolation.tailored(isolation.DESIGN, (), "bert:gpt2", ("mps",), "cuda")
     (row,) = (row for row in named.systems["quick"] if row.options.get("job"))
     assert (row.options["executor"], row.options["policy"]) == ("cuda", "mps")
-    with pytest.raises(UnknownName, match="time-slicing"):
+    with pytest.raises(BadValue, match=r"executor operating-system.*add --device cpu"):
         isolation.tailored(isolation.DESIGN, (), "", ("nice",), "cuda")
+    with pytest.raises(UnknownName, match="time-slicing"):
+        isolation.tailored(isolation.DESIGN, (), "", ("turbo",), "cuda")
