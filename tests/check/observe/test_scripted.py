@@ -28,3 +28,10 @@ def test_batches_of_a_scripted_module_are_counted() -> None:
     scripted: Any = torch.jit.script(nn.Sequential(nn.BatchNorm1d(3), nn.ReLU()))
     scripted(torch.ones(2, 3))
     assert Batches()(scripted).tolist() == [1]
+
+
+def test_what_counts_no_batches_is_left_out() -> None:
+    parts = nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), nn.BatchNorm1d(3))
+    parts(torch.ones(2, 3))
+    assert Batches()(parts).tolist() == [1]
+    assert Batches()(parts[0]) is None

@@ -71,7 +71,8 @@ class Batches:
             known = [part for part in module.modules() if _BATCHES in part._buffers]
             parts = self._parts[module] = [weakref.ref(part) for part in known]
         there = [part for ref in parts if (part := ref()) is not None and part.training]
-        counts = [part._buffers[_BATCHES] for part in there if _BATCHES in part._buffers]
+        found = [part._buffers[_BATCHES] for part in there if _BATCHES in part._buffers]
+        counts = [one for one in found if one is not None]
         return sys.modules["torch"].stack(counts) if counts else None
 
 
