@@ -47,9 +47,7 @@ def summary_markdown(
     rows = arm_rows(analysis)
     parts = [_head(analysis)]
     parts += [
-        _workload(
-            name, group, analysis, answers(group) if answered is None else answered.get(name, ())
-        )
+        _workload(name, group, analysis, answers(group, answered))
         for name, group in by_workload(rows).items()
     ]
     parts += [_tables(drawn) for drawn in figures if drawn.tables]

@@ -197,7 +197,6 @@ def _workload(
     number: int, name: str, rows: Sequence[ArmRow], trials: Sequence[TrialRow],
     analysis: Analysis, folder: Path, answered: Answers | None,
 ) -> WorkloadView:  # fmt: skip
-    found = answers(rows) if answered is None else answered.get(name, ())
     arms = tuple(
         _arm(f"{number}-{index}", row, trials, analysis, folder)
         for index, row in enumerate(rows, start=1)
@@ -205,7 +204,9 @@ def _workload(
     return WorkloadView(
         anchor=f"workload-{number}-{slug(name)}",
         name=name,
-        answers=tuple(AnswerView(a.label, a.sentence, _judged(a.verdict)) for a in found),
+        answers=tuple(
+            AnswerView(a.label, a.sentence, _judged(a.verdict)) for a in answers(rows, answered)
+        ),
         arms=arms,
         noise=rows[0].noise,
         costs=tuple(cost_quantities(rows)),

@@ -294,11 +294,6 @@ def noise_sentence(noise: NoiseFloor) -> str:
     return f"native against native gave {measured} {around}; nothing below ±{floor} is claimed"
 
 
-def answered(row: ArmRow) -> bool:
-    """Whether the arm's verdict answers the question; native against itself does not."""
-    return row.comparison is not None and row.arm.role in ("system", "injected")
-
-
 @dataclass(frozen=True)
 class Answer:
     """What one row answers to the experiment's question."""
@@ -314,10 +309,16 @@ Answers = Mapping[str, Sequence[Answer]]
 """By workload."""
 
 
-def answers(rows: Sequence[ArmRow]) -> list[Answer]:
-    """Of the arms that answer the question: what they cost against native."""
+def answers(rows: Sequence[ArmRow], own: Answers | None = None) -> Sequence[Answer]:
+    """What the arms of one workload cost against native; native against itself is no answer.
+
+    Args:
+        own: what the experiment answers itself, instead of that.
+    """
+    if own is not None:
+        return own.get(rows[0].arm.workload, ())
     return [
         Answer(row.arm.label, row.comparison.sentence, row.comparison.verdict)
         for row in rows
-        if answered(row) and row.comparison
+        if row.comparison is not None and row.arm.role in ("system", "injected")
     ]

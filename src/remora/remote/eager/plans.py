@@ -10,7 +10,7 @@ import msgspec
 
 from remora.remote.eager.entries import Entry
 from remora.remote.segment.kept import MOST, Kept
-from remora.remote.segment.plan import FREE, Plan, Signature, scalars_in, seen_in
+from remora.remote.segment.plan import FREE, Plan, Signature, given_in
 
 
 class Plans:
@@ -63,6 +63,5 @@ def _whole(
             numbers[index] = len(signatures)
             signatures.append(signature)
         stream.append(numbers[index])
-        named = len(seen_in(signature)) + scalars_in(signature)
-        stream += (next(remaining) for _ in range(named))
+        stream += (next(remaining) for _ in given_in(signature))
     return Plan(tuple(signatures), tuple(stream), tuple(input_bytes), scalars)
